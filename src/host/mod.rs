@@ -1,0 +1,15 @@
+//! What a target is: a connection, a persistent `sh` on it, files, and tunnels to its services.
+
+mod error;
+mod files;
+mod script;
+mod spec;
+mod stream;
+mod target;
+
+pub use error::HostError;
+pub use files::{Content, Step};
+pub use script::{Reply, Script, quote};
+pub use spec::{BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Secret};
+pub use stream::{ByteStream, Endpoint};
+pub use target::{Shell, Target};

@@ -1,0 +1,79 @@
+/// A fragment of POSIX `sh` with what it reads on standard input.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Script {
+    /// Runs in a subshell: `exit`, `cd` and variables do not leak into the next request.
+    pub text: String,
+    /// Standard input; empty means `/dev/null`.
+    pub stdin: Vec<u8>,
+    /// Exported for this request only.
+    pub environment: Vec<(String, String)>,
+    /// Killed after this long.
+    pub timeout: Option<std::time::Duration>,
+}
+
+impl Script {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// A script that runs one program with exactly these arguments.
+    pub fn argv<I, S>(argv: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<str>,
+    {
+        Self::new(argv.into_iter().map(|a| quote(a.as_ref())).collect::<Vec<_>>().join(" "))
+    }
+
+    #[must_use]
+    pub fn stdin(mut self, stdin: impl Into<Vec<u8>>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+}
+
+/// What a script left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reply {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    /// The exit status, as `$?` shows it (128 + signal for a killed command).
+    pub status: i32,
+}
+
+impl Reply {
+    pub fn ok(&self) -> bool {
+        self.status == 0
+    }
+
+    pub fn out(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.stdout)
+    }
+
+    pub fn err(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.stderr)
+    }
+}
+
+/// Quotes one word for `sh` so that it stands for itself.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@,+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_word_stands_for_itself() {
+        assert_eq!(quote("/etc/x-1"), "/etc/x-1");
+        assert_eq!(quote(""), "''");
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's $(x)"), r"'it'\''s $(x)'");
+        assert_eq!(Script::argv(["echo", "a b"]).text, "echo 'a b'");
+    }
+}

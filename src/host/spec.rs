@@ -1,0 +1,80 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A secret text: shown as stars wherever it is printed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("********")
+    }
+}
+
+/// How a host is reached, from Ansible's connection variables.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ConnectionSpec {
+    /// The inventory's name for the host, for messages.
+    pub name: String,
+    pub kind: ConnectionKind,
+    /// `ansible_host`, else the inventory name.
+    pub address: String,
+    /// `ansible_port`, default 22.
+    pub port: u16,
+    /// `ansible_user`, `remote_user`, `-u`, else the user who runs quaylab.
+    pub user: String,
+    /// `ansible_password` or `-k`.
+    pub password: Option<Secret>,
+    /// `ansible_ssh_private_key_file` or `--private-key`; without it the usual files in `~/.ssh` and the agent are tried.
+    pub private_key_file: Option<PathBuf>,
+    pub host_key: HostKeyCheck,
+    /// From `ansible_ssh_common_args`' `-J`/`-o ProxyJump=`: hosts to go through, first hop first.
+    pub proxy_jump: Vec<ProxyJump>,
+    /// Default 10 s (`-T`, `timeout`).
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnectionKind {
+    Ssh,
+    Local,
+}
+
+/// What is believed about a host's key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostKeyCheck {
+    /// Must be this key, in OpenSSH's one-line form: quaylab made it and gave it to the guest.
+    Exactly(String),
+    /// Must stand in the user's known_hosts; a host that is not there yet is refused.
+    KnownHosts,
+    /// A host that is not in known_hosts yet is added; a changed key is refused.
+    AcceptNew,
+    /// `ansible_host_key_checking=false`.
+    Off,
+}
+
+/// One hop on the way to a host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ProxyJump {
+    pub user: Option<String>,
+    pub address: String,
+    pub port: u16,
+}
+
+/// Who a task's commands run as.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BecomeSpec {
+    /// `become_user`, default root.
+    pub user: String,
+    pub method: BecomeMethod,
+    /// `ansible_become_password` or `-K`; goes over standard input only.
+    pub password: Option<Secret>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BecomeMethod {
+    Sudo,
+    Su,
+    Doas,
+}

@@ -1,0 +1,22 @@
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A connection to a service on or behind a target: a TCP or Unix socket as seen from there.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// A service's address as the target sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Unix {
+        path: String,
+    },
+    /// The standard input and output of a program on the target (`docker system dial-stdio`).
+    Program {
+        argv: Vec<String>,
+    },
+}

@@ -1,0 +1,20 @@
+use std::fmt::Debug;
+
+use crate::value::Value;
+use crate::yaml::Node;
+
+/// A variable's content.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Var {
+    /// As a person wrote it: templated each time it is used.
+    Raw(Node),
+    /// A fact, a registered result, a magic variable: never templated.
+    Known(Value),
+}
+
+/// The variables that a template sees, for one host at one moment.
+pub trait Scope: Debug + Send + Sync {
+    fn get(&self, name: &str) -> Option<Var>;
+    /// All names, each once, in no order that matters.
+    fn names(&self) -> Vec<String>;
+}
