@@ -1,1 +1,8 @@
-//! cli
+//! The command line: one file a subcommand. The only room that knows all others, and that uses `anyhow`.
+
+mod app;
+pub mod inventory;
+mod lab;
+mod run;
+
+pub use app::main;

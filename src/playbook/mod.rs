@@ -1,1 +1,21 @@
-//! playbook
+//! Playbooks and roles: read, resolved and checked before any host is touched.
+
+mod argument_spec;
+mod block;
+mod content;
+mod keywords;
+mod loader;
+mod play;
+mod role;
+mod split;
+mod task;
+
+pub use argument_spec::ArgumentSpec;
+pub use block::{Block, Entry};
+pub use content::Folder;
+pub use keywords::Keywords;
+pub use loader::Loader;
+pub(crate) use loader::{role_arguments, tags};
+pub use play::{Play, Playbook, Prompt, RoleUse};
+pub use role::{EntryPoint, Handler, LoadedRole, Role};
+pub use task::{Action, Include, Loop, Task};

@@ -1,0 +1,65 @@
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use super::{inventory, run};
+use crate::diag::Diagnostic;
+
+/// Bad input: syntax, inventory, options.
+pub(super) const EXIT_INPUT: u8 = 5;
+
+#[derive(Debug, Parser)]
+#[command(name = "quaylab", version, about, arg_required_else_help = true, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring up the lab that an inventory describes, or run playbooks on it.
+    Run(run::RunArgs),
+    /// Remove what quaylab made for an inventory, and only that.
+    Destroy(super::lab::destroy::DestroyArgs),
+    /// Show the inventory as ansible-inventory does.
+    Inventory(inventory::InventoryArgs),
+    /// Print a completion script for a shell.
+    Completion { shell: clap_complete::Shell },
+}
+
+/// Runs the program; the exit code is in `docs/architecture.md`.
+pub fn main() -> ExitCode {
+    // Ring is the one TLS provider; a second call would only say that it is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match dispatch(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Destroy(args) => super::lab::destroy::run(&args),
+        Command::Inventory(args) => inventory::run(&args),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where errors are told")]
+fn report(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<Diagnostic>() {
+        Some(diagnostic) => {
+            eprintln!("error: {diagnostic}");
+            ExitCode::from(EXIT_INPUT)
+        }
+        None => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

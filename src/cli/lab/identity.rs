@@ -1,0 +1,74 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::diag::Diagnostic;
+use crate::inventory::Inventory;
+use crate::lab::private;
+use crate::value::truth;
+
+/// The lab that an inventory describes: its name, and where quaylab remembers what belongs to it.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Lab {
+    pub name: String,
+    pub state_dir: PathBuf,
+}
+
+impl Lab {
+    /// `quaylab_lab` of the inventory, else the name of its first file.
+    pub(in crate::cli) fn of(inventory: &Inventory) -> Result<Self> {
+        let given = inventory.hosts().find_map(|host| text(inventory, host, "quaylab_lab"));
+        let name = given.unwrap_or_else(|| {
+            let source = inventory.sources().first().map_or("lab", String::as_str).trim_end_matches([',', '/']);
+            let stem = Path::new(source).file_stem().map_or_else(|| source.to_owned(), |s| s.to_string_lossy().into_owned());
+            stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect()
+        });
+        let state_dir = state_home().join("quaylab").join(&name);
+        Ok(Self { name, state_dir })
+    }
+
+    /// Makes the state folder, for its owner only.
+    pub(in crate::cli) fn prepare(&self) -> Result<()> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.state_dir)
+            .with_context(|| format!("cannot make the state folder {}", self.state_dir.display()))
+    }
+}
+
+/// What the hypervisor hosts of an inventory want: the system's libvirt or a private one.
+pub(in crate::cli) fn wanted_private(inventory: &Inventory) -> Result<private::Wanted> {
+    let members = inventory.groups().into_iter().find(|(group, _)| group == "hypervisor").map(|(_, hosts)| hosts).unwrap_or_default();
+    for host in members {
+        match text(inventory, &host, "libvirt_private").as_deref() {
+            None => {}
+            Some("auto") => return Ok(private::Wanted::Auto),
+            Some(other) => match truth(&other.into()) {
+                Some(true) => return Ok(private::Wanted::Always),
+                Some(false) => return Ok(private::Wanted::Never),
+                None => {
+                    return Err(Diagnostic::new(format!("libvirt_private of {host} is {other:?}")).hint("use auto, true or false").into());
+                }
+            },
+        }
+    }
+    Ok(private::Wanted::Never)
+}
+
+/// A variable that the inventory gives a host, as text.
+fn text(inventory: &Inventory, host: &str, name: &str) -> Option<String> {
+    let groups = inventory.group_layers(host).into_iter().map(|(_, vars)| vars).chain(inventory.group_files(host));
+    let hosts = [inventory.host_layer(host), inventory.host_files(host)];
+    let node = groups.chain(hosts).filter_map(|vars| vars.get(name).cloned()).last()?;
+    Some(crate::value::plain(&node.to_value()).to_ascii_lowercase())
+}
+
+fn state_home() -> PathBuf {
+    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    var("XDG_STATE_HOME")
+        .filter(|p| p.is_absolute())
+        .or_else(|| var("HOME").map(|h| h.join(".local/state")))
+        .unwrap_or_else(|| PathBuf::from("/var/lib"))
+}

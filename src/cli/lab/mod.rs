@@ -1,0 +1,6 @@
+//! Commands on the lab as a whole, and which lab an inventory means.
+
+pub(super) mod destroy;
+mod identity;
+
+pub(super) use identity::{Lab, wanted_private};

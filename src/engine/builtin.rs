@@ -1,0 +1,324 @@
+//! What is done on the controller: facts, assertions, messages, the play's own course.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde_json::json;
+
+use super::event::{Event, HostResult, Status, TaskLabel};
+use super::flow::Hosts;
+use super::play::PlayRun;
+use super::register::ItemOutcome;
+use super::scope::{Context, HostScope, raw};
+use super::task::chosen;
+use super::{action, handlers, preflight};
+use crate::diag::Diagnostic;
+use crate::modules::Outcome;
+use crate::playbook::{Action, ArgumentSpec, Folder, Role, Task};
+use crate::value::{Map, Value, plain};
+use crate::vars::Scope;
+use crate::yaml::Node;
+
+/// Does what a task says that needs no host.
+pub(super) fn perform(play: &Arc<PlayRun>, task: &Task, action: &Action, host: &str, scope: &HostScope) -> ItemOutcome {
+    let work = Work { play, task, host, scope: scope.clone().shared() };
+    let outcome = match action {
+        Action::SetFact => work.set_fact(),
+        Action::Debug => work.debug(),
+        Action::Assert => work.assert(),
+        Action::Fail => work.text("msg").map(|m| Outcome::failed(m.unwrap_or_else(|| "Failed as requested from task".into()), Map::new())),
+        Action::IncludeVars => work.include_vars(),
+        Action::AddHost => work.add_host(),
+        Action::GroupBy => work.group_by(),
+        Action::ValidateArgumentSpec => work.validate(),
+        Action::Meta | Action::Include(_) | Action::Module(_) => Ok(Outcome::default()),
+    };
+    outcome.map_or_else(|e| ItemOutcome::failed(e.to_string()), ItemOutcome::from_outcome)
+}
+
+struct Work<'a> {
+    play: &'a Arc<PlayRun>,
+    task: &'a Task,
+    host: &'a str,
+    scope: Arc<dyn Scope>,
+}
+
+impl Work<'_> {
+    fn arg(&self, name: &str) -> Option<&Node> {
+        self.task.args.as_map()?.get(name)
+    }
+
+    fn value(&self, name: &str) -> Result<Option<Value>, Diagnostic> {
+        let value = self.arg(name).map(|n| self.play.run.templar.render(n, &self.scope)).transpose()?;
+        Ok(value.filter(|v| v.as_str() != Some(crate::template::OMIT)))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, Diagnostic> {
+        Ok(self.value(name)?.map(|v| plain(&v)))
+    }
+
+    fn all(&self) -> Result<Map, Diagnostic> {
+        let mut value = self.play.run.templar.render(&self.task.args, &self.scope)?;
+        action::drop_omitted(&mut value);
+        Ok(value.as_object().cloned().unwrap_or_default())
+    }
+
+    fn set_fact(&self) -> Result<Outcome, Diagnostic> {
+        let mut facts = self.all()?;
+        facts.shift_remove("cacheable");
+        let mut result = Map::new();
+        result.insert("ansible_facts".into(), Value::Object(facts.clone()));
+        Ok(Outcome { facts, result, ..Outcome::default() })
+    }
+
+    fn debug(&self) -> Result<Outcome, Diagnostic> {
+        let least: u8 = self.text("verbosity")?.and_then(|v| v.parse().ok()).unwrap_or(0);
+        if least > self.play.run.options.verbosity {
+            return Ok(Outcome::skipped("Verbosity threshold not met."));
+        }
+        let mut result = Map::new();
+        if let Some(node) = self.arg("var") {
+            let name = node.key_text();
+            let expression = if name.contains("{{") { name.clone() } else { format!("{{{{ {name} }}}}") };
+            let value = self.play.run.templar.render_str(&expression, &node.origin, &self.scope);
+            result.insert(name, value.unwrap_or_else(|_| json!("VARIABLE IS NOT DEFINED!")));
+        } else {
+            result.insert("msg".into(), self.value("msg")?.unwrap_or_else(|| json!("Hello world!")));
+        }
+        Ok(Outcome::ok(result))
+    }
+
+    fn assert(&self) -> Result<Outcome, Diagnostic> {
+        let that = self.arg("that").ok_or_else(|| Diagnostic::new("assert needs `that`").at(&self.task.origin))?;
+        let conditions = that.as_seq().map_or_else(|| vec![that.clone()], <[Node]>::to_vec);
+        for condition in &conditions {
+            if !self.play.run.templar.condition(condition, &self.scope)? {
+                let message = self.value("fail_msg")?.or(self.value("msg")?).unwrap_or_else(|| json!("Assertion failed"));
+                let mut result = Map::new();
+                result.insert("assertion".into(), condition.to_value());
+                result.insert("evaluated_to".into(), json!(false));
+                let text = match &message {
+                    Value::Array(lines) => lines.iter().map(plain).collect::<Vec<_>>().join("\n"),
+                    one => plain(one),
+                };
+                let asserted = condition.as_str().map(|c| format!("{text} (the assertion {c:?} is false)"));
+                return Ok(Outcome::failed(asserted.unwrap_or(text), result));
+            }
+        }
+        let mut result = Map::new();
+        let message = self.value("success_msg")?.unwrap_or_else(|| json!("All assertions passed"));
+        result.insert("msg".into(), message);
+        Ok(Outcome::ok(result))
+    }
+
+    fn include_vars(&self) -> Result<Outcome, Diagnostic> {
+        let file = match self.text("_raw_params")? {
+            Some(file) => Some(file),
+            None => self.text("file")?,
+        };
+        let file = file.ok_or_else(|| Diagnostic::new("include_vars needs a file").at(&self.task.origin))?;
+        let role = self.play.run.templar.lookup("role_path", &self.scope)?.map(|v| plain(&v));
+        let role = role.map(|path| match path.strip_prefix("<quaylab>/") {
+            Some(inner) => Folder::Embedded(inner.to_owned()),
+            None => Folder::Disk(path.into()),
+        });
+        let mut folders: Vec<Folder> = role.iter().flat_map(|r| [r.join("vars"), r.clone()]).collect();
+        folders.extend([self.task.folder.join("vars"), self.task.folder.clone(), self.play.play.folder.join("vars"), self.play.play.folder.clone()]);
+        let folder = folders.iter().find(|f| f.read(&file).is_some() || file.starts_with('/')).ok_or_else(|| {
+            let looked: Vec<String> = folders.iter().map(|f| f.describe(&file)).collect();
+            Diagnostic::new(format!("could not find the variables file {file:?}; looked for {}", looked.join(", "))).at(&self.task.origin)
+        })?;
+        let vars = self.play.run.loader.variables(folder, &file)?;
+        let names = json!(vars.keys().collect::<Vec<_>>());
+        let state = self.play.run.host(self.host);
+        let mut state = state.state();
+        let included = Arc::make_mut(&mut state.included);
+        if let Some(name) = self.text("name")? {
+            let whole: Map = vars.iter().map(|(k, n)| (k.clone(), n.to_value())).collect();
+            included.insert(name, crate::vars::Var::Known(Value::Object(whole)));
+        } else {
+            included.extend(raw(&vars));
+        }
+        let mut result = Map::new();
+        result.insert("ansible_included_var_files".into(), json!([folder.describe(&file)]));
+        result.insert("ansible_included_var_names".into(), names);
+        Ok(Outcome::ok(result))
+    }
+
+    fn add_host(&self) -> Result<Outcome, Diagnostic> {
+        let mut args = self.all()?;
+        let name = ["name", "hostname", "host"].iter().find_map(|k| args.shift_remove(*k));
+        let name = name.ok_or_else(|| Diagnostic::new("add_host needs a name").at(&self.task.origin))?;
+        let groups = ["groups", "group", "groupname"].iter().find_map(|k| args.shift_remove(*k));
+        let groups: Vec<String> = match groups {
+            Some(Value::Array(all)) => all.iter().map(plain).collect(),
+            Some(one) => plain(&one).split(',').map(|g| g.trim().to_owned()).collect(),
+            None => Vec::new(),
+        };
+        let vars = args.iter().map(|(k, v)| (k.clone(), Node::from_value(v, &self.task.origin))).collect();
+        let name = plain(&name);
+        self.play.run.inventory.write().unwrap_or_else(PoisonError::into_inner).add_host(&name, &groups, vars);
+        self.play.forget_inventory();
+        let mut result = Map::new();
+        result.insert("add_host".into(), json!({"host_name": name, "groups": groups, "host_vars": args}));
+        Ok(Outcome::changed(result))
+    }
+
+    fn group_by(&self) -> Result<Outcome, Diagnostic> {
+        let key = self.text("key")?.ok_or_else(|| Diagnostic::new("group_by needs a key").at(&self.task.origin))?;
+        let group = key.replace(' ', "-");
+        let groups = [group.clone()];
+        self.play.run.inventory.write().unwrap_or_else(PoisonError::into_inner).add_host(self.host, &groups, IndexMap::new());
+        self.play.forget_inventory();
+        let mut result = Map::new();
+        result.insert("add_group".into(), json!(group));
+        Ok(Outcome::changed(result))
+    }
+
+    fn validate(&self) -> Result<Outcome, Diagnostic> {
+        let spec = self.arg("argument_spec").ok_or_else(|| Diagnostic::new("argument_spec is missing").at(&self.task.origin))?;
+        let spec = ArgumentSpec::from_node(spec).map_err(|e| Diagnostic::new(e).at(&self.task.origin))?;
+        let mut args = self.value("provided_arguments")?.and_then(|v| v.as_object().cloned()).unwrap_or_default();
+        for name in spec.names() {
+            if let (false, Ok(Some(value))) = (args.contains_key(name), self.play.run.templar.lookup(name, &self.scope)) {
+                args.insert(name.to_owned(), value);
+            }
+        }
+        Ok(judged(spec.check(&args)))
+    }
+}
+
+fn judged(errors: Vec<String>) -> Outcome {
+    let mut result = Map::new();
+    if errors.is_empty() {
+        result.insert("msg".into(), json!("The arg spec validation passed"));
+        return Outcome::ok(result);
+    }
+    result.insert("argument_errors".into(), json!(errors));
+    Outcome::failed(format!("Validation of arguments failed:\n{}", errors.join("\n")), result)
+}
+
+/// Checks a role's arguments where the role begins, as a task of its own.
+pub(super) async fn validate_role(play: &Arc<PlayRun>, role: &Arc<Role>, hosts: &Hosts, context: &Context) -> Result<Hosts, Diagnostic> {
+    let origin = crate::diag::Origin::synthetic(role.folder.describe("meta/argument_specs.yml"));
+    let description = role.spec.as_ref().and_then(|s| s.short_description.clone());
+    let name = match description {
+        Some(text) => format!("{} : Validating arguments against arg spec 'main' - {text}", role.name),
+        None => format!("{} : Validating arguments against arg spec 'main'", role.name),
+    };
+    let mut failed = Hosts::new();
+    let mut results = Vec::new();
+    for host in hosts {
+        let scope = HostScope::new(play, host, context).shared();
+        let outcome = ItemOutcome::from_outcome(judged(preflight::violations(&play.run, role, &scope)));
+        if outcome.status == Status::Failed {
+            failed.push(host.clone());
+            results.push((host, outcome));
+        }
+    }
+    // Only what is wrong is worth a heading: every role of every run passes here.
+    if !results.is_empty() {
+        let label = Arc::new(TaskLabel { name, action: "validate_argument_spec".into(), origin, handler: false });
+        play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
+        for (host, outcome) in results {
+            {
+                let state = play.run.host(host);
+                let mut state = state.state();
+                state.seen = true;
+                if context.rescuable { state.stats.rescued += 1 } else { state.stats.failed += 1 }
+            }
+            play.run.emit(Event::Result {
+                host: host.clone(),
+                task: Arc::clone(&label),
+                result: HostResult {
+                    status: outcome.status,
+                    result: outcome.result,
+                    diff: Vec::new(),
+                    delegated: None,
+                    hint: Some("set the variable in the inventory, in group_vars or with -e".into()),
+                    ignored: false,
+                    elapsed: Duration::ZERO,
+                },
+            });
+        }
+    }
+    Ok(failed)
+}
+
+/// The play's own course.
+pub(super) async fn meta(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, context: &Context) -> Result<Hosts, Diagnostic> {
+    const KNOWN: [&str; 9] = [
+        "noop", "flush_handlers", "end_play", "end_batch", "end_host", "clear_facts", "clear_host_errors", "refresh_inventory",
+        "reset_connection",
+    ];
+    let full = context.inside(&task.keywords, None);
+    let mut on = Hosts::new();
+    for host in hosts {
+        let scope = HostScope::new(play, host, &full).shared();
+        if !chosen(play, task, context, &scope)? {
+            continue;
+        }
+        let holds = full.keywords.iter().flat_map(|k| &k.when).try_fold(true, |all, n| Ok::<_, Diagnostic>(all && play.run.templar.condition(n, &scope)?))?;
+        if holds {
+            on.push(host.clone());
+        }
+    }
+    if on.is_empty() {
+        return Ok(Hosts::new());
+    }
+    let what = task.args.as_map().and_then(|m| m.get("_raw_params").or_else(|| m.get("free_form"))).map(Node::key_text).unwrap_or_default();
+    match what.as_str() {
+        "noop" => {}
+        "flush_handlers" => {
+            let outer = Context::default().inside(&play.play.keywords, None);
+            handlers::flush(play, &on, &outer).await?;
+        }
+        "end_play" => play.end(false),
+        "end_batch" | "end_host" => {
+            for host in &on {
+                play.run.host(host).state().ended = true;
+            }
+        }
+        "clear_facts" => {
+            for host in &on {
+                play.run.host(host).state().facts = Arc::default();
+            }
+        }
+        "clear_host_errors" => {
+            for host in play.inventory_hosts() {
+                let host = play.run.host(&host);
+                let mut state = host.state();
+                state.failed = false;
+                state.unreachable = false;
+            }
+        }
+        "refresh_inventory" => play.forget_inventory(),
+        "reset_connection" => {
+            for host in &on {
+                let scope = HostScope::new(play, host, &full).shared();
+                play.run.target(super::connection::spec(play, host, &full, &scope)?).close().await;
+            }
+        }
+        other => {
+            let near = crate::diag::closest(other, KNOWN).map(|n| format!("did you mean {n}?"));
+            return Err(Diagnostic::new(format!("meta does not know {other:?}")).at(&task.origin).hint_opt(near));
+        }
+    }
+    Ok(Hosts::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_become_one_message() {
+        let outcome = judged(vec!["missing required argument: a".into(), "argument b must be of type int, got \"x\"".into()]);
+        assert_eq!(
+            outcome.failed.as_deref(),
+            Some("Validation of arguments failed:\nmissing required argument: a\nargument b must be of type int, got \"x\"")
+        );
+        assert!(judged(Vec::new()).failed.is_none());
+    }
+}

@@ -1,0 +1,88 @@
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, FutureExt as _, join_all};
+use serde_json::json;
+
+use super::play::PlayRun;
+use super::scope::Context;
+use super::{builtin, include, task};
+use crate::diag::Diagnostic;
+use crate::playbook::{Action, Block, Entry};
+use crate::vars::Var;
+
+/// Names of hosts in the play's order.
+pub(super) type Hosts = Vec<String>;
+
+/// Runs one section of a play; hosts on which a task fails for good leave the run.
+pub(super) async fn section(play: &Arc<PlayRun>, entries: &[Entry], hosts: &Hosts, context: &Context) -> Result<(), Diagnostic> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let lanes: Vec<Hosts> = if play.free { hosts.iter().map(|h| vec![h.clone()]).collect() } else { vec![hosts.clone()] };
+    for failed in join_all(lanes.into_iter().map(|lane| entries_on(play, entries, lane, context.clone()))).await {
+        for host in failed? {
+            play.run.host(&host).state().failed = true;
+        }
+    }
+    Ok(())
+}
+
+/// Runs entries in order on hosts in step; returns the hosts on which one failed.
+pub(super) fn entries_on<'a>(
+    play: &'a Arc<PlayRun>,
+    entries: &'a [Entry],
+    mut alive: Hosts,
+    context: Context,
+) -> BoxFuture<'a, Result<Hosts, Diagnostic>> {
+    async move {
+        let mut failed = Hosts::new();
+        for entry in entries {
+            alive.retain(|h| !failed.contains(h) && play.run.host(h).active());
+            if alive.is_empty() || play.is_over() {
+                break;
+            }
+            let more = match entry {
+                Entry::Block(block) => self::block(play, block, &alive, &context).await?,
+                Entry::Task(one) => match &one.action {
+                    Action::Include(_) => include::run(play, one, &alive, &context).await?,
+                    Action::Meta => builtin::meta(play, one, &alive, &context).await?,
+                    _ => task::on_hosts(play, one, &alive, &context).await?,
+                },
+            };
+            failed.extend(more);
+        }
+        Ok(failed)
+    }
+    .boxed()
+}
+
+async fn block(play: &Arc<PlayRun>, block: &Block, hosts: &Hosts, context: &Context) -> Result<Hosts, Diagnostic> {
+    let context = context.inside(&block.keywords, block.role.as_ref());
+    let mut inner = context.clone();
+    inner.rescuable = context.rescuable || !block.rescue.is_empty();
+    let mut failed = Hosts::new();
+    let mut alive = hosts.clone();
+    if let Some(role) = block.role.as_ref().filter(|r| r.spec.is_some()) {
+        failed.extend(builtin::validate_role(play, role, &alive, &inner).await?);
+        alive.retain(|h| !failed.contains(h));
+    }
+    failed.extend(entries_on(play, &block.tasks, alive, inner).await?);
+    if !failed.is_empty() && !block.rescue.is_empty() && !play.run.stop.is_cancelled() {
+        failed = entries_on(play, &block.rescue, failed, context.clone()).await?;
+    }
+    if !block.always.is_empty() {
+        let all: Hosts = hosts.iter().filter(|h| play.run.host(h).active()).cloned().collect();
+        let more = entries_on(play, &block.always, all, context).await?;
+        failed.extend(more.into_iter().filter(|h| !failed.contains(h)).collect::<Vec<_>>());
+    }
+    Ok(failed)
+}
+
+/// What a rescue sees of the failure.
+pub(super) fn remember_failure(play: &PlayRun, host: &str, task: &str, result: &crate::value::Map) {
+    let host = play.run.host(host);
+    let mut state = host.state();
+    let set = Arc::make_mut(&mut state.set);
+    set.insert("ansible_failed_task".into(), Var::Known(json!({"name": task})));
+    set.insert("ansible_failed_result".into(), Var::Known(json!(result)));
+}

@@ -1,0 +1,208 @@
+use std::sync::{Arc, PoisonError};
+
+use indexmap::IndexMap;
+use serde_json::json;
+
+use super::event::{Event, HostResult, Status};
+use super::flow::{self, Hosts};
+use super::play::PlayRun;
+use super::register::ItemOutcome;
+use super::scope::{Context, HostScope, Vars};
+use super::task::{chosen, label};
+use crate::diag::Diagnostic;
+use crate::playbook::{Action, Entry, Folder, Include, Keywords, Task, role_arguments};
+use crate::value::{Map, Value, plain, truth};
+use crate::vars::{Scope, Var};
+use crate::yaml::{Kind, Mapping, Node};
+
+/// What one host wants included, and with which variables.
+#[derive(Debug, Clone, PartialEq)]
+struct Wanted {
+    args: Map,
+    locals: Vec<(String, Value)>,
+}
+
+/// `include_tasks` and `include_role`: hosts that want the same go through it together.
+pub(super) async fn run(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, context: &Context) -> Result<Hosts, Diagnostic> {
+    let Some(first) = hosts.first() else { return Ok(Hosts::new()) };
+    let scope = HostScope::new(play, first, context).with_task_vars(&task.keywords.vars).shared();
+    if !chosen(play, task, context, &scope)? {
+        return Ok(Hosts::new());
+    }
+    let label = label(play, task, context, &scope, false);
+    play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
+    let mut groups: Vec<(Wanted, Hosts)> = Vec::new();
+    let mut failed = Hosts::new();
+    for host in hosts {
+        let outcome = match wanted(play, task, context, host) {
+            Ok(all) if all.is_empty() => ItemOutcome::condition_false(None),
+            Ok(all) => {
+                let included = all.iter().filter_map(|w| target_name(task, &w.args)).collect::<Vec<_>>();
+                for one in all {
+                    match groups.iter_mut().find(|(w, _)| *w == one) {
+                        Some((_, members)) => members.push(host.clone()),
+                        None => groups.push((one, vec![host.clone()])),
+                    }
+                }
+                let mut result = Map::new();
+                result.insert("included".into(), json!(included));
+                ItemOutcome::from_outcome(crate::modules::Outcome::ok(result))
+            }
+            Err(error) => ItemOutcome::failed(error.to_string()),
+        };
+        {
+            let state = play.run.host(host);
+            let mut state = state.state();
+            state.seen = true;
+            match outcome.status {
+                Status::Skipped => state.stats.skipped += 1,
+                Status::Failed if context.rescuable => state.stats.rescued += 1,
+                Status::Failed => state.stats.failed += 1,
+                _ => state.stats.ok += 1,
+            }
+        }
+        if outcome.status == Status::Failed {
+            failed.push(host.clone());
+        }
+        play.run.emit(Event::Result {
+            host: host.clone(),
+            task: Arc::clone(&label),
+            result: HostResult {
+                status: outcome.status,
+                result: outcome.result,
+                diff: Vec::new(),
+                delegated: None,
+                hint: None,
+                ignored: false,
+                elapsed: std::time::Duration::ZERO,
+            },
+        });
+    }
+    for (wanted, members) in groups {
+        let members: Hosts = members.into_iter().filter(|h| !failed.contains(h) && play.run.host(h).active()).collect();
+        if members.is_empty() {
+            continue;
+        }
+        match entries(play, task, context, &wanted) {
+            Ok((entries, inner)) => failed.extend(flow::entries_on(play, &entries, members, inner).await?),
+            Err(error) => {
+                for host in &members {
+                    let state = play.run.host(host);
+                    state.state().stats.failed += 1;
+                    play.run.emit(Event::Result {
+                        host: host.clone(),
+                        task: Arc::clone(&label),
+                        result: HostResult {
+                            status: Status::Failed,
+                            result: ItemOutcome::failed(error.to_string()).result,
+                            diff: Vec::new(),
+                            delegated: None,
+                            hint: None,
+                            ignored: false,
+                            elapsed: std::time::Duration::ZERO,
+                        },
+                    });
+                }
+                failed.extend(members);
+            }
+        }
+    }
+    Ok(failed)
+}
+
+fn target_name(task: &Task, args: &Map) -> Option<String> {
+    let key = if task.action == Action::Include(Include::Role) { "name" } else { "file" };
+    args.get(key).or_else(|| args.get("_raw_params")).map(plain)
+}
+
+/// What this host wants included: nothing, one thing, or one for each item of a loop.
+fn wanted(play: &Arc<PlayRun>, task: &Arc<Task>, context: &Context, host: &str) -> Result<Vec<Wanted>, Diagnostic> {
+    let full = context.inside(&task.keywords, None);
+    let scope = HostScope::new(play, host, &full);
+    let templar = &play.run.templar;
+    let holds = |scope: &Arc<dyn Scope>| -> Result<bool, Diagnostic> {
+        full.keywords.iter().flat_map(|k| &k.when).try_fold(true, |all, n| Ok(all && templar.condition(n, scope)?))
+    };
+    let args = |scope: &Arc<dyn Scope>| -> Result<Map, Diagnostic> {
+        // `apply` stays a node: it holds keywords, not arguments.
+        let plain_args = Mapping(task.args.as_map().map(|m| m.0.iter().filter(|(k, _)| k.as_str() != Some("apply")).cloned().collect()).unwrap_or_default());
+        match templar.render(&Node::new(Kind::Map(plain_args), &task.args.origin), scope)? {
+            Value::Object(mut args) => {
+                args.retain(|_, v| v.as_str() != Some(crate::template::OMIT));
+                Ok(args)
+            }
+            _ => Ok(Map::new()),
+        }
+    };
+    let Some(looping) = &task.looping else {
+        let shared = scope.shared();
+        return if holds(&shared)? { Ok(vec![Wanted { args: args(&shared)?, locals: Vec::new() }]) } else { Ok(Vec::new()) };
+    };
+    let terms = templar.render(&looping.items, &scope.clone().shared())?;
+    let items = match looping.lookup.as_deref() {
+        None | Some("items") => terms.as_array().cloned().unwrap_or_else(|| vec![terms.clone()]),
+        Some(lookup) => {
+            let locals = [("__lookup".to_owned(), json!(lookup)), ("__terms".to_owned(), terms)];
+            let scope = scope.with_locals(locals).shared();
+            match templar.render_str("{{ query(__lookup, __terms) }}", &looping.items.origin, &scope)? {
+                Value::Array(items) => items,
+                one => vec![one],
+            }
+        }
+    };
+    let name = task.loop_control.as_ref().and_then(|c| c.get("loop_var")).and_then(Node::as_str).unwrap_or("item").to_owned();
+    let mut all = Vec::new();
+    for item in items {
+        let locals = vec![(name.clone(), item)];
+        let shared = scope.with_locals(locals.clone()).shared();
+        if holds(&shared)? {
+            all.push(Wanted { args: args(&shared)?, locals });
+        }
+    }
+    Ok(all)
+}
+
+/// Reads what is included, and what it inherits.
+fn entries(play: &Arc<PlayRun>, task: &Task, context: &Context, wanted: &Wanted) -> Result<(Vec<Entry>, Context), Diagnostic> {
+    let mut handlers = Vec::new();
+    // The include's own condition and tags chose whether it happens; what is inside inherits its variables only.
+    let mut inner = context.inside(&Arc::new(Keywords { vars: task.keywords.vars.clone(), ..Keywords::default() }), None);
+    if let Some(apply) = task.args.as_map().and_then(|m| m.get("apply")) {
+        let mut keywords = Keywords::default();
+        for (key, value) in apply.as_map().into_iter().flat_map(Mapping::iter) {
+            if !keywords.take(&key.key_text(), value)? {
+                return Err(Diagnostic::new(format!("apply does not take {:?}", key.key_text())).at(&key.origin));
+            }
+        }
+        inner = inner.inside(&Arc::new(keywords), None);
+    }
+    let mut include_vars: Vars = (*inner.include_vars).clone();
+    include_vars.extend(wanted.locals.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone()))));
+    inner.include_vars = Arc::new(include_vars);
+    let playbook = &play.play.folder;
+    let entries = if task.action == Action::Include(Include::Role) {
+        let args = Node::from_value(&Value::Object(wanted.args.clone()), &task.args.origin);
+        let args = args.as_map().cloned().unwrap_or_default();
+        let (usage, entry) = role_arguments(&args, &task.origin, IndexMap::new())?;
+        let loaded = play.run.loader.role(playbook, &usage, &entry)?;
+        handlers.extend(loaded.handlers);
+        if wanted.args.get("public").and_then(truth).unwrap_or(false) {
+            play.publish(&loaded.roles);
+        }
+        vec![Entry::Block(loaded.block)]
+    } else {
+        let file = target_name(task, &wanted.args).ok_or_else(|| Diagnostic::new("include_tasks needs a file").at(&task.origin))?;
+        let role = context.role.as_ref().map(|r| r.folder.join("tasks"));
+        let folders: Vec<&Folder> = [&task.folder].into_iter().chain(&role).chain([playbook]).collect();
+        let folder = folders.iter().find(|f| f.read(&file).is_some() || file.starts_with('/')).copied().ok_or_else(|| {
+            let looked: Vec<String> = folders.iter().map(|f| f.describe(&file)).collect();
+            Diagnostic::new(format!("could not find the task file {file:?}; looked for {}", looked.join(", "))).at(&task.origin)
+        })?;
+        play.run.loader.tasks(playbook, folder, &file, &mut handlers)?
+    };
+    play.handlers.lock().unwrap_or_else(PoisonError::into_inner).extend(handlers);
+    for warning in play.run.loader.take_warnings() {
+        play.run.warn(warning);
+    }
+    Ok((entries, inner))
+}

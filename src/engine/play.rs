@@ -1,0 +1,426 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::json;
+
+use super::event::Event;
+use super::flow::{self, Hosts};
+use super::handlers;
+use super::options::Question;
+use super::run::Run;
+use super::scope::{Context, HostScope, Vars, raw};
+use crate::diag::Diagnostic;
+use crate::inventory::{self, VarMap};
+use crate::playbook::{Action, Entry, Handler, Keywords, Play, Role, Task};
+use crate::value::{Value, plain, truth};
+use crate::vars::{Layers, Level, Scope, Var};
+use crate::yaml::{Kind, Mapping, Node};
+
+/// One play while it runs.
+pub(super) struct PlayRun {
+    pub run: Arc<Run>,
+    pub play: Arc<Play>,
+    pub name: String,
+    /// Every host of the play, and those of the current batch.
+    hosts: Mutex<Vec<String>>,
+    batch: Mutex<Vec<String>>,
+    prompted: Arc<Vars>,
+    /// `vars_files`, by host since their names may hold templates.
+    files: Mutex<HashMap<String, Arc<Vars>>>,
+    inventory_layers: Mutex<HashMap<String, Layers>>,
+    roles: Mutex<Vec<Arc<Role>>>,
+    pub handlers: Mutex<Vec<Handler>>,
+    pub free: bool,
+    pub force_handlers: bool,
+    /// `meta: end_play`, or errors that are fatal to all.
+    ended: Mutex<Ended>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    No,
+    Play,
+    Run,
+}
+
+impl PlayRun {
+    pub(super) const MAGIC: &'static [&'static str] = &[
+        "inventory_hostname",
+        "inventory_hostname_short",
+        "inventory_file",
+        "inventory_dir",
+        "groups",
+        "group_names",
+        "play_hosts",
+        "ansible_play_hosts",
+        "ansible_play_hosts_all",
+        "ansible_play_batch",
+        "ansible_play_name",
+        "ansible_play_role_names",
+        "ansible_role_names",
+        "ansible_check_mode",
+        "ansible_diff_mode",
+        "ansible_verbosity",
+        "ansible_version",
+        "ansible_run_tags",
+        "ansible_skip_tags",
+        "ansible_limit",
+        "ansible_forks",
+        "ansible_facts",
+        "playbook_dir",
+        "quaylab_state_dir",
+        "quaylab_lab",
+    ];
+
+    /// Runs a play. `false`: the run ends here.
+    pub(super) async fn run(run: &Arc<Run>, play: &Arc<Play>) -> Result<bool, Diagnostic> {
+        let bare = Arc::new(Self::new(run, play, String::new(), Vec::new(), Vars::new(), false, false));
+        let scope = HostScope::new(&bare, "", &Context::default()).shared();
+        let text = |node: &Node| run.templar.render(node, &scope).map(|v| plain(&v));
+        let pattern = match run.templar.render(&play.hosts, &scope)? {
+            Value::Array(parts) => parts.iter().map(plain).collect::<Vec<_>>().join(":"),
+            other => plain(&other),
+        };
+        let name = play.name.as_ref().map(text).transpose()?.unwrap_or_else(|| pattern.clone());
+        let (mut hosts, warnings) = {
+            let inventory = run.inventory.read().unwrap_or_else(PoisonError::into_inner);
+            inventory.select_limited(&pattern, run.options.limit.as_deref()).map_err(|e| e.at_least(&play.hosts.origin))?
+        };
+        for warning in warnings {
+            run.warn(warning);
+        }
+        order(&mut hosts, play.order.as_ref().map(text).transpose()?.as_deref());
+        hosts.retain(|h| run.host(h).active());
+        if hosts.is_empty() {
+            run.emit(Event::PlaySkipped { name, reason: format!("no hosts matched {pattern:?}") });
+            return Ok(true);
+        }
+        let prompted = Self::prompt(run, play, &scope)?;
+        let free = play.strategy.as_ref().map(text).transpose()?.is_some_and(|s| s.ends_with("free"));
+        let force = play.force_handlers.as_ref().and_then(|n| truth(&n.to_value())).unwrap_or(run.options.force_handlers);
+        run.emit(Event::PlayStarted { name: name.clone(), hosts: hosts.len() });
+        let mut sizes = Vec::new();
+        for node in &play.serial {
+            sizes.push(batch_size(&text(node)?, hosts.len()).ok_or_else(|| {
+                Diagnostic::new("serial must be a number or a percentage").at(&node.origin)
+            })?);
+        }
+        let limit = play.max_fail_percentage.as_ref().map(text).transpose()?.and_then(|t| t.parse::<f64>().ok());
+        let this = Arc::new(Self::new(run, play, name, hosts.clone(), prompted, free, force));
+        let mut rest = hosts.as_slice();
+        let mut round = 0;
+        while !rest.is_empty() && *this.ended.lock().unwrap_or_else(PoisonError::into_inner) == Ended::No {
+            let size = sizes.get(round).or(sizes.last()).copied().unwrap_or(rest.len()).clamp(1, rest.len());
+            let (batch, later) = rest.split_at(size);
+            rest = later;
+            round += 1;
+            this.batch.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&batch.to_vec());
+            this.sections(batch).await?;
+            let failed = batch.iter().filter(|h| { let host = run.host(h); let s = host.state(); s.failed || s.unreachable }).count();
+            #[expect(clippy::cast_precision_loss, reason = "a count of hosts is far below 2^52")]
+            let over = limit.is_some_and(|l| failed as f64 * 100.0 / batch.len() as f64 > l);
+            if failed == batch.len() || over {
+                break;
+            }
+        }
+        for host in &hosts {
+            run.host(host).state().ended = false;
+        }
+        let fatal = *this.ended.lock().unwrap_or_else(PoisonError::into_inner) == Ended::Run;
+        let any_left = hosts.iter().any(|h| run.host(h).active());
+        Ok(!fatal && any_left)
+    }
+
+    fn new(run: &Arc<Run>, play: &Arc<Play>, name: String, hosts: Vec<String>, prompted: Vars, free: bool, force_handlers: bool) -> Self {
+        Self {
+            run: Arc::clone(run),
+            play: Arc::clone(play),
+            name,
+            hosts: Mutex::new(hosts),
+            batch: Mutex::default(),
+            prompted: Arc::new(prompted),
+            files: Mutex::default(),
+            inventory_layers: Mutex::default(),
+            roles: Mutex::new(play.roles.clone()),
+            handlers: Mutex::new(play.handlers.clone()),
+            free,
+            force_handlers,
+            ended: Mutex::new(Ended::No),
+        }
+    }
+
+    /// A play that only lends its variables, for checks before the run.
+    pub(super) fn preview(run: &Arc<Run>, play: &Arc<Play>, hosts: Vec<String>) -> Arc<Self> {
+        Arc::new(Self::new(run, play, String::new(), hosts, Vars::new(), false, false))
+    }
+
+    fn prompt(run: &Run, play: &Play, scope: &Arc<dyn Scope>) -> Result<Vars, Diagnostic> {
+        let mut answers = Vars::new();
+        for prompt in &play.prompts {
+            if run.options.extra_vars.contains_key(&prompt.name) {
+                continue;
+            }
+            let text = |node: &Option<Node>| node.as_ref().map(|n| run.templar.render(n, scope).map(|v| plain(&v))).transpose();
+            let question = Question {
+                variable: prompt.name.clone(),
+                text: text(&prompt.prompt)?.unwrap_or_else(|| prompt.name.clone()),
+                default: text(&prompt.default)?,
+                private: prompt.private,
+                confirm: prompt.confirm,
+            };
+            let answer = (run.options.ask)(&question).map_err(|e| {
+                Diagnostic::new(e).at(&play.origin).hint(format!("give the value with -e {}=...", prompt.name))
+            })?;
+            answers.insert(prompt.name.clone(), Var::Known(Value::String(answer)));
+        }
+        Ok(answers)
+    }
+
+    async fn sections(self: &Arc<Self>, batch: &[String]) -> Result<(), Diagnostic> {
+        let context = Context::default().inside(&self.play.keywords, None);
+        let hosts: Hosts = batch.iter().cloned().collect();
+        if self.gathers() {
+            let gather = Entry::Task(Arc::new(Task::gather_facts(&self.play.origin, &self.play.folder)));
+            flow::section(self, &[gather], &hosts, &context).await?;
+        }
+        let [before, roles, tasks, after] = &self.play.sections;
+        for group in [&[before][..], &[roles, tasks], &[after]] {
+            for section in group {
+                flow::section(self, section, &hosts, &context).await?;
+            }
+            handlers::flush(self, &hosts, &context).await?;
+        }
+        Ok(())
+    }
+
+    fn gathers(&self) -> bool {
+        self.play.gather_facts.as_ref().is_none_or(|n| truth(&n.to_value()).unwrap_or(true))
+    }
+
+    pub(super) fn end(&self, whole_run: bool) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = if whole_run { Ended::Run } else { Ended::Play };
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.run.stop.is_cancelled() || *self.ended.lock().unwrap_or_else(PoisonError::into_inner) != Ended::No
+    }
+
+    /// Roles whose variables the play sees.
+    pub(super) fn roles(&self) -> Vec<Arc<Role>> {
+        self.roles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes an included role's variables visible to what follows (`public: true`).
+    pub(super) fn publish(&self, roles: &[Arc<Role>]) {
+        self.roles.lock().unwrap_or_else(PoisonError::into_inner).extend(roles.iter().cloned());
+    }
+
+    pub(super) fn knows(&self, host: &str) -> bool {
+        let inventory = self.run.inventory.read().unwrap_or_else(PoisonError::into_inner);
+        inventory.has_host(host) || host == "localhost"
+    }
+
+    pub(super) fn inventory_hosts(&self) -> Vec<String> {
+        let inventory = self.run.inventory.read().unwrap_or_else(PoisonError::into_inner);
+        inventory.hosts().map(str::to_owned).collect()
+    }
+
+    /// The inventory has grown: what was remembered of it is out of date.
+    pub(super) fn forget_inventory(&self) {
+        self.inventory_layers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// All layers of a host but those of roles, blocks and tasks.
+    pub(super) fn host_layers(&self, name: &str) -> Layers {
+        let base = self.inventory_layers.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let base = base.unwrap_or_else(|| {
+            let layers = self.read_inventory(name);
+            self.inventory_layers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), layers.clone());
+            layers
+        });
+        let host = self.run.host(name);
+        let (facts, set, included) = {
+            let state = host.state();
+            (Arc::clone(&state.facts), Arc::clone(&state.set), Arc::clone(&state.included))
+        };
+        base.with(Level::Facts, facts)
+            .with(Level::VarsFiles, self.vars_files(name))
+            .with(Level::IncludeVars, included)
+            .with(Level::SetFacts, set)
+    }
+
+    fn read_inventory(&self, name: &str) -> Layers {
+        let inventory = self.run.inventory.read().unwrap_or_else(PoisonError::into_inner);
+        let with = |layers: Layers, level, vars: &VarMap| layers.with(level, Arc::new(raw(vars)));
+        let mut layers = Layers::new();
+        if !name.is_empty() {
+            let (all, groups): (Vec<_>, Vec<_>) = inventory.group_layers(name).into_iter().partition(|(g, _)| g == "all");
+            for (_, vars) in all.iter().chain(&groups) {
+                layers = with(layers, Level::InventoryGroupVars, vars);
+            }
+            for vars in inventory.group_files(name) {
+                layers = with(layers, Level::InventoryGroupVarsFiles, &vars);
+            }
+            layers = with(layers, Level::InventoryHostVars, &inventory.host_layer(name));
+            layers = with(layers, Level::InventoryHostVarsFiles, &inventory.host_files(name));
+            if let Some(folder) = self.play.folder.path() {
+                match inventory::vars_beside(folder, &inventory.groups_of(name), name) {
+                    Ok((groups, host)) => {
+                        for vars in groups {
+                            layers = with(layers, Level::PlaybookGroupVarsFiles, &vars);
+                        }
+                        layers = with(layers, Level::PlaybookHostVarsFiles, &host);
+                    }
+                    Err(e) => self.run.warn(e),
+                }
+            }
+        }
+        layers = with(layers, Level::PlayVars, &self.play.keywords.vars);
+        layers = layers.with(Level::VarsPrompt, Arc::clone(&self.prompted));
+        with(layers, Level::ExtraVars, &self.run.options.extra_vars)
+    }
+
+    fn vars_files(&self, name: &str) -> Arc<Vars> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
+    }
+
+    /// Reads the play's `vars_files` for one host; of a list inside the list the first that exists is taken.
+    pub(super) fn load_vars_files(self: &Arc<Self>, name: &str) -> Result<(), Diagnostic> {
+        if self.play.vars_files.is_empty() {
+            return Ok(());
+        }
+        let mut vars = Vars::new();
+        for node in &self.play.vars_files {
+            let scope = HostScope::new(self, name, &Context::default()).shared();
+            let candidates = match self.run.templar.render(node, &scope)? {
+                Value::Array(names) => names.iter().map(plain).collect(),
+                one => vec![plain(&one)],
+            };
+            let found = candidates.iter().find(|c| self.play.folder.read(c).is_some() || c.starts_with('/'));
+            let file = found.ok_or_else(|| {
+                Diagnostic::new(format!("none of the vars_files {} exists", candidates.join(", "))).at(&node.origin)
+            })?;
+            let more = self.run.loader.variables(&self.play.folder, file).map_err(|e| e.at_least(&node.origin))?;
+            vars.extend(raw(&more));
+            self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Arc::new(vars.clone()));
+        }
+        Ok(())
+    }
+
+    /// A magic variable's value.
+    pub(super) fn magic(&self, host: &str, name: &str) -> Option<Value> {
+        let options = &self.run.options;
+        let inventory = || self.run.inventory.read().unwrap_or_else(PoisonError::into_inner);
+        let active = |hosts: &Mutex<Vec<String>>| {
+            let hosts = hosts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            hosts.into_iter().filter(|h| self.run.host(h).active()).collect::<Vec<_>>()
+        };
+        Some(match name {
+            "inventory_hostname" if !host.is_empty() => json!(host),
+            "inventory_hostname_short" if !host.is_empty() => {
+                // An address has no short form.
+                let short = if host.parse::<std::net::IpAddr>().is_ok() { host } else { host.split('.').next().unwrap_or(host) };
+                json!(short)
+            }
+            "inventory_file" => json!(inventory().sources().first()),
+            "inventory_dir" => json!(inventory().source_dirs().first()),
+            "groups" => Value::Object(inventory().groups().into_iter().map(|(g, hosts)| (g, json!(hosts))).collect()),
+            "group_names" if !host.is_empty() => json!(inventory().groups_of(host)),
+            "play_hosts" | "ansible_play_hosts" => json!(active(&self.hosts)),
+            "ansible_play_hosts_all" => json!(*self.hosts.lock().unwrap_or_else(PoisonError::into_inner)),
+            "ansible_play_batch" => json!(active(&self.batch)),
+            "ansible_play_name" => json!(self.name),
+            "ansible_play_role_names" | "ansible_role_names" => {
+                json!(self.roles().iter().map(|r| r.name.clone()).collect::<Vec<_>>())
+            }
+            "ansible_check_mode" => json!(options.check),
+            "ansible_diff_mode" => json!(options.diff),
+            "ansible_verbosity" => json!(options.verbosity),
+            "ansible_version" => json!({"full": "2.19.0", "major": 2, "minor": 19, "revision": 0, "string": "2.19.0"}),
+            "ansible_run_tags" => {
+                json!(if options.tags.is_empty() { vec!["all".to_owned()] } else { options.tags.clone() })
+            }
+            "ansible_skip_tags" => json!(options.skip_tags),
+            "ansible_limit" => json!(options.limit.clone()?),
+            "ansible_forks" => json!(options.forks),
+            "playbook_dir" => json!(self.play.folder.name()),
+            "quaylab_state_dir" => json!(options.state_dir),
+            "quaylab_lab" => json!(options.lab),
+            "ansible_facts" if !host.is_empty() => {
+                let facts = Arc::clone(&self.run.host(host).state().facts);
+                let bare = |name: &str| name.strip_prefix("ansible_").unwrap_or(name).to_owned();
+                let known = |var: &Var| match var {
+                    Var::Known(value) => value.clone(),
+                    Var::Raw(node) => node.to_value(),
+                };
+                Value::Object(facts.iter().map(|(name, var)| (bare(name), known(var))).collect())
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Task {
+    /// The task that a play begins with unless it says `gather_facts: false`.
+    fn gather_facts(origin: &crate::diag::Origin, folder: &crate::playbook::Folder) -> Self {
+        Self {
+            origin: origin.clone(),
+            folder: folder.clone(),
+            name: Some(Node::str("Gathering Facts", origin)),
+            action: Action::Module("setup".into()),
+            args: Node::new(Kind::Map(Mapping::default()), origin),
+            keywords: Arc::new(Keywords { tags: vec![Node::str("always", origin)], ..Keywords::default() }),
+            looping: None,
+            loop_control: None,
+            register: None,
+            notify: Vec::new(),
+            listen: Vec::new(),
+            until: Vec::new(),
+            retries: None,
+            delay: None,
+            changed_when: Vec::new(),
+            failed_when: Vec::new(),
+        }
+    }
+}
+
+/// A batch's size: a count, or a share of all hosts (at least one).
+fn batch_size(text: &str, hosts: usize) -> Option<usize> {
+    match text.trim().strip_suffix('%') {
+        Some(percent) => {
+            let percent: usize = percent.trim().parse().ok()?;
+            Some((hosts * percent / 100).max(1))
+        }
+        None => text.trim().parse::<usize>().ok().map(|n| if n == 0 { hosts } else { n }),
+    }
+}
+
+fn order(hosts: &mut [String], how: Option<&str>) {
+    match how {
+        Some("sorted") => hosts.sort(),
+        Some("reverse_sorted") => {
+            hosts.sort();
+            hosts.reverse();
+        }
+        Some("reverse_inventory") => hosts.reverse(),
+        Some("shuffle") => {
+            use rand::seq::SliceRandom as _;
+            hosts.shuffle(&mut rand::rng());
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_counts_or_shares() {
+        assert_eq!(batch_size("2", 10), Some(2));
+        assert_eq!(batch_size("30%", 10), Some(3));
+        assert_eq!(batch_size("1%", 10), Some(1));
+        assert_eq!(batch_size("0", 10), Some(10));
+        assert_eq!(batch_size("many", 10), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! What `register` sees.
+
+use serde_json::json;
+
+use super::event::Status;
+use crate::modules::{Diff, Outcome};
+use crate::value::{Map, Value};
+
+/// How one item (or a task without a loop) went.
+#[derive(Debug, Clone)]
+pub(super) struct ItemOutcome {
+    pub status: Status,
+    /// With `changed`, `failed` and `skipped`.
+    pub result: Map,
+    pub diff: Vec<Diff>,
+    pub facts: Map,
+    pub hint: Option<String>,
+    pub delegated: Option<String>,
+    pub warnings: Vec<String>,
+}
+
+impl ItemOutcome {
+    pub(super) fn from_outcome(outcome: Outcome) -> Self {
+        let mut result = outcome.result;
+        let status = if let Some(message) = outcome.failed {
+            result.entry("msg").or_insert_with(|| json!(message));
+            Status::Failed
+        } else if let Some(reason) = outcome.skipped {
+            result.insert("skip_reason".into(), json!(reason));
+            Status::Skipped
+        } else if outcome.changed {
+            Status::Changed
+        } else {
+            Status::Ok
+        };
+        let mut this = Self {
+            status,
+            result,
+            diff: outcome.diff,
+            facts: outcome.facts,
+            hint: None,
+            delegated: None,
+            warnings: outcome.warnings,
+        };
+        this.flag();
+        this
+    }
+
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self::from_outcome(Outcome::failed(message, Map::new()))
+    }
+
+    pub(super) fn unreachable(message: impl Into<String>, hint: Option<&str>) -> Self {
+        let mut this = Self::failed(message);
+        this.status = Status::Unreachable;
+        this.hint = hint.map(str::to_owned);
+        this.result.insert("unreachable".into(), json!(true));
+        this
+    }
+
+    /// A condition was false.
+    pub(super) fn condition_false(condition: Option<String>) -> Self {
+        let mut this = Self::from_outcome(Outcome::skipped("Conditional result was False"));
+        if let Some(condition) = condition {
+            this.result.insert("false_condition".into(), json!(condition));
+        }
+        this
+    }
+
+    /// Writes the status into the result.
+    pub(super) fn flag(&mut self) {
+        let failed = matches!(self.status, Status::Failed | Status::Unreachable);
+        self.result.insert("changed".into(), json!(self.status == Status::Changed));
+        self.result.insert("failed".into(), json!(failed));
+        if self.status == Status::Skipped {
+            self.result.insert("skipped".into(), json!(true));
+        }
+    }
+}
+
+/// The outcomes of a loop's items as one.
+pub(super) fn combine(items: Vec<ItemOutcome>) -> ItemOutcome {
+    let all = |status: Status| items.iter().all(|i| i.status == status);
+    let any = |status: Status| items.iter().any(|i| i.status == status);
+    let status = if any(Status::Unreachable) {
+        Status::Unreachable
+    } else if any(Status::Failed) {
+        Status::Failed
+    } else if all(Status::Skipped) {
+        Status::Skipped
+    } else if any(Status::Changed) {
+        Status::Changed
+    } else {
+        Status::Ok
+    };
+    let mut result = Map::new();
+    let message = match status {
+        Status::Failed | Status::Unreachable => "One or more items failed",
+        Status::Skipped if items.is_empty() => "No items in the list",
+        Status::Skipped => "All items skipped",
+        _ => "All items completed",
+    };
+    result.insert("msg".into(), json!(message));
+    if items.is_empty() {
+        result.insert("skipped_reason".into(), json!("No items in the list"));
+        result.insert("skip_reason".into(), json!("No items in the list"));
+    }
+    let changed = any(Status::Changed);
+    let mut facts = Map::new();
+    let mut combined = ItemOutcome {
+        status,
+        result: Map::new(),
+        diff: Vec::new(),
+        facts: Map::new(),
+        hint: items.iter().find_map(|i| i.hint.clone()),
+        delegated: items.iter().find_map(|i| i.delegated.clone()),
+        warnings: Vec::new(),
+    };
+    let mut results = Vec::with_capacity(items.len());
+    for item in items {
+        facts.extend(item.facts);
+        results.push(Value::Object(item.result));
+    }
+    result.insert("results".into(), Value::Array(results));
+    combined.result = result;
+    combined.facts = facts;
+    combined.flag();
+    combined.result.insert("changed".into(), json!(changed));
+    combined
+}
+
+/// What stands in for a result that must not be shown.
+pub(super) fn censored(result: &Map) -> Map {
+    let mut shown = Map::new();
+    shown.insert(
+        "censored".into(),
+        json!("the output has been hidden due to the fact that 'no_log: true' was specified for this result"),
+    );
+    for key in ["changed", "failed", "skipped", "unreachable"] {
+        if let Some(value) = result.get(key) {
+            shown.insert(key.into(), value.clone());
+        }
+    }
+    shown
+}
+
+/// The standard output and error as lines, as Ansible adds them.
+pub(super) fn add_lines(result: &mut Map) {
+    for key in ["stdout", "stderr"] {
+        let lines_key = format!("{key}_lines");
+        if let (Some(Value::String(text)), false) = (result.get(key), result.contains_key(&lines_key)) {
+            let lines = json!(text.lines().collect::<Vec<_>>());
+            result.insert(lines_key, lines);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use indexmap::IndexMap;
+use tokio_util::sync::CancellationToken;
+
+use super::event::{Event, Sink, Stats};
+use super::options::Options;
+use super::play::PlayRun;
+use super::preflight;
+use super::scope::Vars;
+use crate::diag::Diagnostic;
+use crate::host::{ConnectionSpec, Target};
+use crate::inventory::Inventory;
+use crate::playbook::{Loader, Playbook};
+use crate::template::{Templar, TemplarOptions};
+
+/// Everything that lives as long as a run.
+pub(super) struct Run {
+    pub options: Options,
+    pub inventory: RwLock<Inventory>,
+    pub loader: Loader,
+    pub templar: Templar,
+    pub sink: Sink,
+    /// Set when the user wants to stop.
+    pub stop: CancellationToken,
+    hosts: Mutex<IndexMap<String, Arc<Host>>>,
+    targets: Mutex<HashMap<ConnectionSpec, Target>>,
+}
+
+/// What a run knows of one host.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    state: Mutex<HostState>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct HostState {
+    pub facts: Arc<Vars>,
+    /// `set_fact` and registered results.
+    pub set: Arc<Vars>,
+    /// `include_vars`.
+    pub included: Arc<Vars>,
+    /// Out of the run: a task failed and nobody rescued it.
+    pub failed: bool,
+    pub unreachable: bool,
+    /// `meta: end_host`.
+    pub ended: bool,
+    pub notified: Vec<String>,
+    pub stats: Stats,
+    /// Counts in the recap once something ran there.
+    pub seen: bool,
+}
+
+impl Host {
+    pub(super) fn state(&self) -> MutexGuard<'_, HostState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn active(&self) -> bool {
+        let state = self.state();
+        !(state.failed || state.unreachable || state.ended)
+    }
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Summary {
+    pub stats: IndexMap<String, Stats>,
+    pub interrupted: bool,
+}
+
+impl Summary {
+    pub fn failed(&self) -> bool {
+        self.stats.values().any(|s| s.failed > 0)
+    }
+
+    pub fn unreachable(&self) -> bool {
+        self.stats.values().any(|s| s.unreachable > 0)
+    }
+}
+
+impl Run {
+    pub(super) fn emit(&self, event: Event) {
+        (self.sink)(event);
+    }
+
+    pub(super) fn warn(&self, warning: Diagnostic) {
+        self.emit(Event::Warning(warning));
+    }
+
+    pub(super) fn host(&self, name: &str) -> Arc<Host> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(hosts.entry(name.to_owned()).or_default())
+    }
+
+    /// One connection for each way to reach a host, however many tasks use it.
+    pub(super) fn target(&self, spec: ConnectionSpec) -> Target {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.entry(spec).or_insert_with_key(|spec| Target::new(spec.clone())).clone()
+    }
+
+    fn stats(&self) -> IndexMap<String, Stats> {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.iter().filter(|(_, h)| h.state().seen).map(|(name, h)| (name.clone(), h.state().stats)).collect()
+    }
+}
+
+/// Runs a playbook that has been read and checked.
+///
+/// Errors are what is wrong with the input; what goes wrong on hosts is in the summary.
+pub async fn run(playbook: Playbook, loader: Loader, options: Options, sink: Sink, stop: CancellationToken) -> Result<Summary, Diagnostic> {
+    let started = Instant::now();
+    let search_paths = playbook.plays.iter().filter_map(|p| p.folder.path()).map(ToOwned::to_owned).collect();
+    let working_dir = std::env::current_dir().unwrap_or_default();
+    let run = Arc::new(Run {
+        inventory: RwLock::new(options.inventory.clone()),
+        templar: Templar::new(TemplarOptions { search_paths, working_dir }),
+        options,
+        loader,
+        sink,
+        stop,
+        hosts: Mutex::default(),
+        targets: Mutex::default(),
+    });
+    for warning in &playbook.warnings {
+        run.warn(warning.clone());
+    }
+    let plays: Vec<Arc<_>> = playbook.plays.into_iter().map(Arc::new).collect();
+    preflight::check(&run, &plays)?;
+    for play in &plays {
+        if run.stop.is_cancelled() {
+            break;
+        }
+        let go_on = PlayRun::run(&run, play).await?;
+        if !go_on {
+            break;
+        }
+    }
+    let targets: Vec<Target> = run.targets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+    futures_util::future::join_all(targets.iter().map(Target::close)).await;
+    let summary = Summary { stats: run.stats(), interrupted: run.stop.is_cancelled() };
+    run.emit(Event::Finished {
+        stats: summary.stats.clone(),
+        elapsed: started.elapsed(),
+        interrupted: summary.interrupted,
+    });
+    Ok(summary)
+}

@@ -1,0 +1,144 @@
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::json;
+
+use super::play::PlayRun;
+use crate::inventory::VarMap;
+use crate::playbook::{Keywords, Role};
+use crate::value::Value;
+use crate::vars::{Layers, Level, Scope, Var};
+
+/// Variables by name.
+pub(super) type Vars = IndexMap<String, Var>;
+
+/// What a task inherits from what stands around it: keywords and role, outermost first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Context {
+    pub keywords: Vec<Arc<Keywords>>,
+    pub role: Option<Arc<Role>>,
+    /// Roles around this one, for `ansible_parent_role_names`.
+    pub parents: Vec<String>,
+    /// Given to an include: stronger than everything but `-e`.
+    pub include_vars: Arc<Vars>,
+    /// A block around has a rescue for what fails here.
+    pub rescuable: bool,
+}
+
+impl Context {
+    /// This context inside a block.
+    pub(super) fn inside(&self, keywords: &Arc<Keywords>, role: Option<&Arc<Role>>) -> Self {
+        let mut inner = self.clone();
+        inner.keywords.push(Arc::clone(keywords));
+        if let Some(role) = role {
+            if let Some(outer) = &self.role {
+                inner.parents.insert(0, outer.name.clone());
+            }
+            inner.role = Some(Arc::clone(role));
+        }
+        inner
+    }
+
+    /// The innermost of a keyword's values.
+    pub(super) fn nearest<'a, T>(&'a self, of: impl Fn(&'a Keywords) -> Option<&'a T>) -> Option<&'a T> {
+        self.keywords.iter().rev().find_map(|k| of(k))
+    }
+}
+
+/// The variables of one host at one moment.
+#[derive(Clone)]
+pub(super) struct HostScope {
+    play: Arc<PlayRun>,
+    host: String,
+    layers: Layers,
+    /// `item` and its kind, results being judged, role names.
+    locals: Arc<IndexMap<String, Var>>,
+}
+
+impl std::fmt::Debug for HostScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostScope").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// Raw variables from nodes.
+pub(super) fn raw<'a>(vars: impl IntoIterator<Item = (&'a String, &'a crate::yaml::Node)>) -> Vars {
+    vars.into_iter().map(|(name, node)| (name.clone(), Var::Raw(node.clone()))).collect()
+}
+
+impl HostScope {
+    /// Everything that a task on this host sees, before its own `vars`.
+    pub(super) fn new(play: &Arc<PlayRun>, host: &str, context: &Context) -> Self {
+        let mut layers = play.host_layers(host);
+        let role_level = |layers: Layers, level, vars: &VarMap| if vars.is_empty() { layers } else { layers.with(level, Arc::new(raw(vars))) };
+        for role in play.roles().iter().chain(&context.role) {
+            layers = role_level(layers, Level::RoleDefaults, &role.defaults);
+            layers = role_level(layers, Level::RoleVars, &role.vars);
+        }
+        if let Some(role) = &context.role {
+            layers = role_level(layers, Level::RoleParams, &role.params);
+        }
+        for keywords in &context.keywords {
+            layers = role_level(layers, Level::BlockVars, &keywords.vars);
+        }
+        if !context.include_vars.is_empty() {
+            layers = layers.with(Level::IncludeParams, Arc::clone(&context.include_vars));
+        }
+        let mut locals = IndexMap::new();
+        if let Some(role) = &context.role {
+            locals.insert("role_name".into(), Var::Known(json!(role.name)));
+            locals.insert("ansible_role_name".into(), Var::Known(json!(role.name)));
+            locals.insert("role_path".into(), Var::Known(json!(role.folder.name())));
+            locals.insert("ansible_parent_role_names".into(), Var::Known(json!(context.parents)));
+        }
+        Self { play: Arc::clone(play), host: host.to_owned(), layers, locals: Arc::new(locals) }
+    }
+
+    /// The scope with a task's own variables.
+    pub(super) fn with_task_vars(&self, vars: &VarMap) -> Self {
+        if vars.is_empty() {
+            return self.clone();
+        }
+        Self { layers: self.layers.with(Level::TaskVars, Arc::new(raw(vars))), ..self.clone() }
+    }
+
+    /// The scope with names that stand above all others while a task runs.
+    pub(super) fn with_locals(&self, more: impl IntoIterator<Item = (String, Value)>) -> Self {
+        let mut locals = (*self.locals).clone();
+        locals.extend(more.into_iter().map(|(name, value)| (name, Var::Known(value))));
+        Self { locals: Arc::new(locals), ..self.clone() }
+    }
+
+    pub(super) fn shared(self) -> Arc<dyn Scope> {
+        Arc::new(self)
+    }
+}
+
+impl Scope for HostScope {
+    fn get(&self, name: &str) -> Option<Var> {
+        if let Some(found) = self.locals.get(name) {
+            return Some(found.clone());
+        }
+        if let Some(value) = self.play.magic(&self.host, name) {
+            return Some(Var::Known(value));
+        }
+        self.layers.get(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.locals.keys().cloned().collect();
+        names.extend(self.layers.names());
+        names.extend(PlayRun::MAGIC.iter().map(|n| (*n).to_owned()));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn host(&self, name: &str) -> Option<Arc<dyn Scope>> {
+        self.play.knows(name).then(|| Self::new(&self.play, name, &Context::default()).shared())
+    }
+
+    fn host_names(&self) -> Vec<String> {
+        self.play.inventory_hosts()
+    }
+}

@@ -1,0 +1,472 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, StreamExt as _};
+use serde_json::json;
+
+use super::event::{Event, HostResult, Status, TaskLabel};
+use super::flow::{self, Hosts};
+use super::play::PlayRun;
+use super::register::{ItemOutcome, censored, combine};
+use super::scope::{Context, HostScope};
+use super::{action, select};
+use crate::diag::Diagnostic;
+use crate::playbook::{self, Task};
+use crate::value::{Map, Value, plain, truth};
+use crate::vars::{Scope, Var};
+use crate::yaml::Node;
+
+/// Whether tags let a task run.
+pub(super) fn chosen(play: &PlayRun, task: &Task, context: &Context, scope: &Arc<dyn Scope>) -> Result<bool, Diagnostic> {
+    let options = &play.run.options;
+    let mut tags = BTreeSet::new();
+    for node in context.keywords.iter().chain([&task.keywords]).flat_map(|k| &k.tags) {
+        match play.run.templar.render(node, scope)? {
+            Value::Array(more) => tags.extend(more.iter().map(plain)),
+            one => tags.extend(plain(&one).split(',').map(|t| t.trim().to_owned())),
+        }
+    }
+    Ok(select::selected(&tags, &options.tags, &options.skip_tags))
+}
+
+/// What people see of a task.
+pub(super) fn label(play: &PlayRun, task: &Task, context: &Context, scope: &Arc<dyn Scope>, handler: bool) -> Arc<TaskLabel> {
+    let own = task.name.as_ref().map(|node| {
+        // A name that cannot be rendered (it uses the loop's item, say) is shown as written.
+        play.run.templar.render(node, scope).map_or_else(|_| node.key_text(), |v| plain(&v))
+    });
+    let own = own.filter(|n| !n.is_empty()).unwrap_or_else(|| task.action.name().to_owned());
+    let name = context.role.as_ref().map_or_else(|| own.clone(), |role| format!("{} : {own}", role.name));
+    Arc::new(TaskLabel { name, action: task.action.name().to_owned(), origin: task.origin.clone(), handler })
+}
+
+/// Runs a task on hosts side by side; returns those on which it failed.
+pub(super) async fn on_hosts(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, context: &Context) -> Result<Hosts, Diagnostic> {
+    on_hosts_as(play, task, hosts, context, false).await
+}
+
+/// The same for a handler where `handler` is set: tags do not choose handlers.
+pub(super) async fn on_hosts_as(
+    play: &Arc<PlayRun>,
+    task: &Arc<Task>,
+    hosts: &Hosts,
+    context: &Context,
+    handler: bool,
+) -> Result<Hosts, Diagnostic> {
+    let Some(first) = hosts.first() else { return Ok(Hosts::new()) };
+    let scope = HostScope::new(play, first, context).with_task_vars(&task.keywords.vars).shared();
+    if !handler && !chosen(play, task, context, &scope)? {
+        return Ok(Hosts::new());
+    }
+    let label = label(play, task, context, &scope, handler);
+    let full = context.inside(&task.keywords, None);
+    let flag = |node: Option<&Node>| -> Result<bool, Diagnostic> {
+        node.map_or(Ok(false), |n| Ok(truth(&play.run.templar.render(n, &scope)?).unwrap_or(false)))
+    };
+    let once = flag(full.nearest(|k| k.run_once.as_ref()))?;
+    let fatal = flag(full.nearest(|k| k.any_errors_fatal.as_ref()))?;
+    let throttle = match full.nearest(|k| k.throttle.as_ref()) {
+        Some(node) => plain(&play.run.templar.render(node, &scope)?).parse().unwrap_or(0),
+        None => 0,
+    };
+    let lanes = if throttle > 0 { throttle.min(play.run.options.forks) } else { play.run.options.forks };
+    let on: &[String] = if once { &hosts[..1] } else { hosts };
+    play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: on.len() });
+    let ends: Vec<(String, bool)> = stream::iter(on.iter().cloned())
+        .map(|host| {
+            let (label, full) = (Arc::clone(&label), &full);
+            async move {
+                let failed = HostTask { play, task, context: full, label, host: &host }.run(once.then_some(hosts)).await;
+                (host, failed)
+            }
+        })
+        .buffer_unordered(lanes.max(1))
+        .collect()
+        .await;
+    let mut failed: Hosts = ends.into_iter().filter_map(|(host, failed)| failed.then_some(host)).collect();
+    if !failed.is_empty() {
+        if once {
+            failed.clone_from(hosts);
+        }
+        if fatal {
+            play.end(true);
+            failed.clone_from(hosts);
+        }
+    }
+    Ok(failed)
+}
+
+/// One task on one host.
+struct HostTask<'a> {
+    play: &'a Arc<PlayRun>,
+    task: &'a Arc<Task>,
+    /// With the task's own keywords innermost.
+    context: &'a Context,
+    label: Arc<TaskLabel>,
+    host: &'a str,
+}
+
+/// How items of a loop are called.
+struct LoopNames {
+    item: String,
+    index: Option<String>,
+    label: Option<Node>,
+    pause: Duration,
+    extended: bool,
+    break_when: Vec<Node>,
+}
+
+impl HostTask<'_> {
+    /// Runs it; `true` where the host fails by it. With `everyone`, the result counts for all of them.
+    async fn run(&self, everyone: Option<&Hosts>) -> bool {
+        let started = Instant::now();
+        let scope = HostScope::new(self.play, self.host, self.context);
+        let outcome = match self.items(&scope) {
+            Ok(None) => self.attempt(&scope).await,
+            Ok(Some(items)) => self.each(&scope, items).await,
+            Err(error) => match self.false_condition(&scope.clone().shared()) {
+                // A loop over what only exists when the condition holds is skipped with it.
+                Ok(Some(condition)) => ItemOutcome::condition_false(condition),
+                _ => ItemOutcome::failed(error.to_string()),
+            },
+        };
+        self.settle(&scope, outcome, started, everyone)
+    }
+
+    fn flag(&self, scope: &Arc<dyn Scope>, node: Option<&Node>) -> bool {
+        node.and_then(|n| self.play.run.templar.render(n, scope).ok()).and_then(|v| truth(&v)).unwrap_or(false)
+    }
+
+    /// Registers, counts, notifies and reports.
+    fn settle(&self, scope: &HostScope, mut outcome: ItemOutcome, started: Instant, everyone: Option<&Hosts>) -> bool {
+        let scope = scope.clone().shared();
+        let ignored = outcome.status == Status::Failed && self.flag(&scope, self.context.nearest(|k| k.ignore_errors.as_ref()));
+        let forgiven =
+            outcome.status == Status::Unreachable && self.flag(&scope, self.context.nearest(|k| k.ignore_unreachable.as_ref()));
+        if ignored || forgiven {
+            outcome.result.insert("ignore_errors".into(), json!(true));
+        }
+        let failed = !ignored && !forgiven && matches!(outcome.status, Status::Failed | Status::Unreachable);
+        let one = [self.host.to_owned()];
+        let fact_host = self.fact_host(&scope, &outcome);
+        for host in everyone.map_or(&one[..], Vec::as_slice) {
+            let state = self.play.run.host(host);
+            let mut state = state.state();
+            if let Some(name) = &self.task.register {
+                Arc::make_mut(&mut state.set).insert(name.clone(), Var::Known(Value::Object(outcome.result.clone())));
+            }
+            let own_facts = fact_host.as_deref().is_none_or(|h| h == host);
+            if !outcome.facts.is_empty() && own_facts {
+                let facts = outcome.facts.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone())));
+                let store = if self.task.action == playbook::Action::SetFact { &mut state.set } else { &mut state.facts };
+                Arc::make_mut(store).extend(facts);
+            }
+            if outcome.status == Status::Changed {
+                let names = self.task.notify.iter().filter_map(|n| self.play.run.templar.render(n, &scope).ok());
+                for name in names.map(|v| plain(&v)) {
+                    if !state.notified.contains(&name) {
+                        state.notified.push(name);
+                    }
+                }
+            }
+        }
+        if let Some(other) = fact_host.filter(|h| h != self.host) {
+            let other = self.play.run.host(&other);
+            Arc::make_mut(&mut other.state().facts).extend(outcome.facts.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone()))));
+        }
+        if failed && self.context.rescuable {
+            flow::remember_failure(self.play, self.host, &self.label.name, &outcome.result);
+        }
+        self.count(&outcome, failed, ignored || forgiven);
+        let hidden = self.flag(&scope, self.context.nearest(|k| k.no_log.as_ref()));
+        for warning in &outcome.warnings {
+            self.play.run.warn(Diagnostic::new(warning.clone()).at(&self.task.origin));
+        }
+        self.play.run.emit(Event::Result {
+            host: self.host.to_owned(),
+            task: Arc::clone(&self.label),
+            result: HostResult {
+                status: outcome.status,
+                result: if hidden { censored(&outcome.result) } else { outcome.result },
+                diff: if hidden || self.task.looping.is_some() { Vec::new() } else { outcome.diff },
+                delegated: outcome.delegated,
+                hint: outcome.hint,
+                ignored: ignored || forgiven,
+                elapsed: started.elapsed(),
+            },
+        });
+        failed
+    }
+
+    fn fact_host(&self, scope: &Arc<dyn Scope>, outcome: &ItemOutcome) -> Option<String> {
+        let delegated = outcome.delegated.clone()?;
+        self.flag(scope, self.context.nearest(|k| k.delegate_facts.as_ref())).then_some(delegated)
+    }
+
+    fn count(&self, outcome: &ItemOutcome, failed: bool, ignored: bool) {
+        let host = self.play.run.host(self.host);
+        let mut state = host.state();
+        state.seen = true;
+        match outcome.status {
+            Status::Ok => state.stats.ok += 1,
+            Status::Changed => {
+                state.stats.ok += 1;
+                state.stats.changed += 1;
+            }
+            Status::Skipped => state.stats.skipped += 1,
+            Status::Failed | Status::Unreachable if ignored => {
+                state.stats.ok += 1;
+                state.stats.ignored += 1;
+            }
+            Status::Unreachable => {
+                state.stats.unreachable += 1;
+                state.unreachable = true;
+            }
+            Status::Failed if failed && self.context.rescuable => state.stats.rescued += 1,
+            Status::Failed => state.stats.failed += 1,
+        }
+    }
+
+    /// The loop's items, if there is a loop.
+    fn items(&self, scope: &HostScope) -> Result<Option<Vec<Value>>, Diagnostic> {
+        let Some(looping) = &self.task.looping else { return Ok(None) };
+        let shared = scope.clone().shared();
+        let templar = &self.play.run.templar;
+        let terms = templar.render(&looping.items, &shared)?;
+        let items = match looping.lookup.as_deref() {
+            None => match terms {
+                Value::Array(items) => items,
+                other => {
+                    return Err(Diagnostic::new(format!("loop needs a list, got {}", kind(&other)))
+                        .at(&looping.items.origin)
+                        .hint("turn a mapping into one with | dict2items, a string with [ ... ]"));
+                }
+            },
+            Some("items") => match terms {
+                Value::Array(items) => items.into_iter().flat_map(|i| if let Value::Array(inner) = i { inner } else { vec![i] }).collect(),
+                one => vec![one],
+            },
+            Some(lookup) => {
+                let positional = matches!(lookup.rsplit('.').next(), Some("dict" | "sequence" | "first_found" | "fileglob" | "lines"));
+                let call = if positional || !terms.is_array() { "query(__lookup, __terms)" } else { "query(__lookup, *__terms)" };
+                let locals = [("__lookup".to_owned(), json!(lookup)), ("__terms".to_owned(), terms)];
+                let scope = scope.with_locals(locals).shared();
+                match templar.render_str(&format!("{{{{ {call} }}}}"), &looping.items.origin, &scope)? {
+                    Value::Array(items) => items,
+                    one => vec![one],
+                }
+            }
+        };
+        Ok(Some(items))
+    }
+
+    fn loop_names(&self, scope: &Arc<dyn Scope>) -> Result<LoopNames, Diagnostic> {
+        let control = self.task.loop_control.as_ref();
+        let text = |key: &str| -> Result<Option<String>, Diagnostic> {
+            control.and_then(|c| c.get(key)).map(|n| self.play.run.templar.render(n, scope).map(|v| plain(&v))).transpose()
+        };
+        let pause = text("pause")?.and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
+        Ok(LoopNames {
+            item: text("loop_var")?.unwrap_or_else(|| "item".into()),
+            index: text("index_var")?,
+            label: control.and_then(|c| c.get("label")).cloned(),
+            pause: Duration::try_from_secs_f64(pause).unwrap_or_default(),
+            extended: text("extended")?.is_some_and(|t| truth(&json!(t)).unwrap_or(false)),
+            break_when: control.and_then(|c| c.get("break_when")).map(|n| n.as_seq().map_or_else(|| vec![n.clone()], <[Node]>::to_vec)).unwrap_or_default(),
+        })
+    }
+
+    async fn each(&self, scope: &HostScope, items: Vec<Value>) -> ItemOutcome {
+        let names = match self.loop_names(&scope.clone().shared()) {
+            Ok(names) => names,
+            Err(error) => return ItemOutcome::failed(error.to_string()),
+        };
+        let count = items.len();
+        let mut outcomes = Vec::with_capacity(count);
+        for (index, item) in items.iter().enumerate() {
+            if self.play.run.stop.is_cancelled() {
+                break;
+            }
+            if index > 0 && !names.pause.is_zero() {
+                tokio::time::sleep(names.pause).await;
+            }
+            let mut locals = vec![(names.item.clone(), item.clone()), ("ansible_loop_var".into(), json!(names.item))];
+            locals.extend(names.index.iter().map(|name| (name.clone(), json!(index))));
+            if names.extended {
+                let previous = index.checked_sub(1).and_then(|i| items.get(i));
+                locals.push((
+                    "ansible_loop".into(),
+                    json!({
+                        "index": index + 1, "index0": index, "first": index == 0, "last": index + 1 == count,
+                        "length": count, "revindex": count - index, "revindex0": count - index - 1, "allitems": items,
+                        "previtem": previous, "nextitem": items.get(index + 1),
+                    }),
+                ));
+            }
+            let scope = scope.with_locals(locals);
+            let started = Instant::now();
+            let mut outcome = self.attempt(&scope).await;
+            outcome.result.insert(names.item.clone(), item.clone());
+            outcome.result.insert("ansible_loop_var".into(), json!(names.item));
+            let shared = scope.clone().shared();
+            let shown = names.label.as_ref().and_then(|n| self.play.run.templar.render(n, &shared).ok()).unwrap_or_else(|| item.clone());
+            outcome.result.insert("_ansible_item_label".into(), shown.clone());
+            self.report_item(&shared, &outcome, &shown, started);
+            let unreachable = outcome.status == Status::Unreachable;
+            outcomes.push(outcome);
+            let stop = names.break_when.iter().any(|n| self.play.run.templar.condition(n, &shared).unwrap_or(false));
+            if unreachable || stop {
+                break;
+            }
+        }
+        combine(outcomes)
+    }
+
+    fn report_item(&self, scope: &Arc<dyn Scope>, outcome: &ItemOutcome, shown: &Value, started: Instant) {
+        let hidden = self.flag(scope, self.context.nearest(|k| k.no_log.as_ref()));
+        let ignored = self.flag(scope, self.context.nearest(|k| k.ignore_errors.as_ref()));
+        let item = if hidden { "(censored due to no_log)".to_owned() } else { plain(shown) };
+        self.play.run.emit(Event::Item {
+            host: self.host.to_owned(),
+            task: Arc::clone(&self.label),
+            item,
+            result: HostResult {
+                status: outcome.status,
+                result: if hidden { censored(&outcome.result) } else { outcome.result.clone() },
+                diff: if hidden { Vec::new() } else { outcome.diff.clone() },
+                delegated: outcome.delegated.clone(),
+                hint: outcome.hint.clone(),
+                ignored,
+                elapsed: started.elapsed(),
+            },
+        });
+    }
+
+    /// The first condition that does not hold; `Some(None)` for one that has no text.
+    fn false_condition(&self, scope: &Arc<dyn Scope>) -> Result<Option<Option<String>>, Diagnostic> {
+        for node in self.context.keywords.iter().flat_map(|k| &k.when) {
+            if !self.play.run.templar.condition(node, scope)? {
+                return Ok(Some(node.as_str().map(str::to_owned)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// One item: condition, action, retries.
+    async fn attempt(&self, scope: &HostScope) -> ItemOutcome {
+        let shared = scope.clone().shared();
+        match self.false_condition(&shared) {
+            Ok(None) => {}
+            Ok(Some(condition)) => return ItemOutcome::condition_false(condition),
+            Err(error) => return ItemOutcome::failed(format!("the condition could not be evaluated: {error}")),
+        }
+        let number = |node: Option<&Node>, default: u32| -> u32 {
+            let rendered = node.and_then(|n| self.play.run.templar.render(n, &shared).ok());
+            rendered.and_then(|v| plain(&v).parse::<f64>().ok()).map_or(default, |n| {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of tries or seconds")]
+                let n = n.max(0.0) as u32;
+                n
+            })
+        };
+        let retrying = !self.task.until.is_empty() || self.task.retries.is_some();
+        let retries = if retrying { number(self.task.retries.as_ref(), 3) } else { 0 };
+        let delay = Duration::from_secs(u64::from(number(self.task.delay.as_ref(), 5)));
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut outcome = action::perform(self.play, self.task, self.context, self.host, scope).await;
+            outcome.flag();
+            if retrying {
+                outcome.result.insert("attempts".into(), json!(tries));
+            }
+            let judged = self.judge(scope, &mut outcome);
+            if let Err(error) = judged {
+                return ItemOutcome { delegated: outcome.delegated, ..ItemOutcome::failed(error.to_string()) };
+            }
+            if !retrying || matches!(outcome.status, Status::Skipped | Status::Unreachable) {
+                return outcome;
+            }
+            let done = if self.task.until.is_empty() {
+                Ok(outcome.status != Status::Failed)
+            } else {
+                let scope = self.with_result(scope, &outcome.result).shared();
+                self.task.until.iter().try_fold(true, |all, n| Ok::<_, Diagnostic>(all && self.play.run.templar.condition(n, &scope)?))
+            };
+            match done {
+                Ok(true) => return outcome,
+                Ok(false) if tries <= retries && !self.play.run.stop.is_cancelled() => {
+                    let left = retries + 1 - tries;
+                    self.play.run.emit(Event::Retry { host: self.host.to_owned(), task: Arc::clone(&self.label), left });
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = self.play.run.stop.cancelled() => {}
+                    }
+                }
+                Ok(false) => {
+                    outcome.status = Status::Failed;
+                    outcome.flag();
+                    outcome.result.entry("msg").or_insert_with(|| json!("the condition of until was still false after the last try"));
+                    return outcome;
+                }
+                Err(error) => return ItemOutcome::failed(format!("until could not be evaluated: {error}")),
+            }
+        }
+    }
+
+    /// The scope in which a result is judged: it sees the result under its registered name.
+    fn with_result(&self, scope: &HostScope, result: &Map) -> HostScope {
+        match &self.task.register {
+            Some(name) => scope.with_locals([(name.clone(), Value::Object(result.clone()))]),
+            None => scope.clone(),
+        }
+    }
+
+    /// `changed_when` and `failed_when`.
+    fn judge(&self, scope: &HostScope, outcome: &mut ItemOutcome) -> Result<(), Diagnostic> {
+        if outcome.status == Status::Skipped || outcome.status == Status::Unreachable {
+            return Ok(());
+        }
+        let templar = &self.play.run.templar;
+        if !self.task.changed_when.is_empty() && outcome.status != Status::Failed {
+            let scope = self.with_result(scope, &outcome.result).shared();
+            let mut changed = true;
+            for node in &self.task.changed_when {
+                changed = changed && templar.condition(node, &scope)?;
+            }
+            outcome.status = if changed { Status::Changed } else { Status::Ok };
+            outcome.flag();
+        }
+        if !self.task.failed_when.is_empty() {
+            let scope = self.with_result(scope, &outcome.result).shared();
+            let mut failed = true;
+            for node in &self.task.failed_when {
+                failed = failed && templar.condition(node, &scope)?;
+            }
+            outcome.result.insert("failed_when_result".into(), json!(failed));
+            match (failed, outcome.status) {
+                (true, _) => outcome.status = Status::Failed,
+                (false, Status::Failed) => {
+                    let changed = outcome.result.get("changed").and_then(Value::as_bool).unwrap_or(false);
+                    outcome.status = if changed { Status::Changed } else { Status::Ok };
+                }
+                _ => {}
+            }
+            let changed = outcome.result.get("changed").cloned();
+            outcome.flag();
+            if let (Some(changed), true) = (changed, failed) {
+                outcome.result.insert("changed".into(), changed);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kind(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "a mapping".into(),
+        Value::String(text) => format!("the string {text:?}"),
+        Value::Null => "nothing".into(),
+        other => other.to_string(),
+    }
+}

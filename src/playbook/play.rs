@@ -1,0 +1,61 @@
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::role::Handler;
+use super::{Entry, Folder, Keywords, Role};
+use crate::diag::{Diagnostic, Origin};
+use crate::yaml::Node;
+
+/// The plays of a run in order.
+#[derive(Debug)]
+pub struct Playbook {
+    pub plays: Vec<Play>,
+    /// What was suspicious but not wrong.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// One play: hosts, and what is done on them.
+#[derive(Debug)]
+pub struct Play {
+    pub origin: Origin,
+    /// The playbook's folder: `playbook_dir`, `group_vars`, relative files.
+    pub folder: Folder,
+    pub name: Option<Node>,
+    /// A pattern, or a list of patterns.
+    pub hosts: Node,
+    pub keywords: Arc<Keywords>,
+    pub gather_facts: Option<Node>,
+    pub vars_files: Vec<Node>,
+    pub prompts: Vec<Prompt>,
+    /// In order: `pre_tasks`, `roles`, `tasks`, `post_tasks`.
+    pub sections: [Vec<Entry>; 4],
+    pub handlers: Vec<Handler>,
+    /// Every role used statically, dependencies first.
+    pub roles: Vec<Arc<Role>>,
+    pub serial: Vec<Node>,
+    pub strategy: Option<Node>,
+    pub max_fail_percentage: Option<Node>,
+    pub force_handlers: Option<Node>,
+    pub order: Option<Node>,
+}
+
+/// A question asked before a play runs.
+#[derive(Debug, Clone)]
+pub struct Prompt {
+    pub name: String,
+    pub prompt: Option<Node>,
+    pub default: Option<Node>,
+    /// Whether the answer is hidden while it is typed (the default).
+    pub private: bool,
+    pub confirm: bool,
+}
+
+/// An item of `roles:` or of a role's dependencies.
+#[derive(Debug, Clone)]
+pub struct RoleUse {
+    pub name: String,
+    pub origin: Origin,
+    pub keywords: Keywords,
+    pub params: IndexMap<String, Node>,
+}

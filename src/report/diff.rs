@@ -1,0 +1,20 @@
+use similar::TextDiff;
+
+use super::Palette;
+use crate::modules::Diff;
+
+/// A difference in unified form, three lines of context.
+pub(super) fn render(diff: &Diff, palette: Palette) -> String {
+    let text = TextDiff::from_lines(&diff.before, &diff.after)
+        .unified_diff()
+        .context_radius(3)
+        .header(&diff.before_header, &diff.after_header)
+        .to_string();
+    let paint = |line: &str| match line.as_bytes().first() {
+        Some(b'+') => palette.ok(line),
+        Some(b'-') => palette.failed(line),
+        Some(b'@') => palette.skipped(line),
+        _ => line.to_owned(),
+    };
+    text.lines().map(paint).collect::<Vec<_>>().join("\n")
+}

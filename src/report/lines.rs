@@ -1,0 +1,171 @@
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::{Palette, diff};
+use crate::engine::{Event, HostResult, Stats, Status};
+use crate::value::{Map, Value, plain};
+
+/// How much is told: the number of `-v`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Verbosity(pub u8);
+
+/// Turns events into lines in the shape of Ansible's default output.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines {
+    pub verbosity: Verbosity,
+    pub palette: Palette,
+    /// Columns of a heading.
+    pub width: usize,
+}
+
+/// Keys of a result that the line itself already shows.
+const SHOWN: [&str; 5] = ["changed", "failed", "skipped", "unreachable", "invocation"];
+
+impl Lines {
+    /// The text for one event, without its last line end; nothing for what is not printed.
+    pub fn render(&self, event: &Event) -> Option<String> {
+        match event {
+            Event::PlayStarted { name, .. } => Some(format!("\n{}", self.heading("PLAY", name))),
+            Event::PlaySkipped { name, reason } => {
+                Some(format!("\n{}\n{}", self.heading("PLAY", name), self.palette.skipped(&format!("skipping: {reason}"))))
+            }
+            Event::TaskStarted { task, .. } => {
+                let kind = if task.handler { "RUNNING HANDLER" } else { "TASK" };
+                let mut text = format!("\n{}", self.heading(kind, &task.name));
+                if self.verbosity >= Verbosity(2) {
+                    let _ = write!(text, "\n{}", self.palette.faint(&format!("task path: {}", task.origin)));
+                }
+                Some(text)
+            }
+            Event::Item { host, item, result, .. } => self.item(host, item, result),
+            Event::Result { host, task, result } => self.result(host, &task.action, &task.origin.to_string(), result),
+            Event::Retry { host, task, left } => {
+                Some(self.palette.faint(&format!("FAILED - RETRYING: [{host}]: {} ({left} retries left).", task.name)))
+            }
+            Event::Progress { host, message } => {
+                (self.verbosity >= Verbosity(1)).then(|| self.palette.faint(&format!("  [{host}] {message}")))
+            }
+            Event::Warning(warning) => Some(self.palette.warning(&format!("[WARNING]: {warning}"))),
+            Event::Finished { stats, elapsed, interrupted } => Some(self.recap(stats, *elapsed, *interrupted)),
+        }
+    }
+
+    fn heading(&self, kind: &str, name: &str) -> String {
+        let text = if name.is_empty() { kind.to_owned() } else { format!("{kind} [{name}]") };
+        let stars = self.width.saturating_sub(text.chars().count() + 1).max(3);
+        self.palette.heading(&format!("{text} {}", "*".repeat(stars)))
+    }
+
+    fn who(host: &str, result: &HostResult) -> String {
+        result.delegated.as_ref().map_or_else(|| format!("[{host}]"), |other| format!("[{host} -> {other}]"))
+    }
+
+    fn item(&self, host: &str, item: &str, result: &HostResult) -> Option<String> {
+        let who = Self::who(host, result);
+        let item = format!("(item={item})");
+        let text = match result.status {
+            Status::Ok => self.palette.ok(&format!("ok: {who} => {item}")),
+            Status::Changed => self.palette.changed(&format!("changed: {who} => {item}")),
+            Status::Skipped => return (self.verbosity >= Verbosity(1)).then(|| self.palette.skipped(&format!("skipping: {who} => {item}"))),
+            Status::Failed | Status::Unreachable => {
+                let text = format!("failed: {who} {item}{}", self.failure(result));
+                if result.ignored { self.palette.skipped(&text) } else { self.palette.failed(&text) }
+            }
+        };
+        Some(self.with_extras(text, result))
+    }
+
+    fn result(&self, host: &str, action: &str, origin: &str, result: &HostResult) -> Option<String> {
+        let who = Self::who(host, result);
+        let text = match result.status {
+            Status::Ok if action == "debug" => self.palette.ok(&format!("ok: {who} => {}", message(&result.result))),
+            Status::Ok => self.palette.ok(&format!("ok: {who}")),
+            Status::Changed => self.palette.changed(&format!("changed: {who}")),
+            Status::Skipped => {
+                let reason = result.result.get("skip_reason").map(plain).filter(|r| !r.is_empty() && self.explains(r));
+                self.palette.skipped(&format!("skipping: {who}{}", reason.map(|r| format!(" ({r})")).unwrap_or_default()))
+            }
+            Status::Unreachable => self.palette.failed(&format!("fatal: {who}: UNREACHABLE!{}", self.failure(result))),
+            Status::Failed => {
+                let text = format!("fatal: {who}: FAILED!{}\n    task: {origin}", self.failure(result));
+                if result.ignored { format!("{}\n...ignoring", self.palette.skipped(&text)) } else { self.palette.failed(&text) }
+            }
+        };
+        Some(self.with_extras(text, result))
+    }
+
+    /// A false condition is what skipping usually means; other reasons are always told.
+    fn explains(&self, reason: &str) -> bool {
+        self.verbosity >= Verbosity(1) || reason != "Conditional result was False"
+    }
+
+    fn failure(&self, result: &HostResult) -> String {
+        let mut text = String::new();
+        for key in ["msg", "rc", "stderr", "stdout", "results_failed"] {
+            let Some(value) = result.result.get(key).map(plain).filter(|v| !v.is_empty()) else { continue };
+            let _ = write!(text, "\n    {key}: {}", value.trim_end().replace('\n', "\n         "));
+        }
+        if let Some(hint) = &result.hint {
+            let _ = write!(text, "\n    hint: {}", hint.replace('\n', "\n         "));
+        }
+        text
+    }
+
+    fn with_extras(&self, mut text: String, result: &HostResult) -> String {
+        for one in &result.diff {
+            let _ = write!(text, "\n{}", diff::render(one, self.palette));
+        }
+        if self.verbosity >= Verbosity(1) {
+            let shown: Map = result.result.iter().filter(|(k, _)| !SHOWN.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+            if !shown.is_empty() {
+                let json = serde_json::to_string_pretty(&shown).unwrap_or_default();
+                let _ = write!(text, " => {}", self.palette.faint(&json));
+            }
+        }
+        text
+    }
+
+    fn recap(&self, stats: &indexmap::IndexMap<String, Stats>, elapsed: Duration, interrupted: bool) -> String {
+        let mut text = format!("\n{}", self.heading("PLAY RECAP", "").replace(" []", ""));
+        let width = stats.keys().map(|h| h.chars().count()).max().unwrap_or(0).max(26);
+        for (host, s) in stats {
+            let name = format!("{host:<width$}");
+            let name = match s {
+                s if s.failed + s.unreachable > 0 => self.palette.failed(&name),
+                s if s.changed > 0 => self.palette.changed(&name),
+                _ => self.palette.ok(&name),
+            };
+            let field = |label: &str, n: u32, paint: fn(Palette, &str) -> String| {
+                let cell = format!("{label}={n:<4}");
+                if n > 0 { paint(self.palette, &cell) } else { cell }
+            };
+            let line = [
+                field("ok", s.ok, Palette::ok),
+                field("changed", s.changed, Palette::changed),
+                field("unreachable", s.unreachable, Palette::failed),
+                field("failed", s.failed, Palette::failed),
+                field("skipped", s.skipped, Palette::skipped),
+                field("rescued", s.rescued, Palette::ok),
+                field("ignored", s.ignored, Palette::skipped),
+            ]
+            .join(" ");
+            let _ = write!(text, "\n{name} : {}", line.trim_end());
+        }
+        let _ = write!(text, "\n\n{} in {:.1} s", if interrupted { "interrupted" } else { "finished" }, elapsed.as_secs_f64());
+        text
+    }
+}
+
+/// A debug task's message: text as it stands, everything else as JSON.
+fn message(result: &Map) -> String {
+    let shown: Vec<(&String, &Value)> = result.iter().filter(|(k, _)| !SHOWN.contains(&k.as_str())).collect();
+    let indent = |text: &str| format!("\n    {}", text.trim_end().replace('\n', "\n    "));
+    match shown.as_slice() {
+        [(key, Value::String(text))] if *key == "msg" => indent(text),
+        [(key, Value::Array(lines))] if *key == "msg" && lines.iter().all(Value::is_string) => {
+            lines.iter().map(|l| indent(&plain(l))).collect()
+        }
+        [(key, value)] => format!("{key}: {}", serde_json::to_string_pretty(value).unwrap_or_default()),
+        _ => serde_json::to_string_pretty(result).unwrap_or_default(),
+    }
+}
