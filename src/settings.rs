@@ -87,7 +87,7 @@ impl Settings {
         
         let wrong = |e: String| Diagnostic::new(format!("{}: {e}", path.display()));
         let name = path.to_string_lossy();
-        let sections = ini::ini!(safe &name).map_err(wrong)?;
+        let sections = ini::ini!(safe name.as_ref() as &str).map_err(wrong)?;
         let folder = path.parent().unwrap_or(Path::new("."));
         for (section, keys) in sections {
             for (key, value) in keys {

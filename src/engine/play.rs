@@ -178,7 +178,10 @@ impl PlayRun {
 
     async fn sections(self: &Arc<Self>, batch: &[String]) -> Result<(), Diagnostic> {
         let context = Context::default().inside(&self.play.keywords, None);
-        let hosts: Hosts = batch.iter().cloned().collect();
+        let hosts: Hosts = batch.to_vec();
+        for host in &hosts {
+            self.load_vars_files(host)?;
+        }
         if self.gathers() {
             let gather = Entry::Task(Arc::new(Task::gather_facts(&self.play.origin, &self.play.folder)));
             flow::section(self, &[gather], &hosts, &context).await?;

@@ -3,13 +3,13 @@ use std::sync::{Arc, Mutex};
 
 use indexmap::IndexMap;
 
-use super::keywords::{list, tag_list, variables};
+use super::keywords::{list, variables};
 use super::role::{EntryPoint, Handler, LoadedRole};
 use super::task::import_vars;
 use super::{ArgumentSpec, Block, Entry, Folder, Keywords, Play, Playbook, Prompt, Role, RoleUse, Task};
 use crate::diag::{Diagnostic, Origin, SourceFile, closest};
 use crate::value::truth;
-use crate::yaml::{self, Kind, Mapping, Node};
+use crate::yaml::{self, Mapping, Node};
 
 /// Imports nested deeper than this are taken for a cycle.
 const MAX_DEPTH: usize = 60;
@@ -473,11 +473,6 @@ fn plain_text<'a>(node: &'a Node, what: &str) -> Result<&'a str, Diagnostic> {
     }
 }
 
-/// The tags of a node that is a list or a comma-separated string.
-pub(crate) fn tags(node: &Node) -> Vec<Node> {
-    tag_list(node)
-}
-
 fn source(folder: &Folder, file: &str) -> Result<Arc<SourceFile>, Diagnostic> {
     let folder = if file.starts_with('/') { Folder::Disk(PathBuf::from("/")) } else { folder.clone() };
     let file = file.trim_start_matches('/');
@@ -498,5 +493,3 @@ fn parent(folder: &Folder, file: &str) -> Folder {
     }
 }
 
-#[cfg(test)]
-mod tests;

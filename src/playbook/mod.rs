@@ -15,7 +15,7 @@ pub use block::{Block, Entry};
 pub use content::Folder;
 pub use keywords::Keywords;
 pub use loader::Loader;
-pub(crate) use loader::{role_arguments, tags};
+pub(crate) use loader::role_arguments;
 pub use play::{Play, Playbook, Prompt, RoleUse};
 pub use role::{EntryPoint, Handler, LoadedRole, Role};
 pub use task::{Action, Include, Loop, Task};

@@ -1,0 +1,432 @@
+//! Playbooks run through the engine on this machine, as `ansible_connection=local` does.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use quaylab::engine::{self, Event, Options, Sink, Stats, Status};
+use quaylab::host::BecomeMethod;
+use quaylab::inventory::{Inventory, VarMap, parse_extra_vars};
+use quaylab::playbook::{Folder, Loader};
+use tokio_util::sync::CancellationToken;
+
+/// A playbook with the files around it, run in a folder of its own.
+struct Case {
+    folder: tempfile::TempDir,
+    extra: VarMap,
+    tags: Vec<String>,
+    skip_tags: Vec<String>,
+    check: bool,
+}
+
+struct Ran {
+    result: Result<(), String>,
+    events: Vec<Event>,
+    stats: Vec<(String, Stats)>,
+    folder: tempfile::TempDir,
+}
+
+impl Case {
+    fn new(playbook: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let case = Self { folder, extra: VarMap::new(), tags: vec![], skip_tags: vec![], check: false };
+        case.file("site.yml", playbook).file("hosts", "[web]\na ansible_connection=local\nb ansible_connection=local\n[db]\nc ansible_connection=local\n")
+    }
+
+    fn file(self, name: &str, text: &str) -> Self {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, text).expect("written");
+        self
+    }
+
+    fn extra(mut self, text: &str) -> Self {
+        self.extra.extend(parse_extra_vars(text).expect("valid"));
+        self
+    }
+
+    fn tags(mut self, tags: &str) -> Self {
+        self.tags = tags.split(',').map(str::to_owned).collect();
+        self
+    }
+
+    fn check(mut self) -> Self {
+        self.check = true;
+        self
+    }
+
+    async fn run(self) -> Ran {
+        let folder: &Path = self.folder.path();
+        let inventory = folder.join("hosts").display().to_string();
+        let (inventory, _) = Inventory::load(&[inventory]).expect("an inventory");
+        let loader = Loader::new(vec![folder.join("roles")]);
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let sink: Sink = {
+            let events = Arc::clone(&events);
+            Arc::new(move |event| events.lock().expect("unpoisoned").push(event))
+        };
+        let options = Options {
+            inventory,
+            limit: None,
+            tags: self.tags.clone(),
+            skip_tags: self.skip_tags.clone(),
+            extra_vars: self.extra.clone(),
+            check: self.check,
+            diff: false,
+            forks: 5,
+            remote_user: None,
+            r#become: false,
+            become_user: None,
+            become_method: BecomeMethod::Sudo,
+            become_password: None,
+            ssh_password: None,
+            private_key_file: None,
+            host_key_checking: true,
+            timeout: Duration::from_secs(5),
+            verbosity: 0,
+            force_handlers: false,
+            state_dir: folder.join("state"),
+            lab: "test".into(),
+            ask: Arc::new(|q| Err(format!("{} was asked for", q.variable))),
+        };
+        let outcome = match loader.playbook(&Folder::Disk(folder.to_owned()), "site.yml") {
+            Ok(playbook) => engine::run(playbook, loader, options, sink, CancellationToken::new()).await,
+            Err(error) => Err(error),
+        };
+        let events = std::mem::take(&mut *events.lock().expect("unpoisoned"));
+        let stats = outcome.as_ref().map(|s| s.stats.clone().into_iter().collect()).unwrap_or_default();
+        let place = format!("{}/", folder.display());
+        Ran { result: outcome.map(|_| ()).map_err(|e| e.to_string().replace(&place, "")), events, stats, folder: self.folder }
+    }
+}
+
+impl Ran {
+    /// `host: message` of every debug task, in order.
+    fn said(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        for event in &self.events {
+            if let Event::Result { host, task, result } = event
+                && task.action == "debug"
+                && result.status == Status::Ok
+                && let Some(message) = result.result.get("msg")
+            {
+                said.push(format!("{host}: {}", quaylab::value::plain(message)));
+            }
+        }
+        said
+    }
+
+    /// The messages of failed tasks.
+    fn failures(&self) -> Vec<String> {
+        let failed = |event: &Event| match event {
+            Event::Result { host, result, .. } if result.status == Status::Failed => {
+                Some(format!("{host}: {}", result.result.get("msg").map(quaylab::value::plain).unwrap_or_default()))
+            }
+            _ => None,
+        };
+        self.events.iter().filter_map(failed).collect()
+    }
+
+    fn stats(&self, host: &str) -> Stats {
+        self.result.as_ref().expect("the playbook is valid");
+        self.stats.iter().find(|(name, _)| name == host).map(|(_, s)| *s).unwrap_or_default()
+    }
+
+    fn error(&self) -> &str {
+        self.result.as_ref().expect_err("the playbook is not valid")
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
+    }
+}
+
+#[tokio::test]
+async fn loops_conditions_and_registered_results() {
+    let ran = Case::new(
+        r#"
+- hosts: a
+  gather_facts: false
+  vars: {names: [x, y, z]}
+  tasks:
+    - command: echo {{ item }}
+      loop: "{{ names }}"
+      when: item != 'y'
+      register: out
+      changed_when: item == 'z'
+    - debug: msg="{{ out.results | rejectattr('skipped', 'defined') | map(attribute='stdout') | join(',') }} {{ out is changed }}"
+    - debug: {msg: never}
+      when: out is failed
+    - debug: {msg: "{{ undefined_thing | default('fallback') }}"}
+"#,
+    )
+    .run()
+    .await;
+    assert_eq!(ran.said(), ["a: x,z True", "a: fallback"]);
+    assert_eq!(ran.stats("a"), Stats { ok: 3, changed: 1, skipped: 1, ..Stats::default() });
+}
+
+#[tokio::test]
+async fn blocks_rescue_and_always() {
+    let ran = Case::new(
+        r"
+- hosts: web
+  gather_facts: false
+  tasks:
+    - block:
+        - command: test {{ inventory_hostname }} = b
+        - debug: {msg: only b}
+      rescue:
+        - debug: {msg: 'rescued {{ ansible_failed_result.rc }}'}
+      always:
+        - debug: {msg: always}
+    - debug: {msg: after}
+",
+    )
+    .run()
+    .await;
+    assert_eq!(ran.said(), ["b: only b", "a: rescued 1", "a: always", "b: always", "a: after", "b: after"]);
+    assert_eq!((ran.stats("a").rescued, ran.stats("a").failed), (1, 0));
+}
+
+#[tokio::test]
+async fn handlers_run_once_at_the_end_of_a_section() {
+    let ran = Case::new(
+        r#"
+- hosts: web
+  gather_facts: false
+  tasks:
+    - command: "true"
+      notify: [second, topic]
+    - command: "true"
+      notify: second
+      when: inventory_hostname == 'a'
+    - debug: {msg: tasks done}
+  handlers:
+    - name: first
+      debug: {msg: first}
+      listen: topic
+    - name: second
+      debug: {msg: second}
+  post_tasks:
+    - debug: {msg: post}
+"#,
+    )
+    .run()
+    .await;
+    assert_eq!(
+        ran.said(),
+        ["a: tasks done", "b: tasks done", "a: first", "b: first", "a: second", "b: second", "a: post", "b: post"]
+    );
+}
+
+#[tokio::test]
+async fn a_failed_host_leaves_and_others_go_on() {
+    let ran = Case::new(
+        r"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - fail: {msg: 'not {{ inventory_hostname }}'}
+      when: inventory_hostname == 'b'
+    - command: exit_nothing_like_this
+      ignore_errors: true
+      when: inventory_hostname == 'c'
+    - debug: {msg: here}
+",
+    )
+    .run()
+    .await;
+    assert_eq!(ran.said(), ["a: here", "c: here"]);
+    assert_eq!(ran.failures()[0], "b: not b");
+    assert_eq!((ran.stats("b").failed, ran.stats("c").ignored, ran.stats("c").failed), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn variables_win_in_ansibles_order() {
+    let ran = Case::new(
+        r"
+- hosts: web
+  gather_facts: false
+  vars: {c: play, d: play, e: play}
+  roles: [{role: r, f: param}]
+  tasks:
+    - set_fact: {g: fact}
+    - debug: {msg: '{{ a }} {{ b }} {{ c }} {{ d }} {{ e }} {{ g }}'}
+      vars: {d: task}
+",
+    )
+    .file("group_vars/web.yml", "a: group\nb: group\nc: group\n")
+    .file("host_vars/a.yml", "b: host\n")
+    .file("roles/r/defaults/main.yml", "a: default\nf: default\n")
+    .file("roles/r/vars/main.yml", "d: role\n")
+    .file("roles/r/tasks/main.yml", "- debug: {msg: '{{ role_name }} {{ a }} {{ d }} {{ f }}'}\n")
+    .extra("e=extra")
+    .run()
+    .await;
+    assert_eq!(
+        ran.said(),
+        [
+            "a: r group role param",
+            "b: r group role param",
+            "a: group host play task extra fact",
+            "b: group group play task extra fact"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn roles_bring_dependencies_handlers_templates_and_files() {
+    let ran = Case::new(
+        r"
+- hosts: a
+  gather_facts: false
+  roles: [top]
+",
+    )
+    .file("roles/top/meta/main.yml", "dependencies: [{role: base, vars: {who: top}}]\n")
+    .file(
+        "roles/top/tasks/main.yml",
+        "- template: {src: t.j2, dest: '{{ playbook_dir }}/t.txt'}\n  notify: said\n- include_tasks: more.yml\n  loop: [1, 2]\n",
+    )
+    .file("roles/top/tasks/more.yml", "- debug: {msg: 'more {{ item }}'}\n")
+    .file("roles/top/handlers/main.yml", "- name: said\n  debug: {msg: handled}\n")
+    .file("roles/top/templates/t.j2", "{% for i in [1, 2] %}\n{{ i }} {{ inventory_hostname }}\n{% endfor %}\n")
+    .file("roles/base/tasks/main.yml", "- debug: {msg: 'base for {{ who }}'}\n")
+    .run()
+    .await;
+    assert_eq!(ran.said(), ["a: base for top", "a: more 1", "a: more 2", "a: handled"]);
+    assert_eq!(ran.read("t.txt"), "1 a\n2 a\n");
+}
+
+#[tokio::test]
+async fn tags_choose_tasks() {
+    let ran = Case::new(
+        r"
+- hosts: a
+  gather_facts: false
+  tasks:
+    - debug: {msg: one}
+      tags: one
+    - debug: {msg: two}
+      tags: [two]
+    - block: [{debug: {msg: inner}}]
+      tags: one
+    - debug: {msg: always}
+      tags: always
+",
+    )
+    .tags("one")
+    .run()
+    .await;
+    assert_eq!(ran.said(), ["a: one", "a: inner", "a: always"]);
+}
+
+#[tokio::test]
+async fn delegation_run_once_and_hostvars() {
+    let ran = Case::new(
+        r"
+- hosts: web
+  gather_facts: false
+  tasks:
+    - set_fact: {mine: 'of {{ inventory_hostname }}'}
+    - command: echo {{ inventory_hostname }}
+      delegate_to: c
+      run_once: true
+      register: once
+    - debug: {msg: '{{ once.stdout }} {{ hostvars.a.mine }} {{ groups.web | join }} {{ group_names }}'}
+",
+    )
+    .run()
+    .await;
+    assert_eq!(ran.said(), ["a: a of a ab ['web']", "b: a of a ab ['web']"]);
+    assert_eq!(ran.stats("b").changed, 0);
+}
+
+#[tokio::test]
+async fn retries_until_a_condition_holds() {
+    let ran = Case::new(
+        r"
+- hosts: a
+  gather_facts: false
+  tasks:
+    - shell: echo x >> {{ playbook_dir }}/n; wc -l < {{ playbook_dir }}/n
+      register: n
+      until: n.stdout | int >= 3
+      retries: 5
+      delay: 0
+    - debug: {msg: '{{ n.attempts }}'}
+",
+    )
+    .run()
+    .await;
+    assert_eq!(ran.said(), ["a: 3"]);
+}
+
+#[tokio::test]
+async fn check_mode_touches_nothing() {
+    let ran = Case::new(
+        r"
+- hosts: a
+  gather_facts: false
+  tasks:
+    - copy: {content: hello, dest: '{{ playbook_dir }}/made'}
+    - command: touch {{ playbook_dir }}/made
+",
+    )
+    .check()
+    .run()
+    .await;
+    assert_eq!(ran.stats("a"), Stats { ok: 1, changed: 1, skipped: 1, ..Stats::default() });
+    assert!(!ran.folder.path().join("made").exists());
+}
+
+#[tokio::test]
+async fn serial_batches_and_max_fail_percentage() {
+    let ran = Case::new(
+        r"
+- hosts: all
+  gather_facts: false
+  serial: 1
+  tasks:
+    - fail: {msg: no}
+      when: inventory_hostname == 'b'
+    - debug: {msg: '{{ ansible_play_batch | join }}'}
+",
+    )
+    .run()
+    .await;
+    assert_eq!(ran.said(), ["a: a"], "a batch that fails as a whole ends the play");
+}
+
+#[tokio::test]
+async fn mistakes_are_found_before_anything_runs() {
+    let error = |playbook: &'static str| async move {
+        let ran = Case::new(playbook).run().await;
+        assert!(ran.events.iter().all(|e| !matches!(e, Event::TaskStarted { .. })), "something ran");
+        ran.error().to_owned()
+    };
+    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - comand: ls\n").await, @r"
+    ");
+    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - file: {path: /x, stat: absent}\n").await, @r"
+    ");
+    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - file: {path: /x, state: abset}\n").await, @r"
+    ");
+    insta::assert_snapshot!(error("- hosts: a\n  taks: []\n").await, @r"
+    ");
+    insta::assert_snapshot!(error("- hosts: a\n  roles: [nothere]\n").await, @r"
+    ");
+    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - command: ls\n      debug: {msg: x}\n").await, @r"
+    ");
+}
+
+#[tokio::test]
+async fn wrong_role_arguments_point_at_where_they_were_written() {
+    let ran = Case::new("- hosts: a\n  gather_facts: false\n  vars:\n    port: many\n  roles: [r]\n")
+        .file("roles/r/meta/argument_specs.yml", "argument_specs:\n  main:\n    options:\n      port: {type: int}\n")
+        .file("roles/r/tasks/main.yml", "- debug: {msg: ran}\n")
+        .run()
+        .await;
+    insta::assert_snapshot!(ran.error(), @r"
+    ");
+}
