@@ -1,1 +1,27 @@
-//! template
+//! Jinja templates with Ansible's filters, tests and lookups; nodes in, known values out.
+
+mod access;
+mod call;
+mod checks;
+mod context;
+mod convert;
+mod environment;
+mod failure;
+mod filters;
+mod functions;
+mod hashing;
+mod lazy;
+mod lookups;
+mod machine;
+mod methods;
+mod mutable;
+mod percent;
+mod place;
+mod python;
+mod regex;
+mod syntax;
+mod templar;
+
+pub use context::OMIT;
+pub use machine::TemplarOptions;
+pub use templar::Templar;

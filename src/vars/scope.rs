@@ -1,4 +1,5 @@
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::value::Value;
 use crate::yaml::Node;
@@ -17,4 +18,12 @@ pub trait Scope: Debug + Send + Sync {
     fn get(&self, name: &str) -> Option<Var>;
     /// All names, each once, in no order that matters.
     fn names(&self) -> Vec<String>;
+    /// Another host's variables, which `hostvars` opens when they are asked for.
+    fn host(&self, _name: &str) -> Option<Arc<dyn Scope>> {
+        None
+    }
+    /// The hosts that `hostvars` knows.
+    fn host_names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

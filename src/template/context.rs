@@ -1,0 +1,346 @@
+//! What a template sees: a scope's variables, computed when they are touched.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use minijinja::value::{Enumerator, Object};
+use minijinja::{Error, State, Value as Jinja};
+
+use super::convert;
+use super::environment;
+use super::failure::{Failure, carried, innermost, words};
+use super::lazy::{HostVars, LazyMap, LazySeq};
+use super::machine::Machine;
+use super::syntax::{Shape, shape};
+use crate::diag::{Diagnostic, Origin, closest};
+use crate::vars::{Scope, Var};
+use crate::yaml::{Kind, Node};
+
+/// The value of `omit`: an argument that has it was not given.
+pub const OMIT: &str = "__omit_place_holder__b7a3c0f2";
+
+/// The name under which filters find the context.
+const SELF: &str = "__context";
+
+/// One rendering's view of a scope.
+pub(super) struct Context {
+    pub(super) machine: Arc<Machine>,
+    pub(super) scope: Arc<dyn Scope>,
+    /// What leads here from the outermost scope: nothing, or `hostvars['x'].`.
+    path: String,
+    known: Mutex<HashMap<String, Jinja>>,
+    run: Arc<Run>,
+}
+
+/// What all the contexts of one rendering share.
+#[derive(Default)]
+struct Run {
+    /// The variables that are being computed, outermost first.
+    open: Mutex<Vec<String>>,
+    /// What was looked up last without being found.
+    missing: Mutex<Option<Missing>>,
+    /// For each template that is being rendered, what it has printed.
+    printed: Mutex<Vec<Vec<Jinja>>>,
+    hosts: Mutex<HashMap<String, Arc<Context>>>,
+}
+
+struct Missing {
+    diagnostic: Diagnostic,
+    /// What to underline.
+    word: String,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<variables {}>", self.path)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves nothing here half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Context {
+    pub(super) fn new(machine: Arc<Machine>, scope: Arc<dyn Scope>) -> Arc<Self> {
+        Arc::new(Self { machine, scope, path: String::new(), known: Mutex::default(), run: Arc::default() })
+    }
+
+    /// The context that a running template works in.
+    pub(super) fn of(state: &State<'_, '_>) -> Result<Arc<Self>, Error> {
+        state
+            .lookup(SELF)
+            .and_then(|v| v.downcast_object::<Self>())
+            .ok_or_else(|| super::failure::error("there are no variables here"))
+    }
+
+    pub(super) fn value(self: &Arc<Self>) -> Jinja {
+        Jinja::from_dyn_object(Arc::clone(self))
+    }
+
+    /// Another host's variables.
+    pub(super) fn host(&self, name: &str) -> Option<Arc<Self>> {
+        if let Some(found) = lock(&self.run.hosts).get(name) {
+            return Some(Arc::clone(found));
+        }
+        let context = Arc::new(Self {
+            machine: Arc::clone(&self.machine),
+            scope: self.scope.host(name)?,
+            path: format!("hostvars['{name}']."),
+            known: Mutex::default(),
+            run: Arc::clone(&self.run),
+        });
+        lock(&self.run.hosts).insert(name.to_owned(), Arc::clone(&context));
+        Some(context)
+    }
+
+    /// The same rendering with more variables in front: what a lookup's own variables are.
+    pub(super) fn with_scope(&self, scope: Arc<dyn Scope>) -> Arc<Self> {
+        Arc::new(Self {
+            machine: Arc::clone(&self.machine),
+            scope,
+            path: self.path.clone(),
+            known: Mutex::default(),
+            run: Arc::clone(&self.run),
+        })
+    }
+
+    /// A variable, computed. Undefined ones are noted, errors are returned inside the value.
+    pub(super) fn lookup(self: &Arc<Self>, name: &str) -> Option<Jinja> {
+        if name == SELF {
+            return Some(self.value());
+        }
+        if let Some(found) = lock(&self.known).get(name) {
+            return Some(found.clone());
+        }
+        let value = match self.scope.get(name) {
+            Some(Var::Known(value)) => convert::to_jinja(&value),
+            Some(Var::Raw(node)) => match self.guarded(&format!("{}{name}", self.path), &node) {
+                Ok(value) => value,
+                Err(failure) if failure.undefined => {
+                    self.note(failure.diagnostic, "");
+                    return Some(Jinja::UNDEFINED);
+                }
+                Err(failure) => return Some(Jinja::from(failure.into_error())),
+            },
+            None => match self.magic(name) {
+                Some(value) => value,
+                None => {
+                    if !environment::is_global(name) {
+                        self.note_undefined(name);
+                    }
+                    return None;
+                }
+            },
+        };
+        lock(&self.known).insert(name.to_owned(), value.clone());
+        Some(value)
+    }
+
+    fn magic(self: &Arc<Self>, name: &str) -> Option<Jinja> {
+        match name {
+            "omit" => Some(Jinja::from(OMIT)),
+            "vars" => Some(self.value()),
+            "hostvars" if !self.scope.host_names().is_empty() => {
+                Some(Jinja::from_object(HostVars { context: Arc::clone(self) }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Computes a node, refusing to come by the same path twice.
+    pub(super) fn guarded(self: &Arc<Self>, path: &str, node: &Node) -> Result<Jinja, Failure> {
+        {
+            let mut open = lock(&self.run.open);
+            if let Some(start) = open.iter().position(|p| p == path) {
+                let mut cycle: Vec<&str> = open.iter().skip(start).map(String::as_str).collect();
+                cycle.push(path);
+                return Err(Failure::new(
+                    Diagnostic::new(format!("the variable is defined by itself: {}", cycle.join(" → ")))
+                        .at(&node.origin),
+                ));
+            }
+            open.push(path.to_owned());
+        }
+        let result = self.node(path, node);
+        lock(&self.run.open).pop();
+        result
+    }
+
+    /// A node's value; containers with templates inside stay lazy.
+    pub(super) fn node(self: &Arc<Self>, path: &str, node: &Node) -> Result<Jinja, Failure> {
+        match &node.kind {
+            Kind::Str(text) => self.text(text, &node.origin),
+            Kind::Vault(_) => Err(Failure::new(
+                Diagnostic::new(format!("'{path}' is encrypted; vault is not supported yet"))
+                    .at(&node.origin),
+            )),
+            Kind::Seq(items) if has_templates(node) => {
+                Ok(Jinja::from_object(LazySeq::new(self, path, items)))
+            }
+            Kind::Map(map) if has_templates(node) => Ok(Jinja::from_object(LazyMap::new(self, path, map))),
+            _ => Ok(convert::to_jinja(&node.to_value())),
+        }
+    }
+
+    /// A text's value: itself, a typed value of a lone expression, or a rendered text.
+    pub(super) fn text(self: &Arc<Self>, text: &str, origin: &Origin) -> Result<Jinja, Failure> {
+        match shape(text) {
+            Shape::Plain => Ok(Jinja::from(text)),
+            Shape::Expression(inside, _) => {
+                let value = self.expression(inside, origin)?;
+                Ok(match value.as_str() {
+                    Some(s) if text.ends_with('\n') => Jinja::from(with_line_ends(s.to_owned(), text)),
+                    _ => value,
+                })
+            }
+            Shape::Mixed => self.template(text, origin),
+        }
+    }
+
+    /// An expression's value. An undefined one is an error.
+    pub(super) fn expression(self: &Arc<Self>, text: &str, origin: &Origin) -> Result<Jinja, Failure> {
+        let fail = |error: Error| self.failure(&error, origin, text);
+        let expression = self.machine.expression(text).map_err(fail)?;
+        let value = expression.eval(self.value()).and_then(convert::checked).map_err(fail)?;
+        if value.is_undefined() {
+            return Err(self.failure(&Error::from(minijinja::ErrorKind::UndefinedError), origin, text));
+        }
+        Ok(value)
+    }
+
+    fn template(self: &Arc<Self>, text: &str, origin: &Origin) -> Result<Jinja, Failure> {
+        let fail = |error: Error| self.failure(&error, origin, text);
+        let key = self.machine.inline_key(text);
+        let environment = environment::standard();
+        let template = environment.get_template(&key).map_err(fail)?;
+        lock(&self.run.printed).push(Vec::new());
+        let rendered = template.render(self.value());
+        let printed = lock(&self.run.printed).pop().unwrap_or_default();
+        let rendered = rendered.map_err(fail)?;
+        Ok(match printed.as_slice() {
+            // One value printed and nothing else: it keeps its type, as in Ansible.
+            [only] if only.as_str().is_none() && super::python::text(only) == rendered => only.clone(),
+            [] if rendered.is_empty() => Jinja::from(()),
+            _ => Jinja::from(with_line_ends(rendered, text)),
+        })
+    }
+
+    /// Remembers what a template prints, for templates that print one value.
+    pub(super) fn printed(&self, value: &Jinja) {
+        if let Some(last) = lock(&self.run.printed).last_mut() {
+            // Two are enough to know that it is a text.
+            if last.len() < 2 {
+                last.push(value.clone());
+            }
+        }
+    }
+
+    fn note(&self, diagnostic: Diagnostic, word: &str) {
+        *lock(&self.run.missing) = Some(Missing { diagnostic, word: word.to_owned() });
+    }
+
+    /// Notes that there is no such variable.
+    pub(super) fn note_undefined(&self, name: &str) {
+        self.note(undefined(name, self.scope.as_ref()), name);
+    }
+
+    /// Notes that a value has no such part.
+    pub(super) fn note_missing(&self, base: &Jinja, key: &Jinja) {
+        let type_name = super::python::type_name(base);
+        let word = super::python::py_str(key);
+        let message = match key.as_str() {
+            Some(name) => format!("object of type '{type_name}' has no attribute '{name}'"),
+            None => format!("object of type '{type_name}' has no item {}", super::python::repr(key)),
+        };
+        let keys: Vec<String> = if convert::is_mapping(base) {
+            base.try_iter().into_iter().flatten().filter_map(|k| k.as_str().map(str::to_owned)).collect()
+        } else {
+            Vec::new()
+        };
+        let near = closest(&word, keys.iter().map(String::as_str));
+        let diagnostic = Diagnostic::new(message).hint_opt(near.map(|n| format!("did you mean '{n}'?")));
+        self.note(diagnostic, &word);
+    }
+
+    /// Notes an undefined value with its own words.
+    pub(super) fn note_hint(&self, message: &str) {
+        self.note(Diagnostic::new(message), "");
+    }
+
+    /// An engine error as a failure at its place.
+    pub(super) fn failure(&self, error: &Error, origin: &Origin, text: &str) -> Failure {
+        let inner = innermost(error);
+        let undefined = inner.kind() == minijinja::ErrorKind::UndefinedError;
+        if let Some(diagnostic) = carried(error) {
+            return Failure { diagnostic: diagnostic.at_least(origin), undefined };
+        }
+        if undefined {
+            let (diagnostic, word) = lock(&self.run.missing).as_ref().map_or_else(
+                || (Diagnostic::new("an undefined value is used"), String::new()),
+                |m| (m.diagnostic.clone(), m.word.clone()),
+            );
+            let place = super::place::of_word(origin, text, &word).unwrap_or_else(|| origin.clone());
+            return Failure { diagnostic: diagnostic.at_least(&place), undefined };
+        }
+        Failure::new(self.describe(inner, origin, text))
+    }
+
+    fn describe(&self, error: &Error, origin: &Origin, text: &str) -> Diagnostic {
+        let detail = error.detail().unwrap_or_default();
+        let word = |prefix: &str| {
+            detail
+                .strip_prefix(prefix)
+                .and_then(|r| r.strip_suffix(" is unknown"))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        match error.kind() {
+            minijinja::ErrorKind::UnknownFilter => environment::unknown_filter(&word("filter ")),
+            minijinja::ErrorKind::UnknownTest => environment::unknown_test(&word("test ")),
+            minijinja::ErrorKind::UnknownFunction => undefined(&word(""), self.scope.as_ref()),
+            _ => Diagnostic::new(words(error)),
+        }
+        .at(&super::place::of_error(origin, text, error))
+    }
+}
+
+/// "'x' is undefined", with the nearest name there is.
+fn undefined(name: &str, scope: &dyn Scope) -> Diagnostic {
+    let names = scope.names();
+    let near = closest(name, names.iter().map(String::as_str));
+    Diagnostic::new(format!("'{name}' is undefined")).hint_opt(near.map(|n| format!("did you mean '{n}'?")))
+}
+
+/// Gives a text back the line ends at its end that its template had.
+pub(super) fn with_line_ends(mut rendered: String, template: &str) -> String {
+    let count = |s: &str| s.len() - s.trim_end_matches('\n').len();
+    let missing = count(template).saturating_sub(count(&rendered));
+    rendered.extend(std::iter::repeat_n('\n', missing));
+    rendered
+}
+
+fn has_templates(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Str(text) => !matches!(shape(text), Shape::Plain),
+        Kind::Vault(_) => true,
+        Kind::Seq(items) => items.iter().any(has_templates),
+        Kind::Map(map) => map.iter().any(|(_, value)| has_templates(value)),
+        _ => false,
+    }
+}
+
+impl Object for Context {
+    fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
+        self.lookup(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Jinja> {
+        self.lookup(key)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.scope.names().into_iter().map(Jinja::from).collect())
+    }
+}

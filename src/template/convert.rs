@@ -1,0 +1,121 @@
+//! Between what is known (JSON-shaped) and what the template engine computes with.
+
+use minijinja::value::ValueKind;
+use minijinja::{Error, ErrorKind, Value as Jinja};
+use serde_json::Number;
+
+use super::python;
+use crate::value::{Map, Value};
+
+/// A known value as the engine sees it.
+pub(super) fn to_jinja(value: &Value) -> Jinja {
+    match value {
+        Value::Null => Jinja::from(()),
+        Value::Bool(b) => Jinja::from(*b),
+        Value::Number(n) => number(n),
+        Value::String(s) => Jinja::from(s.as_str()),
+        Value::Array(items) => Jinja::from(items.iter().map(to_jinja).collect::<Vec<_>>()),
+        Value::Object(map) => Jinja::from_pairs(map.iter().map(|(k, v)| (k.as_str(), to_jinja(v)))),
+    }
+}
+
+fn number(n: &Number) -> Jinja {
+    n.as_i64()
+        .map(Jinja::from)
+        .or_else(|| n.as_u64().map(Jinja::from))
+        .unwrap_or_else(|| Jinja::from(n.as_f64().unwrap_or(0.0)))
+}
+
+/// A computed value as a known one. Undefined parts and deferred errors surface here.
+pub(super) fn to_value(value: &Jinja) -> Result<Value, Error> {
+    Ok(match value.kind() {
+        ValueKind::Undefined => return Err(Error::from(ErrorKind::UndefinedError)),
+        ValueKind::None => Value::Null,
+        ValueKind::Bool => Value::Bool(value.is_true()),
+        ValueKind::Number => number_value(value),
+        ValueKind::String => Value::String(value.as_str().unwrap_or_default().to_owned()),
+        ValueKind::Seq | ValueKind::Iterable => {
+            Value::Array(value.try_iter()?.checked().map(|item| to_value(&item?)).collect::<Result<_, _>>()?)
+        }
+        ValueKind::Map => {
+            let mut map = Map::new();
+            for key in value.try_iter()?.checked() {
+                let key = key?;
+                let item = checked(value.get_item(&key)?)?;
+                map.insert(python::py_str(&key), to_value(&item)?);
+            }
+            Value::Object(map)
+        }
+        ValueKind::Invalid => return checked(value.clone()).and_then(|v| to_value(&v)),
+        _ => Value::String(value.to_string()),
+    })
+}
+
+fn number_value(value: &Jinja) -> Value {
+    if value.is_integer() {
+        if let Some(i) = value.as_i64() {
+            return Value::from(i);
+        }
+        if let Ok(u) = u64::try_from(value.clone()) {
+            return Value::from(u);
+        }
+    }
+    f64::try_from(value.clone())
+        .ok()
+        .and_then(Number::from_f64)
+        .map_or_else(|| Value::String(python::repr(value)), Value::Number)
+}
+
+/// Gives the error that a lazily computed value carries, if it carries one.
+pub(super) fn checked(value: Jinja) -> Result<Jinja, Error> {
+    if value.kind() != ValueKind::Invalid {
+        return Ok(value);
+    }
+    // The engine only hands the error out through a checked iteration.
+    match Jinja::from(vec![value]).try_iter()?.checked().next() {
+        Some(Err(error)) => Err(error),
+        _ => Err(Error::new(ErrorKind::InvalidOperation, "the value cannot be computed")),
+    }
+}
+
+/// The items of a list, each computed.
+pub(super) fn items(value: &Jinja) -> Result<Vec<Jinja>, Error> {
+    if value.kind() == ValueKind::Undefined {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    if matches!(value.kind(), ValueKind::None | ValueKind::Bool | ValueKind::Number) {
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("'{}' object is not iterable", python::type_name(value)),
+        ));
+    }
+    value.try_iter()?.checked().collect()
+}
+
+/// A mapping's keys and values; deferred errors stay in the values.
+pub(super) fn pairs(value: &Jinja) -> Vec<(Jinja, Jinja)> {
+    let keys = value.try_iter().into_iter().flatten();
+    keys.map(|key| {
+        let item = value.get_item(&key).unwrap_or_default();
+        (key, item)
+    })
+    .collect()
+}
+
+/// A mapping's keys and values, each computed.
+pub(super) fn checked_pairs(value: &Jinja) -> Result<Vec<(Jinja, Jinja)>, Error> {
+    pairs(value).into_iter().map(|(key, item)| Ok((key, checked(item)?))).collect()
+}
+
+pub(super) fn is_mapping(value: &Jinja) -> bool {
+    value.kind() == ValueKind::Map
+}
+
+pub(super) fn is_list(value: &Jinja) -> bool {
+    matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable)
+}
+
+/// A mapping in the order of its pairs; a later key replaces an earlier one's value.
+pub(super) fn mapping(pairs: impl IntoIterator<Item = (Jinja, Jinja)>) -> Jinja {
+    pairs.into_iter().collect()
+}

@@ -1,0 +1,143 @@
+//! Filters that treat lists as sets, and those that combine items.
+
+use minijinja::value::Tuple;
+use minijinja::{Error, Value};
+
+use super::super::access;
+use super::super::call::{Call, Native};
+use super::super::convert;
+use super::super::failure::error;
+use super::equal_fold;
+
+pub(super) const FILTERS: &[(&str, Native)] = &[
+    ("unique", unique),
+    ("union", union),
+    ("intersect", intersect),
+    ("difference", difference),
+    ("symmetric_difference", symmetric_difference),
+    ("product", product),
+    ("permutations", permutations),
+    ("combinations", combinations),
+];
+
+fn distinct(
+    items: impl IntoIterator<Item = Value>,
+    key: impl Fn(&Value) -> Result<Value, Error>,
+) -> Result<Vec<Value>, Error> {
+    let mut seen: Vec<Value> = Vec::new();
+    let mut found = Vec::new();
+    for item in items {
+        let key = key(&item)?;
+        if !seen.contains(&key) {
+            seen.push(key);
+            found.push(item);
+        }
+    }
+    Ok(found)
+}
+
+fn unique(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
+    // Unlike Jinja's own, Ansible's `unique` minds the case.
+    let case = call.flag(1, "case_sensitive", true);
+    let attribute = call.get(2, "attribute").filter(|v| !v.is_none());
+    let found = distinct(call.input_items()?, |item| {
+        let subject = match &attribute {
+            Some(path) => access::path(item, path)?,
+            None => item.clone(),
+        };
+        Ok(equal_fold(&subject, case))
+    })?;
+    Ok(Value::from(found))
+}
+
+fn both(call: &Call<'_, '_, '_>) -> Result<(Vec<Value>, Vec<Value>), Error> {
+    Ok((call.input_items()?, convert::items(&call.need(1, "b")?)?))
+}
+
+fn plain(items: impl IntoIterator<Item = Value>) -> Result<Value, Error> {
+    distinct(items, |item| Ok(item.clone())).map(Value::from)
+}
+
+fn union(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
+    let (a, b) = both(call)?;
+    plain(a.into_iter().chain(b))
+}
+
+fn intersect(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
+    let (a, b) = both(call)?;
+    plain(a.into_iter().filter(|i| b.contains(i)))
+}
+
+fn difference(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
+    let (a, b) = both(call)?;
+    plain(a.into_iter().filter(|i| !b.contains(i)))
+}
+
+fn symmetric_difference(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
+    let (a, b) = both(call)?;
+    let left: Vec<Value> = a.iter().filter(|i| !b.contains(i)).cloned().collect();
+    let right = b.iter().filter(|i| !a.contains(i)).cloned();
+    plain(left.into_iter().chain(right))
+}
+
+/// More rows than this are a mistake, not a list.
+const MOST: usize = 1_000_000;
+
+fn product(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
+    let mut columns: Vec<Vec<Value>> = call.args.iter().map(convert::items).collect::<Result<_, _>>()?;
+    let repeat = call.named.get("repeat").and_then(Value::as_usize).unwrap_or(1).min(64);
+    let once = columns.clone();
+    for _ in 1..repeat {
+        columns.extend(once.iter().cloned());
+    }
+    let mut rows: Vec<Vec<Value>> = vec![Vec::new()];
+    for column in &columns {
+        if rows.len().saturating_mul(column.len()) > MOST {
+            return Err(error("the product has too many rows"));
+        }
+        rows = rows
+            .iter()
+            .flat_map(|row| column.iter().map(|cell| row.iter().cloned().chain([cell.clone()]).collect()))
+            .collect();
+    }
+    Ok(tuples(rows))
+}
+
+fn tuples(rows: Vec<Vec<Value>>) -> Value {
+    Value::from(rows.into_iter().map(|row| Value::from(Tuple::from(row))).collect::<Vec<_>>())
+}
+
+fn picks(call: &Call<'_, '_, '_>, size: usize, ordered: bool) -> Result<Value, Error> {
+    let items = call.input_items()?;
+    // Rows as indexes; each step adds one to each row.
+    let mut rows: Vec<Vec<usize>> = vec![Vec::new()];
+    for _ in 0..size {
+        let mut longer = Vec::new();
+        for row in &rows {
+            let from = if ordered { 0 } else { row.last().map_or(0, |l| l + 1) };
+            for next in from..items.len() {
+                if !row.contains(&next) {
+                    longer.push(row.iter().copied().chain([next]).collect());
+                }
+            }
+            if longer.len() > MOST {
+                return Err(error("there are too many rows"));
+            }
+        }
+        rows = longer;
+    }
+    let values = |row: Vec<usize>| row.into_iter().filter_map(|i| items.get(i).cloned()).collect();
+    Ok(tuples(rows.into_iter().map(values).collect()))
+}
+
+fn permutations(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
+    let size = call.int(1, "r")?.and_then(|i| usize::try_from(i).ok());
+    let size = size.map_or_else(|| call.input_items().map(|i| i.len()), Ok)?;
+    picks(call, size, true)
+}
+
+fn combinations(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
+    call.need(1, "r")?;
+    let size = call.size_or(1, "r", 0)?;
+    picks(call, size, false)
+}

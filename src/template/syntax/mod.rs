@@ -1,0 +1,10 @@
+//! Jinja's syntax, as far as it must be rewritten before the engine compiles it.
+
+mod expression;
+mod header;
+mod lexer;
+mod source;
+
+pub(super) use expression::{GET, MOD, MUTABLE, mutates, rewrite};
+pub(super) use header::{Overrides, header};
+pub(super) use source::{Shape, rewrite_template, shape};
