@@ -124,6 +124,7 @@ fn ansible_core_agrees() {
     let selections: Vec<_> =
         SELECTIONS.iter().map(|(pattern, limit)| json!([["patterns.ini"], pattern, limit])).collect();
     let answer = ask(&python, &json!({"runs": runs, "selections": selections}));
+    assert_eq!((answer.printed.len(), answer.selected.len()), (runs.len(), SELECTIONS.len()));
     let mut wrong = String::new();
     for (case, theirs) in cases.iter().zip(answer.printed.chunks(OUTPUTS.len())) {
         wrong.push_str(&compare(case, theirs));
