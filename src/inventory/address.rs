@@ -26,11 +26,10 @@ fn split_port(text: &str) -> Option<(&str, u32)> {
         return None;
     }
     let port = port.parse().ok()?;
-    if let Some(inner) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-        if !inner.is_empty() {
-            // `[01:03]:22` is a range of names, `[::1]:22` an address.
-            return Some((if is_range(inner) { host } else { inner }, port));
-        }
+    let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).filter(|inner| !inner.is_empty());
+    if let Some(inner) = inner {
+        // `[01:03]:22` is a range of names, `[::1]:22` an address.
+        return Some((if is_range(inner) { host } else { inner }, port));
     }
     // Without brackets around it, a host with a colon of its own has no port.
     let bare = without_brackets(host)?;
@@ -88,11 +87,6 @@ fn is_name(text: &str) -> bool {
     text.split('.').all(|label| {
         label.starts_with(word) && label.chars().all(|c| word(c) || c == '-') && !label.ends_with(['-', '_'])
     })
-}
-
-/// Whether this is an address rather than a name.
-pub(super) fn is_ip(text: &str) -> bool {
-    text.parse::<std::net::IpAddr>().is_ok()
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Graph {
             return Err(Diagnostic::new(format!("the group {child} cannot be a child of {parent}"))
                 .at(origin)
                 .note(format!("{parent} is already inside {child}: the groups would go round in a circle"))
-                .hint("take one of the two out of the other's [:children]"));
+                .hint("take one of the two out of the other's children"));
         }
         self.link(parent, child);
         Ok(())

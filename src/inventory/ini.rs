@@ -66,6 +66,11 @@ impl Reader<'_> {
                 if let Some((group, state)) = header(&line.text()) {
                     return self.open(line, &group, state.as_deref());
                 }
+                if !line.text().contains(']') {
+                    return Err(Diagnostic::new("the section header has no closing bracket")
+                        .at(&line.origin())
+                        .hint(SECTIONS));
+                }
                 if without_comment(&line.text()).ends_with(']') {
                     return Err(Diagnostic::new("this is no section header")
                         .at(&line.origin())
@@ -152,7 +157,7 @@ impl Reader<'_> {
             Some(address) => (address.host, address.port),
             None => (text.clone(), None),
         };
-        if text.trim().ends_with(':') && port.is_none() {
+        if text.trim().ends_with(':') && port.is_none() && !text.contains('[') {
             return Err(Diagnostic::new("a port is missing after the colon")
                 .at(&origin)
                 .note("a name that ends with a colon is a YAML inventory's")
@@ -175,6 +180,13 @@ impl Reader<'_> {
                 Diagnostic::new("the range counts down and stands for no host")
                     .at(&origin)
                     .hint("put the smaller number first"),
+            );
+        }
+        if text.contains('=') {
+            self.warnings.push(
+                Diagnostic::new(format!("a host called {text:?}"))
+                    .at(&origin)
+                    .hint(format!("if this is a variable, put it under [{}:vars]", self.group)),
             );
         }
         let port = port.map(|port| Node::new(Kind::Int(port.into()), &origin));
@@ -311,3 +323,7 @@ fn is_identifier(name: &str) -> bool {
     name.starts_with(|c: char| c.is_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
+
+#[cfg(test)]
+#[path = "ini_tests.rs"]
+mod tests;

@@ -185,3 +185,7 @@ fn read_all(dir: &Path, known: impl Fn(&str) -> bool) -> Result<HashMap<String, 
     }
     Ok(read)
 }
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;

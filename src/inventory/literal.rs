@@ -68,20 +68,19 @@ impl Reader<'_> {
     /// The whole text: one value, or several with commas between them.
     fn whole(&mut self) -> Option<Kind> {
         let first = self.expression(0)?;
-        let kind = match self.eat(',') {
-            false => first.kind,
-            true => {
-                let mut items = vec![first];
-                self.blanks();
-                while self.peek().is_some() {
-                    items.push(self.expression(0)?);
-                    if !self.eat(',') {
-                        break;
-                    }
-                    self.blanks();
+        let kind = if self.eat(',') {
+            let mut items = vec![first];
+            self.blanks();
+            while self.peek().is_some() {
+                items.push(self.expression(0)?);
+                if !self.eat(',') {
+                    break;
                 }
-                Kind::Seq(items)
+                self.blanks();
             }
+            Kind::Seq(items)
+        } else {
+            first.kind
         };
         self.blanks();
         self.peek().is_none().then_some(kind)
@@ -280,7 +279,8 @@ impl Reader<'_> {
             self.blanks();
             if !self.string_ahead() {
                 self.at = end;
-                return Some(Kind::Str(text));
+                // Ansible trusts no bytes with templates.
+                return Some(if is_bytes { Kind::Unsafe(text) } else { Kind::Str(text) });
             }
         }
     }
@@ -342,19 +342,23 @@ impl Reader<'_> {
                     code = code * 8 + digit;
                     self.at += 1;
                 }
-                return Some(code_point(out, code, is_bytes));
+                code_point(out, code, is_bytes);
+                return Some(());
             }
             'x' => {
                 let code = self.hex(2)?;
-                return Some(code_point(out, code, is_bytes));
+                code_point(out, code, is_bytes);
+                return Some(());
             }
             'u' if !is_bytes => {
                 let code = self.hex(4)?;
-                return Some(code_point(out, code, false));
+                code_point(out, code, false);
+                return Some(());
             }
             'U' if !is_bytes => {
                 let code = self.hex(8).filter(|code| *code <= 0x0010_ffff)?;
-                return Some(code_point(out, code, false));
+                code_point(out, code, false);
+                return Some(());
             }
             // Names of characters are not known here: the text stays as it is.
             'N' if !is_bytes => return None,

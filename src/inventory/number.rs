@@ -4,7 +4,7 @@ use super::python;
 use crate::yaml::Kind;
 
 /// A number while an expression is read.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Number {
     Int(i128),
     Float(f64),
@@ -45,7 +45,7 @@ impl Number {
 fn complex(re: f64, im: f64) -> String {
     let short = |f: f64| {
         let text = python::float(f);
-        text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+        text.strip_suffix(".0").unwrap_or(&text).to_owned()
     };
     if re == 0.0 && re.is_sign_positive() {
         return format!("{}j", short(im));

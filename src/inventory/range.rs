@@ -8,13 +8,13 @@ pub(super) fn expand(pattern: &str) -> Result<Vec<String>, String> {
     let mut done = Vec::new();
     let mut open = vec![pattern.to_owned()];
     while let Some(next) = open.pop() {
-        if !next.contains('[') {
-            done.push(next);
-        } else {
+        if next.contains('[') {
             let mut names = first(&next)?;
             // The stack is read from its end.
             names.reverse();
             open.append(&mut names);
+        } else {
+            done.push(next);
         }
         if done.len() + open.len() > MAX_HOSTS {
             return Err(format!("the range stands for more than {MAX_HOSTS} hosts"));

@@ -1,7 +1,6 @@
 //! What `ansible-inventory` prints.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use serde_json::json;
 
@@ -120,25 +119,30 @@ fn graph_group(inventory: &Inventory, name: &str, depth: usize, vars: bool, line
         for host in &group.hosts {
             lines.push(branch(host, depth + 1));
             if vars {
-                graph_vars(&vars_value(&inventory.host_vars(host)), depth + 2, lines);
+                graph_vars(&plain_vars(&inventory.host_vars(host)), depth + 2, lines);
             }
         }
     }
     if vars {
-        let mut own = vars_value(&inventory.group_vars(name));
-        if let (Some(own), true) = (own.as_object_mut(), group.priority != 1) {
+        let mut own = plain_vars(&inventory.group_vars(name));
+        if group.priority != 1 {
             own.insert("ansible_group_priority".to_owned(), json!(group.priority));
         }
         graph_vars(&own, depth + 1, lines);
     }
 }
 
-fn graph_vars(vars: &Value, depth: usize, lines: &mut Vec<String>) {
-    let mut pairs: Vec<_> = vars.as_object().into_iter().flatten().collect();
+fn graph_vars(vars: &Map, depth: usize, lines: &mut Vec<String>) {
+    let mut pairs: Vec<_> = vars.iter().collect();
     pairs.sort_by(|a, b| a.0.cmp(b.0));
     lines.extend(
         pairs.into_iter().map(|(name, value)| branch(&format!("{{{name} = {}}}", python::str(value)), depth)),
     );
+}
+
+/// Variables as they are printed in a tree, without marks.
+fn plain_vars(vars: &VarMap) -> Map {
+    vars.iter().map(|(name, node)| (name.clone(), node.to_value())).collect()
 }
 
 fn branch(text: &str, depth: usize) -> String {
@@ -226,13 +230,8 @@ fn write_text(text: &str, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
-            ' '..='\u{7f}' => out.push(c),
-            c => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    // Writing to a string cannot fail.
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
-            }
+            '\0'..='\u{1f}' => out.extend(format!("\\u{:04x}", u32::from(c)).chars()),
+            c => out.push(c),
         }
     }
     out.push('"');

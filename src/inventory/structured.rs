@@ -146,3 +146,7 @@ fn content_of(part: &Node, content: &Node, group: &str) -> Result<Mapping, Diagn
         _ => Ok(Mapping::default()),
     }
 }
+
+#[cfg(test)]
+#[path = "structured_tests.rs"]
+mod tests;

@@ -217,20 +217,17 @@ impl<'a> Loader<'a> {
                 merge_into(&mut merged, value)?;
                 continue;
             }
-            match places.get(&identity(&key)).and_then(|at| own.get_mut(*at)) {
-                Some(entry) => {
-                    self.warnings.push(
-                        Diagnostic::new(format!("the key {} is written twice", key.key_text()))
-                            .at(&key.origin)
-                            .note(format!("first at {}", entry.0.origin))
-                            .note("the last one is used"),
-                    );
-                    *entry = (key, value);
-                }
-                None => {
-                    places.insert(identity(&key), own.len());
-                    own.push((key, value));
-                }
+            if let Some(entry) = places.get(&identity(&key)).and_then(|at| own.get_mut(*at)) {
+                self.warnings.push(
+                    Diagnostic::new(format!("the key {} is written twice", key.key_text()))
+                        .at(&key.origin)
+                        .note(format!("first at {}", entry.0.origin))
+                        .note("the last one is used"),
+                );
+                *entry = (key, value);
+            } else {
+                places.insert(identity(&key), own.len());
+                own.push((key, value));
             }
         }
         if merged.is_empty() {
@@ -240,12 +237,11 @@ impl<'a> Loader<'a> {
         let mut places: HashMap<String, usize> =
             merged.iter().enumerate().map(|(at, (key, _))| (identity(key), at)).collect();
         for (key, value) in own {
-            match places.get(&identity(&key)).and_then(|at| merged.get_mut(*at)) {
-                Some(entry) => *entry = (key, value),
-                None => {
-                    places.insert(identity(&key), merged.len());
-                    merged.push((key, value));
-                }
+            if let Some(entry) = places.get(&identity(&key)).and_then(|at| merged.get_mut(*at)) {
+                *entry = (key, value);
+            } else {
+                places.insert(identity(&key), merged.len());
+                merged.push((key, value));
             }
         }
         Ok(Mapping(merged))
@@ -278,7 +274,7 @@ impl<'a> Loader<'a> {
         Ok(match name(tag).as_str() {
             "!vault" | "!vault-encrypted" => Kind::Vault(text.to_owned()),
             "!unsafe" => Kind::Unsafe(text.to_owned()),
-            "!" | "!!str" => Kind::Str(text.to_owned()),
+            "!" | "!!str" | "!!timestamp" => Kind::Str(text.to_owned()),
             "!!null" => Kind::Null,
             "!!bool" => match scalar::resolve(text) {
                 kind @ Kind::Bool(_) => kind,
@@ -294,7 +290,6 @@ impl<'a> Loader<'a> {
                 let decoded = bytes.and_then(|b| String::from_utf8(b).ok());
                 Kind::Str(decoded.ok_or_else(|| wrong("base64 of a UTF-8 text"))?)
             }
-            "!!timestamp" => Kind::Str(text.to_owned()),
             other => return Err(unknown_tag(other, origin)),
         })
     }

@@ -1,6 +1,6 @@
 use super::Kind;
 
-/// What a plain scalar means under YAML 1.1, as PyYAML resolves it.
+/// What a plain scalar means under YAML 1.1, as `PyYAML` resolves it.
 ///
 /// Dates and times stay texts. An integer that does not fit 64 bits stays a text too, so that no digit is lost.
 pub fn resolve(text: &str) -> Kind {

@@ -1,0 +1,96 @@
+//! `quaylab inventory`: what an inventory means, as `ansible-inventory` prints it.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{ArgGroup, Args};
+
+use crate::diag::Diagnostic;
+use crate::inventory::{self, Inventory};
+
+/// Shows what an inventory means.
+#[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["list", "host", "graph"])))]
+pub struct InventoryArgs {
+    /// Inventory file or directory, or hosts with commas between them; may be given more than once.
+    #[arg(short, long, value_name = "SRC", env = "ANSIBLE_INVENTORY", required = true)]
+    pub inventory: Vec<String>,
+    /// Print all groups, and all hosts with their variables.
+    #[arg(long)]
+    pub list: bool,
+    /// Print one host's variables.
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Print the groups as a tree.
+    #[arg(long)]
+    pub graph: bool,
+    /// Show variables in the tree.
+    #[arg(long, requires = "graph")]
+    pub vars: bool,
+    /// Print YAML instead of JSON.
+    #[arg(short, long)]
+    pub yaml: bool,
+    /// Show only the hosts of this pattern.
+    #[arg(short, long, value_name = "PATTERN")]
+    pub limit: Option<String>,
+    /// The group at the root of the tree.
+    #[arg(value_name = "GROUP", requires = "graph")]
+    pub group: Option<String>,
+}
+
+/// Prints what was asked for; warnings go to standard error.
+pub fn run(args: &InventoryArgs) -> Result<ExitCode> {
+    let (inventory, mut warnings) = Inventory::load(&args.inventory)?;
+    let text = if let Some(name) = &args.host {
+        let (hosts, more) = inventory.select(name)?;
+        warnings.extend(more);
+        let [host] = hosts.as_slice() else {
+            warn(&warnings);
+            bail!(
+                Diagnostic::new(format!("--host takes one host, and {name:?} names {}", hosts.len()))
+                    .hint("quaylab inventory --graph shows which hosts there are")
+            );
+        };
+        write(&inventory::render_host(&inventory, host), args.yaml)?
+    } else if args.graph {
+        let group = args.group.as_deref().unwrap_or("all");
+        inventory::render_graph(&inventory, group, args.vars).ok_or_else(|| {
+            let groups = inventory.groups();
+            let near = crate::diag::closest(group, groups.iter().map(|(name, _)| name.as_str()));
+            Diagnostic::new(format!("there is no group {group}"))
+                .hint_opt(near.map(|near| format!("did you mean {near}?")))
+        })?
+    } else {
+        let (hosts, more) = inventory.select_limited("all", args.limit.as_deref())?;
+        warnings.extend(more);
+        let value = if args.yaml {
+            inventory::render_yaml(&inventory, &hosts)
+        } else {
+            inventory::render_list(&inventory, &hosts)
+        };
+        write(&value, args.yaml)?
+    };
+    warn(&warnings);
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(value: &crate::value::Value, yaml: bool) -> Result<String> {
+    Ok(if yaml { serde_yaml::to_string(value)?.trim_end().to_owned() } else { inventory::json_text(value) })
+}
+
+/// Prints a text; a reader that went away is no error.
+fn print(text: &str) -> Result<()> {
+    use std::io::{ErrorKind, Write as _};
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line's own room")]
+fn warn(warnings: &[Diagnostic]) {
+    for warning in warnings {
+        eprintln!("[WARNING]: {warning}");
+    }
+}
