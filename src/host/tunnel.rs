@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use russh::ChannelOpenFailure;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::{AbortHandle, JoinSet};
@@ -15,7 +14,7 @@ use super::launch::{Launcher, Started};
 use super::process::Output;
 use super::ssh::channel_error;
 use super::transport::Way;
-use super::{ByteStream, ConnectionKind, Endpoint, HostError, Script, Shell, quote};
+use super::{ByteStream, ConnectionKind, Endpoint, HostError, Script, Shell, pipe, quote};
 
 pub(super) async fn dial(launcher: &Launcher, endpoint: &Endpoint) -> Result<Box<dyn ByteStream>, HostError> {
     let name = &launcher.spec.name;
@@ -36,10 +35,10 @@ pub(super) async fn dial(launcher: &Launcher, endpoint: &Endpoint) -> Result<Box
         }
         (Endpoint::Unix { path }, Way::Ssh(connection)) => match connection.dial_unix(path).await {
             Ok(channel) => Ok(Box::new(channel.into_stream())),
-            // `AllowStreamLocalForwarding no`, or a server without it.
-            Err(russh::Error::ChannelOpenFailure(
-                ChannelOpenFailure::AdministrativelyProhibited | ChannelOpenFailure::UnknownChannelType,
-            )) => program(launcher, &relay(path)).await,
+            // sshd says the same of a socket that nobody listens on and of `AllowStreamLocalForwarding no`.
+            Err(russh::Error::ChannelOpenFailure(_)) if is_socket(launcher, path).await? => {
+                program(launcher, &relay(path)).await
+            }
             Err(e) => Err(open_error(name, &what(), &e)),
         },
         (Endpoint::Program { argv }, _) => {
@@ -64,6 +63,11 @@ fn open_error(host: &str, what: &str, error: &russh::Error) -> HostError {
         HostError::Failed { reason, .. } => HostError::Failed { what: what.to_owned(), reason },
         other => other,
     }
+}
+
+async fn is_socket(launcher: &Launcher, path: &str) -> Result<bool, HostError> {
+    let test = Script::new(format!("[ -S {0} ] && [ -w {0} ]", quote(path)));
+    Ok(pipe::run(launcher, &test, &mut tokio::io::empty()).await?.ok())
 }
 
 /// A script that joins its standard streams to a Unix socket.

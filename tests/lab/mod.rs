@@ -1,3 +1,3 @@
 //! What tests of several rooms share.
 
-pub mod sshd;
+pub(crate) mod sshd;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck};
 
 /// Ends with the value.
-pub struct Sshd {
+pub(crate) struct Sshd {
     child: Child,
     folder: tempfile::TempDir,
     port: u16,
@@ -23,7 +23,7 @@ impl Drop for Sshd {
 
 impl Sshd {
     /// Starts it with further lines of sshd_config; `None`, with the reason printed, where that cannot be done.
-    pub fn start(config: &str) -> Option<Self> {
+    pub(crate) fn start(config: &str) -> Option<Self> {
         let sshd = "/usr/sbin/sshd";
         if !Path::new(sshd).exists() {
             eprintln!("skipped: {sshd} is not installed");
@@ -67,7 +67,7 @@ impl Sshd {
     }
 
     /// How it is reached: with the right key, and its own host key expected.
-    pub fn spec(&self) -> ConnectionSpec {
+    pub(crate) fn spec(&self) -> ConnectionSpec {
         ConnectionSpec {
             name: "lab".to_owned(),
             kind: ConnectionKind::Ssh,
