@@ -1,5 +1,7 @@
 //! Targets over a real sshd, and the same on this machine.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod lab;
 
 use std::time::{Duration, Instant};
@@ -447,6 +449,97 @@ async fn a_host_behind_another_is_reached_through_it() {
     spec.host_key = HostKeyCheck::Off;
     let target = Target::new(spec);
     assert_eq!(out(&target.shell(None), "echo through").await, "through");
+    target.close().await;
+}
+
+/// An sshd in a mount namespace where the user `labuser` exists, who has a password and may use sudo with it; `labguest` may not.
+fn sshd_with_users(folder: &std::path::Path, config: &str) -> Option<Sshd> {
+    const HASH: &str =
+        "$6$lab$gDUFxqkqqmJKjOYOhDTdt/TrFW4bjXzXNnYKvUEypoPnrMWu1mZJhae9heXZdHJbIpiF/I1yvkTEnxdz.Zaip1";
+    let names = ["passwd", "shadow", "sudoers"];
+    let lines = [
+        "labuser:x:4711:4711::/:/bin/sh\nlabguest:x:4712:4712::/:/bin/sh\n".to_owned(),
+        format!("labuser:{HASH}:20000::::::\nlabguest:{HASH}:20000::::::\n"),
+        "root ALL=(ALL) ALL\nlabuser ALL=(ALL) ALL\n".to_owned(),
+    ];
+    let mut mounts = String::from("set -e; ");
+    for (name, lines) in names.iter().zip(lines) {
+        let copy = folder.join(name);
+        let Ok(old) = std::fs::read_to_string(format!("/etc/{name}")) else {
+            eprintln!("skipped: /etc/{name} cannot be read");
+            return None;
+        };
+        let old = if *name == "sudoers" { String::new() } else { old };
+        std::fs::write(&copy, old + &lines).unwrap();
+        let mode = if *name == "sudoers" { 0o440 } else { 0o644 };
+        std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        mounts += &format!("mount --bind '{}' /etc/{name}; ", copy.display());
+    }
+    let unshare = |script: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]);
+        command
+    };
+    if !unshare(&mounts).status().is_ok_and(|s| s.success()) {
+        eprintln!("skipped: no mount namespace can be made here");
+        return None;
+    }
+    Sshd::start_with(|sshd| unshare(&format!("{mounts} exec {sshd} \"$@\"")).arg_sshd(), config)
+}
+
+/// `sh -c SCRIPT NAME ARGUMENTS…`.
+trait ShellName {
+    fn arg_sshd(self) -> Self;
+}
+
+impl ShellName for std::process::Command {
+    fn arg_sshd(mut self) -> Self {
+        self.arg("sshd");
+        self
+    }
+}
+
+fn secret(text: &str) -> Option<Secret> {
+    Some(Secret(text.to_owned()))
+}
+
+#[tokio::test]
+async fn a_password_logs_in_and_becomes_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(sshd) = sshd_with_users(folder.path(), "PasswordAuthentication yes") else { return };
+    let mut spec = ConnectionSpec { user: "labuser".to_owned(), private_key_file: None, ..sshd.spec() };
+    spec.password = secret("wrong one");
+    assert!(refused(spec.clone()).await.contains("the password"));
+    spec.password = secret("right one");
+    let target = Target::new(spec.clone());
+    let root = |password| BecomeSpec { user: "root".to_owned(), password, ..become_nobody(None) };
+    let shell = target.shell(Some(&root(secret("right one"))));
+    assert_eq!(out(&shell, "id -un").await, "root");
+    // sudo may ask again or remember: the password never becomes a request.
+    let reply = shell.pipe(&Script::new("id -un; cat"), &mut &b"data"[..]).await.unwrap();
+    assert_eq!(reply.out(), "root\ndata");
+    target.close().await;
+    let target = Target::new(spec.clone());
+    for (password, reason) in
+        [(secret("wrong one"), "the password was refused"), (None, "sudo asks for a password")]
+    {
+        let error = target.shell(Some(&root(password))).run(&Script::new(":")).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("becoming root on lab failed: {reason}"));
+        assert!(error.hint().is_some());
+    }
+    let su =
+        BecomeSpec { method: BecomeMethod::Su, user: "labguest".to_owned(), password: secret("right one") };
+    assert_eq!(out(&target.shell(Some(&su)), "id -un").await, "labguest");
+    let error = target
+        .shell(Some(&BecomeSpec { password: secret("no"), ..su }))
+        .run(&Script::new(":"))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().ends_with("the password was refused"), "{error}");
+    target.close().await;
+    let target = Target::new(ConnectionSpec { user: "labguest".to_owned(), ..spec });
+    let error = target.shell(Some(&root(secret("right one")))).run(&Script::new(":")).await.unwrap_err();
+    assert!(error.to_string().contains("sudo does not let the login user do this"), "{error}");
     target.close().await;
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn run(
         })?;
         Ok(reply)
     };
-    let send = async {
+    let feed = async {
         let Some(mut stdin) = stdin else { return Ok(()) };
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -64,11 +64,11 @@ pub(super) async fn run(
         Ok::<(), std::io::Error>(())
     };
     let both = async {
-        tokio::pin!(collect, send);
+        tokio::pin!(collect, feed);
         tokio::select! {
             reply = &mut collect => reply,
-            sent = &mut send => {
-                sent.map_err(|e| HostError::Failed { what: what(), reason: format!("its input cannot be read: {e}") })?;
+            fed = &mut feed => {
+                fed.map_err(|e| HostError::Failed { what: what(), reason: format!("its input cannot be read: {e}") })?;
                 collect.await
             }
         }

@@ -24,6 +24,11 @@ impl Drop for Sshd {
 impl Sshd {
     /// Starts it with further lines of sshd_config; `None`, with the reason printed, where that cannot be done.
     pub(crate) fn start(config: &str) -> Option<Self> {
+        Self::start_with(|sshd| Command::new(sshd), config)
+    }
+
+    /// The same; `command` makes the command that runs sshd, so that it may run in surroundings of its own.
+    pub(crate) fn start_with(command: impl FnOnce(&str) -> Command, config: &str) -> Option<Self> {
         let sshd = "/usr/sbin/sshd";
         if !Path::new(sshd).exists() {
             eprintln!("skipped: {sshd} is not installed");
@@ -50,7 +55,7 @@ impl Sshd {
         );
         std::fs::write(folder.path().join("config"), text).expect("sshd's configuration");
         let log = std::fs::File::create(folder.path().join("log")).expect("sshd's log");
-        let child = Command::new(sshd)
+        let child = command(sshd)
             .args(["-D", "-e", "-f", &path("config")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
