@@ -1,11 +1,21 @@
 //! What a target is: a connection, a persistent `sh` on it, files, and tunnels to its services.
 
+mod apply;
+mod r#become;
 mod error;
 mod files;
+mod launch;
+mod local;
+mod pipe;
+mod process;
 mod script;
+mod session;
+mod shell_protocol;
 mod spec;
 mod stream;
 mod target;
+mod transport;
+mod tunnel;
 
 pub use error::HostError;
 pub use files::{Content, Step};
