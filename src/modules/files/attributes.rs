@@ -39,8 +39,10 @@ impl Attributes {
         let find = |name: &Option<String>, key: &str, what: &str, verb: &str| {
             let Some(name) = name else { return Ok(None) };
             match name.parse().ok().or_else(|| answer.number(key)) {
-                None if !check => Err(ModuleError::failed(format!("{verb} failed: failed to look up {what} {name}"))
-                    .hint(format!("create the {what} in an earlier task, or check its spelling"))),
+                None if !check => {
+                    Err(ModuleError::failed(format!("{verb} failed: failed to look up {what} {name}"))
+                        .hint(format!("create the {what} in an earlier task, or check its spelling")))
+                }
                 number => Ok(number),
             }
         };
@@ -92,12 +94,7 @@ impl Attributes {
         let group = (after.gid != now.gid).then(|| self.group.clone()).flatten();
         let owner_changes = owner.is_some() || group.is_some();
         if owner_changes {
-            let path = path.to_owned();
-            steps.push(if now.kind == Kind::Link {
-                Step::Run { argv: chown_link(owner, group, path), stdin: Vec::new(), environment: Vec::new() }
-            } else {
-                Step::SetOwner { path, owner, group }
-            });
+            steps.push(Step::SetOwner { path: path.to_owned(), owner, group });
         }
         // Changing the owner clears the set-id bits, so the mode comes after it, and again if it has such bits.
         if after.mode != now.mode || owner_changes && after.mode & 0o6000 != 0 && now.kind != Kind::Link {
@@ -137,15 +134,6 @@ fn named(name: &str, id: u32) -> String {
     if name == "UNKNOWN" || name.is_empty() { id.to_string() } else { name.to_owned() }
 }
 
-fn chown_link(owner: Option<String>, group: Option<String>, path: String) -> Vec<String> {
-    let mut who = owner.unwrap_or_default();
-    if let Some(group) = group {
-        who.push(':');
-        who.push_str(&group);
-    }
-    vec!["chown".into(), "-h".into(), who, path]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +141,8 @@ mod tests {
     #[test]
     fn only_what_differs_is_set() {
         let now = Inode::parse("81a4:0:0:12:1:7:1:1:1:1:8:root:root").unwrap_or_else(|| panic!("line"));
-        let wanted = |mode, owner: Option<&str>| Attributes { mode, owner: owner.map(Into::into), group: None };
+        let wanted =
+            |mode, owner: Option<&str>| Attributes { mode, owner: owner.map(Into::into), group: None };
         let root = Principals { uid: Some(0), gid: None };
         let quay = Principals { uid: Some(5), gid: None };
         assert_eq!(wanted(Some(Mode::Bits(0o644)), Some("root")).adjust("/f", &now, root).steps, []);
@@ -167,7 +156,8 @@ mod tests {
         );
         assert_eq!(both.before_text, "owner: root\nmode: 0644\n");
         assert_eq!(both.after_text, "owner: quay\nmode: 04600\n");
-        let symbolic = wanted(Some(Mode::Symbolic("g+w".into())), None).adjust("/f", &now, Principals::default());
+        let symbolic =
+            wanted(Some(Mode::Symbolic("g+w".into())), None).adjust("/f", &now, Principals::default());
         assert_eq!(symbolic.after.mode, 0o664);
     }
 }

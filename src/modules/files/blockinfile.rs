@@ -94,7 +94,9 @@ impl Edit for BlockInFile {
                 let message = format!("File {} not present", self.path);
                 return Ok(Edition { message, ..Edition::default() });
             }
-            return Err(failed(257, format!("Path {} does not exist !", self.path)).hint("create: true makes it"));
+            return Err(
+                failed(257, format!("Path {} does not exist !", self.path)).hint("create: true makes it")
+            );
         }
         if before.is_none() && !present {
             let message = format!("File {} not present", self.path);
@@ -203,8 +205,11 @@ mod tests {
             (json!({"block": "x", "insertbefore": "BOF"}), "a\n", "# BEGIN\nx\n# END\na\n"),
             (json!({"block": "x", "insertafter": "^a"}), "a\nb\n", "a\n# BEGIN\nx\n# END\nb\n"),
             (json!({"block": "x", "insertbefore": "^b$"}), "a\nb\n", "a\n# BEGIN\nx\n# END\nb\n"),
-            (json!({"block": "x", "insertafter": "^a", "append_newline": true, "prepend_newline": true}),
-             "a\nb\n", "a\n\n# BEGIN\nx\n# END\n\nb\n"),
+            (
+                json!({"block": "x", "insertafter": "^a", "append_newline": true, "prepend_newline": true}),
+                "a\nb\n",
+                "a\n\n# BEGIN\nx\n# END\n\nb\n",
+            ),
             (json!({"block": "x", "marker_begin": "S", "marker_end": "E"}), "# S\n# E\n", "# S\nx\n# E\n"),
         ] {
             let once = edit(args.clone(), Some(text));

@@ -38,7 +38,10 @@ mod tests {
             (d.before, d.after)
         };
         assert_eq!(shown(None, Some(b"x\n")), (String::new(), "x\n".into()));
-        assert_eq!(shown(Some(b"x"), Some(b"\0")), ("(text, 1 bytes)\n".into(), "(1 bytes, not text)\n".into()));
+        assert_eq!(
+            shown(Some(b"x"), Some(b"\0")),
+            ("(text, 1 bytes)\n".into(), "(1 bytes, not text)\n".into())
+        );
         let large = vec![b'a'; LIMIT + 1];
         assert_eq!(shown(None, Some(&large)).1, "(65537 bytes, too large to show)\n");
     }

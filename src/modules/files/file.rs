@@ -107,7 +107,11 @@ impl Resource for File {
         let mut probe = Probe::new().look("path", path).base("base", path).me();
         if let Some(src) = &self.src {
             let at = |folder: &str| {
-                if src.starts_with('/') { quote(src) } else { quote(&format!("{}/{src}", folder.trim_end_matches('/'))) }
+                if src.starts_with('/') {
+                    quote(src)
+                } else {
+                    quote(&format!("{}/{src}", folder.trim_end_matches('/')))
+                }
             };
             let q = quote(path);
             probe = probe.add(format!(
@@ -334,7 +338,8 @@ impl Draft<'_> {
             path: path.to_owned(),
             mode: self.file.mode.as_ref().map(|_| after.mode),
         });
-        self.steps.extend(attributes.adjust(path, &Inode { mode: after.mode, ..new.clone() }, self.now.ids).steps);
+        self.steps
+            .extend(attributes.adjust(path, &Inode { mode: after.mode, ..new.clone() }, self.now.ids).steps);
         after
     }
 
@@ -385,8 +390,10 @@ impl Draft<'_> {
         }
         if !matches!(was, "absent" | "link") {
             if !self.file.force {
-                return Err(ModuleError::failed(format!("refusing to convert from {was} to symlink for {path}"))
-                    .hint("force: true replaces a file or an empty folder"));
+                return Err(ModuleError::failed(format!(
+                    "refusing to convert from {was} to symlink for {path}"
+                ))
+                .hint("force: true replaces a file or an empty folder"));
             }
             if was == "directory" && !self.now.empty {
                 return Err(ModuleError::failed(format!(
@@ -413,7 +420,8 @@ impl Draft<'_> {
         let after = match (&self.now.source, self.file.follow) {
             (Some(source), true) => {
                 let source = source.clone();
-                let at = if src.starts_with('/') { src } else { format!("{}/{src}", self.file.path.parent()) };
+                let at =
+                    if src.starts_with('/') { src } else { format!("{}/{src}", self.file.path.parent()) };
                 let adjusted = self.adjust(&at, &source);
                 Inode { kind: Kind::Link, size: itself.size, ..adjusted }
             }

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn reads_a_line_of_stat() {
-        let file = Inode::parse("81a4:0:4:12:2:77:65024:1:2:3:8:root:adm users").unwrap_or_else(|| panic!("line"));
+        let file =
+            Inode::parse("81a4:0:4:12:2:77:65024:1:2:3:8:root:adm users").unwrap_or_else(|| panic!("line"));
         assert_eq!((file.kind, file.mode, file.uid, file.gid, file.size), (Kind::File, 0o644, 0, 4, 12));
         assert_eq!((file.state(), file.group.as_str()), ("hard", "adm users"));
         assert_eq!(Inode::parse("a1ff:0:0:1:1:1:1:1:1:1:0:r:r").map(|i| i.kind), Some(Kind::Link));

@@ -14,7 +14,7 @@ impl Pattern {
     }
 
     /// The first match. A pattern that is too costly to decide counts as an error, not as no match.
-    pub(super) fn find<'t>(&self, text: &'t str) -> Result<Option<Captures<'t>>, ModuleError> {
+    pub(super) fn find<'t>(&self, text: &'t str) -> Result<Option<Captures<'t, str>>, ModuleError> {
         self.0.captures(text).map_err(|e| ModuleError::failed(format!("the regular expression gave up: {e}")))
     }
 
@@ -84,7 +84,7 @@ fn is_repetition(text: &str) -> bool {
 }
 
 /// Fills in a replacement: `\1`, `\g<1>`, `\g<name>`, `\n`, `\t`, `\\`.
-pub(super) fn expand(template: &str, captures: &Captures<'_>) -> Result<String, ModuleError> {
+pub(super) fn expand(template: &str, captures: &Captures<'_, str>) -> Result<String, ModuleError> {
     let mut out = String::new();
     let mut rest = template;
     while let Some(at) = rest.find('\\') {
@@ -119,7 +119,7 @@ pub(super) fn expand(template: &str, captures: &Captures<'_>) -> Result<String, 
     Ok(out)
 }
 
-fn group<'t>(name: &str, captures: &Captures<'t>) -> Result<&'t str, ModuleError> {
+fn group<'t>(name: &str, captures: &Captures<'t, str>) -> Result<&'t str, ModuleError> {
     let found = match name.parse::<usize>() {
         Ok(number) if number >= captures.len() => None,
         Ok(number) => Some(captures.get(number)),
@@ -157,12 +157,14 @@ mod tests {
     #[test]
     fn replacements_are_filled_in() {
         let p = Pattern::new("regexp", "(?m)", r"^(\w+)=(?P<v>\w*)$").unwrap_or_else(|e| panic!("{e}"));
-        for (template, expected) in [
-            (r"\2=\1", "1=a\n=b\n"),
-            (r"\g<v>-\g<1>0", "1-a0\n-b0\n"),
-            (r"x\n\\", "x\n\\\nx\n\\\n"),
-        ] {
-            assert_eq!(p.replace_all("a=1\nb=\n", template).ok(), Some((expected.to_owned(), 2)), "{template}");
+        for (template, expected) in
+            [(r"\2=\1", "1=a\n=b\n"), (r"\g<v>-\g<1>0", "1-a0\n-b0\n"), (r"x\n\\", "x\n\\\nx\n\\\n")]
+        {
+            assert_eq!(
+                p.replace_all("a=1\nb=\n", template).ok(),
+                Some((expected.to_owned(), 2)),
+                "{template}"
+            );
         }
         assert!(p.replace_all("a=1", r"\3").is_err());
     }

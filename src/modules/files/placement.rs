@@ -118,7 +118,11 @@ impl Placement {
                     format!("p={}", quote(self.dest.path.join(name).as_str()))
                 }
                 (Some(name), false) => {
-                    format!("p={}; if [ -d \"$p\" ]; then p={}; fi", quote(dest), quote(self.dest.path.join(name).as_str()))
+                    format!(
+                        "p={}; if [ -d \"$p\" ]; then p={}; fi",
+                        quote(dest),
+                        quote(self.dest.path.join(name).as_str())
+                    )
                 }
                 (None, _) => format!("p={}; if [ -d \"$p\" ]; then echo {n}.folder yes; fi", quote(dest)),
             });
@@ -220,7 +224,11 @@ impl Placement {
                 push(plan, &place.at, adjustment);
             }
             Some(other) => {
-                return Err(ModuleError::failed(format!("{} already exists as a {}", place.at, other.state())));
+                return Err(ModuleError::failed(format!(
+                    "{} already exists as a {}",
+                    place.at,
+                    other.state()
+                )));
             }
         }
         Ok(())
@@ -268,7 +276,9 @@ impl Placement {
         let path = if followed { place.real.as_ref().unwrap_or(&place.at) } else { &place.at };
         let inode = if followed { place.to.as_ref() } else { place.inode.as_ref() };
         if inode.is_some_and(Inode::is_directory) {
-            return Err(ModuleError::failed(format!("cannot write the file {path}: a directory stands there")));
+            return Err(ModuleError::failed(format!(
+                "cannot write the file {path}: a directory stands there"
+            )));
         }
         result.insert("dest".into(), path.clone().into());
         result.insert("checksum".into(), source.sha1.clone().into());
@@ -331,7 +341,14 @@ impl Placement {
         Ok(())
     }
 
-    fn difference(&self, path: &str, source: &Source, place: &Place, now: &Seen, inode: Option<&Inode>) -> Diff {
+    fn difference(
+        &self,
+        path: &str,
+        source: &Source,
+        place: &Place,
+        now: &Seen,
+        inode: Option<&Inode>,
+    ) -> Diff {
         match (source.in_memory(), inode, &now.old) {
             (Some(new), None, _) => difference::contents(path, None, Some(new)),
             (Some(new), Some(_), Some(old)) => difference::contents(path, Some(old), Some(new)),

@@ -158,7 +158,8 @@ mod tests {
     #[test]
     fn an_answer_is_lines_and_then_bytes() {
         let reply = Reply {
-            stdout: b"path absent\nuid \nme 0022 uid=5(quay) gid=6(a b) groups=6(a b)\n--\nx\n--\n\xff".to_vec(),
+            stdout: b"path absent\nuid \nme 0022 uid=5(quay) gid=6(a b) groups=6(a b)\n--\nx\n--\n\xff"
+                .to_vec(),
             ..Reply::default()
         };
         let answer = Answer::read(&reply).unwrap_or_else(|e| panic!("{e}"));

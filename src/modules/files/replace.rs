@@ -61,7 +61,9 @@ impl Edit for Replace {
     fn check_arguments(&self) -> Result<(), ModuleError> {
         match self.encoding.to_ascii_lowercase().as_str() {
             "utf-8" | "utf8" | "ascii" => Ok(()),
-            other => Err(ModuleError::Arguments(format!("encoding {other} is not supported; files are utf-8"))),
+            other => {
+                Err(ModuleError::Arguments(format!("encoding {other} is not supported; files are utf-8")))
+            }
         }
     }
 
@@ -90,8 +92,8 @@ impl Edit for Replace {
                 range
             }
         };
-        let (new, count) =
-            Pattern::new("regexp", "(?m)", &self.regexp)?.replace_all(&text[section.clone()], &self.replace)?;
+        let (new, count) = Pattern::new("regexp", "(?m)", &self.regexp)?
+            .replace_all(&text[section.clone()], &self.replace)?;
         if new == text[section.clone()] {
             return Ok(Edition::default());
         }

@@ -168,11 +168,13 @@ mod tests {
     #[test]
     fn deviating_syntax_stands_in_the_header() {
         let read = |args: serde_json::Value| {
-            from_args::<Template>(args.as_object().cloned().unwrap_or_default()).unwrap_or_else(|e| panic!("{e}"))
+            from_args::<Template>(args.as_object().cloned().unwrap_or_default())
+                .unwrap_or_else(|e| panic!("{e}"))
         };
         let plain = read(json!({"src": "a", "dest": "/a"}));
         assert_eq!(plain.with_header("x"), "x");
-        let other = read(json!({"src": "a", "dest": "/a", "trim_blocks": "no", "variable_start_string": "[["}));
+        let other =
+            read(json!({"src": "a", "dest": "/a", "trim_blocks": "no", "variable_start_string": "[["}));
         assert_eq!(other.with_header("x"), "#jinja2: trim_blocks: False, variable_start_string:'[['\nx");
         assert_eq!(
             other.with_header("#jinja2:trim_blocks: True\nx"),
