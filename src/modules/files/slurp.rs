@@ -1,0 +1,55 @@
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext};
+
+use super::inode::map;
+use super::probe::{Answer, Probe};
+
+/// A file's content, in base64.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Slurp {
+    #[serde(alias = "path")]
+    src: RemotePath,
+}
+
+#[async_trait]
+impl Action for Slurp {
+    const NAME: &'static str = "slurp";
+    const FQCN: &'static [&'static str] = &["ansible.builtin.slurp", "ansible.legacy.slurp"];
+    const CHECK: CheckMode = CheckMode::Runs;
+
+    async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
+        let bytes = read(cx, &self.src).await?;
+        Ok(Outcome::ok(map([
+            ("source", self.src.as_str().into()),
+            ("content", STANDARD.encode(bytes).into()),
+            ("encoding", "base64".into()),
+        ])))
+    }
+}
+
+/// Reads a regular file, with Ansible's words for why it cannot be read.
+pub(super) async fn read(cx: &TaskContext, path: &RemotePath) -> Result<Vec<u8>, ModuleError> {
+    let probe = Probe::new().look("path", path.as_str()).content(path.as_str());
+    let answer = Answer::read(&cx.shell.run(&probe.script()).await?)?;
+    if answer.get("unreadable").is_some() {
+        return Err(
+            ModuleError::failed(format!("file is not readable: {path}")).hint("become: true may be missing")
+        );
+    }
+    if let Some(bytes) = answer.content {
+        return Ok(bytes);
+    }
+    Err(match answer.inode("path")? {
+        None => ModuleError::failed(format!("file not found: {path}")),
+        Some(inode) if inode.is_directory() => {
+            ModuleError::failed(format!("source is a directory and must be a file: {path}"))
+        }
+        Some(_) => ModuleError::failed(format!("not a regular file: {path}")),
+    })
+}
