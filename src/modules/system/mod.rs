@@ -2,11 +2,15 @@
 
 mod accounts;
 mod apt;
+mod disk;
 mod dnf;
+mod filesystem;
 mod fstab;
 mod group;
 mod hostname;
 mod kept;
+mod lvg;
+mod lvol;
 mod mount;
 mod package;
 mod sections;
@@ -23,6 +27,9 @@ pub(super) fn all() -> Vec<Box<dyn Module>> {
         kept::kept::<dnf::Dnf>(),
         kept::kept::<group::Group>(),
         kept::kept::<hostname::Hostname>(),
+        resource::<filesystem::Filesystem>(),
+        resource::<lvg::Lvg>(),
+        resource::<lvol::Lvol>(),
         resource::<mount::Mount>(),
         kept::kept::<package::Package>(),
         kept::kept::<service::Service>(),
