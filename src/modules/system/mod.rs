@@ -4,6 +4,9 @@ mod accounts;
 mod apt;
 mod disk;
 mod dnf;
+mod facts_hardware;
+mod facts_network;
+mod facts_platform;
 mod filesystem;
 mod fstab;
 mod group;
@@ -15,10 +18,11 @@ mod mount;
 mod package;
 mod sections;
 mod service;
+mod setup;
 mod systemd;
 mod user;
 
-use super::{Module, resource};
+use super::{Module, action, resource};
 
 /// The modules of this family.
 pub(super) fn all() -> Vec<Box<dyn Module>> {
@@ -33,6 +37,7 @@ pub(super) fn all() -> Vec<Box<dyn Module>> {
         resource::<mount::Mount>(),
         kept::kept::<package::Package>(),
         kept::kept::<service::Service>(),
+        action::<setup::Setup>(),
         kept::kept::<systemd::Systemd>(),
         kept::kept::<user::User>(),
     ]

@@ -73,6 +73,14 @@ impl Sections {
         self.raw(name).lines().filter(|l| !l.trim().is_empty())
     }
 
+    /// What follows a prefix in the names of sections.
+    pub(super) fn named(&self, prefix: &str) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.0.keys().filter_map(|k| k.strip_prefix(prefix)).map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
