@@ -53,7 +53,9 @@ impl QuayError {
             Self::InitializeOff(_) => {
                 "set FEATURE_USER_INITIALIZE: true and AUTHENTICATION_TYPE: Database in config.yaml and restart Quay"
             }
-            Self::InvalidUser(_) => "choose another user name, password (8 characters or more) or e-mail address",
+            Self::InvalidUser(_) => {
+                "choose another user name, password (8 characters or more) or e-mail address"
+            }
             Self::Unhealthy(_) => "look at that service, then at docker logs quay",
             Self::Refused { .. } => "look at docker logs quay",
         }
@@ -101,8 +103,11 @@ impl<H: Http> Quay<H> {
         let url = format!("{}{path}", self.base);
         let unreachable = |reason: String| QuayError::Unreachable { url: self.base.clone(), reason };
         let bytes = body.map_or_else(Bytes::new, |b| Bytes::from(b.to_string()));
-        let mut request =
-            Request::builder().method(method).uri(&url).body(bytes).map_err(|e| unreachable(e.to_string()))?;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .body(bytes)
+            .map_err(|e| unreachable(e.to_string()))?;
         // Quay answers some requests only to what says that it is a script.
         request.headers_mut().insert("x-requested-with", HeaderValue::from_static("XMLHttpRequest"));
         if body.is_some() {
@@ -137,7 +142,12 @@ impl<H: Http> Quay<H> {
     }
 
     /// Makes a repository readable by everyone, or not.
-    pub async fn change_visibility(&self, repository: &str, public: bool, token: &Secret) -> Result<(), QuayError> {
+    pub async fn change_visibility(
+        &self,
+        repository: &str,
+        public: bool,
+        token: &Secret,
+    ) -> Result<(), QuayError> {
         let visibility = if public { "public" } else { "private" };
         let path = format!("/api/v1/repository/{repository}/changevisibility");
         let body = json!({"visibility": visibility});
@@ -183,7 +193,9 @@ fn read_initialize(status: u16, body: &[u8]) -> Result<Initialized, QuayError> {
             let why = text.split_once(':').map_or(text.as_str(), |(_, why)| why.trim());
             Err(QuayError::InvalidUser(why.to_owned()))
         }
-        400 if lower.contains("initialize") || lower.contains("database") => Err(QuayError::InitializeOff(text)),
+        400 if lower.contains("initialize") || lower.contains("database") => {
+            Err(QuayError::InitializeOff(text))
+        }
         _ => Err(QuayError::Refused { what: "making the first user".into(), status, message: text }),
     }
 }
@@ -205,7 +217,9 @@ fn read_health(status: u16, body: &[u8]) -> Result<(), QuayError> {
             let failing = health.data.services.into_iter().filter(|(_, well)| !well).map(|(name, _)| name);
             Err(QuayError::Unhealthy(failing.collect()))
         }
-        Err(_) => Err(QuayError::Refused { what: "asking for its health".into(), status, message: message(body) }),
+        Err(_) => {
+            Err(QuayError::Refused { what: "asking for its health".into(), status, message: message(body) })
+        }
     }
 }
 
@@ -237,7 +251,11 @@ mod tests {
                 "Quay does not allow its first user to be made through the API: Cannot initialize user in a \
                  non-database auth system",
             ),
-            (502, "<html>Bad Gateway</html>".to_owned(), "making the first user: Quay answered 502: <html>Bad Gateway</html>"),
+            (
+                502,
+                "<html>Bad Gateway</html>".to_owned(),
+                "making the first user: Quay answered 502: <html>Bad Gateway</html>",
+            ),
         ] {
             let shown = match read_initialize(status, body.as_bytes()) {
                 Ok(Initialized::Made { access_token }) => format!("made {access_token:?}"),

@@ -105,9 +105,15 @@ pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripEr
     let layers = [small.layer];
     let manifest = OciImageManifest::build(&layers, &small.config, None);
     let started = Instant::now();
-    within(trip, client.push(&reference, &layers, small.config, &auth, Some(manifest)))
-        .await
-        .map_err(|e| if is_denied(&e) { refused(trip, &e) } else { RoundTripError::Push { image: image.clone(), reason: e.to_string() } })?;
+    within(trip, client.push(&reference, &layers, small.config, &auth, Some(manifest))).await.map_err(
+        |e| {
+            if is_denied(&e) {
+                refused(trip, &e)
+            } else {
+                RoundTripError::Push { image: image.clone(), reason: e.to_string() }
+            }
+        },
+    )?;
     let push_ms = milliseconds(started);
 
     let pull_error = |e: Failure| RoundTripError::Pull { image: image.clone(), reason: e.to_string() };
@@ -121,7 +127,8 @@ pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripEr
     if digest != pushed || !same_layer {
         return Err(RoundTripError::Differs { image, pushed, pulled: digest });
     }
-    let deleted = if trip.delete { Some(delete(trip, &reference, &digest, token.as_deref()).await) } else { None };
+    let deleted =
+        if trip.delete { Some(delete(trip, &reference, &digest, token.as_deref()).await) } else { None };
     Ok(RoundTripReport { digest, login_ms, push_ms, pull_ms, deleted })
 }
 
@@ -180,12 +187,18 @@ fn said(error: &OciDistributionError) -> String {
 
 fn is_denied(failure: &Failure) -> bool {
     match failure {
-        Failure::Registry(OciDistributionError::UnauthorizedError { .. }) => true,
-        Failure::Registry(OciDistributionError::AuthenticationFailure(_)) => true,
+        Failure::Registry(
+            OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_),
+        ) => true,
         Failure::Registry(OciDistributionError::ServerError { code, .. }) => [401, 403].contains(code),
-        Failure::Registry(OciDistributionError::RegistryError { envelope, .. }) => envelope.errors.iter().any(|e| {
-            matches!(e.code, oci_client::errors::OciErrorCode::Unauthorized | oci_client::errors::OciErrorCode::Denied)
-        }),
+        Failure::Registry(OciDistributionError::RegistryError { envelope, .. }) => {
+            envelope.errors.iter().any(|e| {
+                matches!(
+                    e.code,
+                    oci_client::errors::OciErrorCode::Unauthorized | oci_client::errors::OciErrorCode::Denied
+                )
+            })
+        }
         _ => false,
     }
 }
@@ -206,7 +219,8 @@ fn milliseconds(since: Instant) -> u64 {
 /// Removes a manifest; many registries do not allow it.
 async fn delete(trip: &RoundTrip, reference: &Reference, digest: &str, token: Option<&str>) -> bool {
     let scheme = if trip.address.secure { "https" } else { "http" };
-    let url = format!("{scheme}://{}/v2/{}/manifests/{digest}", reference.resolve_registry(), trip.repository);
+    let url =
+        format!("{scheme}://{}/v2/{}/manifests/{digest}", reference.resolve_registry(), trip.repository);
     let built = reqwest::Client::builder()
         .timeout(trip.timeout)
         .tls_danger_accept_invalid_certs(!trip.verify_certificates)

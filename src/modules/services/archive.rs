@@ -28,7 +28,8 @@ pub(super) fn images(path: &Path) -> Result<Vec<ArchivedImage>, String> {
     let gzipped = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
     file.seek(SeekFrom::Start(0)).map_err(problem)?;
     let manifest = if gzipped {
-        find_manifest(tar::Archive::new(flate2::read::GzDecoder::new(BufReader::new(file)))).map_err(problem)?
+        find_manifest(tar::Archive::new(flate2::read::GzDecoder::new(BufReader::new(file))))
+            .map_err(problem)?
     } else {
         find_seekable_manifest(tar::Archive::new(file)).map_err(problem)?
     };

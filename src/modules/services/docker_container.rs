@@ -149,7 +149,6 @@ impl DockerContainer {
 
     fn spec(&self) -> ContainerSpec {
         ContainerSpec {
-            name: self.name.clone(),
             image: self.image().unwrap_or_default(),
             env: self.env.clone(),
             published_ports: self.published_ports.clone(),
@@ -190,8 +189,10 @@ impl DockerContainer {
         };
         match (&now.image, self.pull) {
             (Some(_), _) => Ok(vec![Step::Create]),
-            (None, Pull::Never) => Err(ModuleError::failed(format!("there is no image {image} in the engine"))
-                .hint("load or pull it with docker_image before, or leave pull at missing")),
+            (None, Pull::Never) => {
+                Err(ModuleError::failed(format!("there is no image {image} in the engine"))
+                    .hint("load or pull it with docker_image before, or leave pull at missing"))
+            }
             (None, _) => Ok(vec![Step::Pull, Step::Create]),
         }
     }
@@ -245,7 +246,8 @@ impl DockerContainer {
             found.push(state_difference("as asked", "made anew"));
         }
         let side = |pick: fn(&Difference) -> &str| {
-            found.iter().map(|d| format!("{}: {}\n", d.what, pick(d))).collect::<String>()
+            let lines: Vec<String> = found.iter().map(|d| format!("{}: {}", d.what, pick(d))).collect();
+            lines.join("\n") + "\n"
         };
         let diff = Diff::new(&title, side(|d| &d.before), side(|d| &d.after));
         // A missing image is fetched before anything is taken away.
@@ -288,8 +290,10 @@ impl DockerContainer {
                 let options = CreateContainerOptionsBuilder::new().name(name).build();
                 docker.create_container(Some(options), made).await.map_err(|e| failed("creating", &e))?;
                 for (network, endpoint) in networks_to_connect(&spec) {
-                    let request =
-                        NetworkConnectRequest { container: self.name.clone(), endpoint_config: Some(endpoint) };
+                    let request = NetworkConnectRequest {
+                        container: self.name.clone(),
+                        endpoint_config: Some(endpoint),
+                    };
                     docker
                         .connect_network(&network, request)
                         .await
@@ -306,7 +310,10 @@ impl DockerContainer {
                 if let Some(seconds) = self.stop_timeout {
                     options = options.t(seconds);
                 }
-                docker.restart_container(name, Some(options.build())).await.map_err(|e| failed("restarting", &e))
+                docker
+                    .restart_container(name, Some(options.build()))
+                    .await
+                    .map_err(|e| failed("restarting", &e))
             }
         }
     }
@@ -436,7 +443,7 @@ mod tests {
     fn containers_are_planned() {
         use Step::{Create, Pull, Remove, Restart, Start, Stop};
         let missing = Found { container: None, image: Some("sha256:1".into()) };
-        for (args, now, steps) in [
+        let cases = vec![
             (json!({"name": "c", "image": "a"}), missing.clone(), vec![Create, Start]),
             (json!({"name": "c", "image": "a"}), Found::default(), vec![Pull, Create, Start]),
             (json!({"name": "c", "image": "a", "state": "present"}), missing, vec![Create]),
@@ -446,9 +453,17 @@ mod tests {
             (json!({"name": "c", "image": "b"}), there(true, None), vec![Pull, Stop, Remove, Create, Start]),
             (json!({"name": "c", "image": "a"}), there(false, Some("sha256:1")), vec![Start]),
             (json!({"name": "c", "image": "a", "state": "present"}), there(false, Some("sha256:1")), vec![]),
-            (json!({"name": "c", "image": "a"}), there(true, Some("sha256:2")), vec![Stop, Remove, Create, Start]),
+            (
+                json!({"name": "c", "image": "a"}),
+                there(true, Some("sha256:2")),
+                vec![Stop, Remove, Create, Start],
+            ),
             (json!({"name": "c", "image": "a", "user": 5}), there(true, Some("sha256:1")), vec![]),
-            (json!({"name": "c", "image": "a", "restart": true}), there(true, Some("sha256:1")), vec![Restart]),
+            (
+                json!({"name": "c", "image": "a", "restart": true}),
+                there(true, Some("sha256:1")),
+                vec![Restart],
+            ),
             (
                 json!({"name": "c", "image": "a", "recreate": true, "state": "stopped"}),
                 there(true, Some("sha256:1")),
@@ -457,7 +472,8 @@ mod tests {
             (json!({"name": "c", "state": "stopped"}), there(true, None), vec![Stop]),
             (json!({"name": "c", "state": "absent"}), there(true, None), vec![Stop, Remove]),
             (json!({"name": "c", "state": "absent"}), Found::default(), vec![]),
-        ] {
+        ];
+        for (args, now, steps) in cases {
             let plan = container(args.clone()).plan(&now).expect("plan");
             assert_eq!(plan.steps, steps, "{args}");
             assert_eq!(plan.diff.is_empty(), steps.is_empty(), "{args}");

@@ -7,7 +7,9 @@ use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::models::ImageInspect;
-use bollard::query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, ImportImageOptionsBuilder, RemoveImageOptionsBuilder,
+};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use schemars::JsonSchema;
@@ -190,7 +192,10 @@ impl NativeResource for DockerImage {
             let images = tokio::task::spawn_blocking(move || archive::images(&read))
                 .await
                 .map_err(|e| ModuleError::failed(e.to_string()))?
-                .map_err(|e| ModuleError::failed(e).hint("make it with docker save, or podman save --format docker-archive"))?;
+                .map_err(|e| {
+                    ModuleError::failed(e)
+                        .hint("make it with docker save, or podman save --format docker-archive")
+                })?;
             self.archived = Some(Archived { path, images });
         }
         Ok(())
@@ -204,13 +209,12 @@ impl NativeResource for DockerImage {
     fn plan(&self, now: &Self::Observed) -> Result<NativePlan<Step>, ModuleError> {
         let wanted = self.reference();
         let step = match (self.state, now, self.source()) {
-            (State::Absent, None, _) => None,
             (State::Absent, Some(_), _) => Some(Step::Remove),
             (State::Present, Some(_), Some(Source::Pull)) => self.force_source.then_some(Step::Pull),
             (State::Present, Some(found), Some(Source::Load)) => {
                 (self.force_source || !self.is_archived(found)).then_some(Step::Load)
             }
-            (State::Present, Some(_), _) => None,
+            (State::Absent, None, _) | (State::Present, Some(_), _) => None,
             (State::Present, None, Some(Source::Pull)) => Some(Step::Pull),
             (State::Present, None, Some(Source::Load)) => Some(Step::Load),
             (State::Present, None, _) => {
@@ -322,16 +326,33 @@ fn pull_hint(text: &str, registry: &str, anonymous: bool) -> String {
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
     if has(&["unauthorized", "authentication required", "denied", "no basic auth", "forbidden"]) {
-        let who = if anonymous { "give username and password, or log in" } else { "check the user and password, or log in" };
-        format!("{who} with docker login {registry} on the target; some registries answer so for a name that does not exist")
+        let who = if anonymous {
+            "give username and password, or log in"
+        } else {
+            "check the user and password, or log in"
+        };
+        format!(
+            "{who} with docker login {registry} on the target; some registries answer so for a name that does not exist"
+        )
     } else if has(&["manifest unknown", "not found", "no such image"]) {
         "check the image's name and tag".into()
     } else if has(&["server gave http response to https"]) {
         format!("{registry} speaks plain HTTP: add it to docker_insecure_registries")
     } else if has(&["certificate", "x509"]) {
         format!("the engine does not trust {registry}: put its CA into /etc/docker/certs.d/{registry}/ca.crt")
-    } else if has(&["no such host", "lookup", "timeout", "timed out", "refused", "unreachable", "dial tcp", "deadline"]) {
-        format!("the target does not reach {registry}: check its DNS, route and proxy, or load the image from an archive")
+    } else if has(&[
+        "no such host",
+        "lookup",
+        "timeout",
+        "timed out",
+        "refused",
+        "unreachable",
+        "dial tcp",
+        "deadline",
+    ]) {
+        format!(
+            "the target does not reach {registry}: check its DNS, route and proxy, or load the image from an archive"
+        )
     } else {
         "load the image from an archive instead (source: load, archive: FILE)".into()
     }
@@ -367,7 +388,11 @@ async fn load_from_controller(cx: &TaskContext, docker: &Docker, path: &Path) ->
     load(docker, ReaderStream::with_capacity(file, 256 * 1024)).await
 }
 
-async fn load_from_target(cx: &TaskContext, docker: &Docker, path: &RemotePath) -> Result<String, ModuleError> {
+async fn load_from_target(
+    cx: &TaskContext,
+    docker: &Docker,
+    path: &RemotePath,
+) -> Result<String, ModuleError> {
     let there = cx.shell.run(&Script::argv(["test", "-r", path.as_str()])).await?;
     if !there.ok() {
         return Err(ModuleError::failed(format!("{path} cannot be read on {}", cx.host))
@@ -424,14 +449,19 @@ mod tests {
     fn only_what_is_missing_or_different_is_fetched() {
         let archived = |id: &str| {
             let mut image = image(json!({"name": "a", "archive": "a.tar"}));
-            let images = vec![ArchivedImage { id: id.into(), tags: vec!["docker.io/library/a:latest".into()] }];
+            let images =
+                vec![ArchivedImage { id: id.into(), tags: vec!["docker.io/library/a:latest".into()] }];
             image.archived = Some(Archived { path: "a.tar".into(), images });
             image
         };
         for (image, now, expected) in [
             (image(json!({"name": "a", "source": "pull"})), None, vec![Step::Pull]),
             (image(json!({"name": "a", "source": "pull"})), Some(found("1")), vec![]),
-            (image(json!({"name": "a", "source": "pull", "force_source": true})), Some(found("1")), vec![Step::Pull]),
+            (
+                image(json!({"name": "a", "source": "pull", "force_source": true})),
+                Some(found("1")),
+                vec![Step::Pull],
+            ),
             (image(json!({"name": "a", "state": "absent"})), Some(found("1")), vec![Step::Remove]),
             (image(json!({"name": "a", "state": "absent"})), None, vec![]),
             (archived("1"), None, vec![Step::Load]),
@@ -448,7 +478,8 @@ mod tests {
     #[test]
     fn stored_credentials_are_found_by_registry() {
         let auth = STANDARD.encode("robot:pw:1");
-        let config = json!({"auths": {"quay.io": {"auth": auth}, "https://index.docker.io/v1/": {"auth": auth}}});
+        let config =
+            json!({"auths": {"quay.io": {"auth": auth}, "https://index.docker.io/v1/": {"auth": auth}}});
         let config = config.to_string();
         for (registry, found) in [("quay.io", true), ("docker.io", true), ("example.com", false)] {
             let credentials = stored_credentials(config.as_bytes(), registry);
@@ -460,7 +491,10 @@ mod tests {
     #[test]
     fn a_failed_pull_says_what_to_try() {
         for (text, hint) in [
-            ("unauthorized: access to the requested resource is not authorized", "give username and password"),
+            (
+                "unauthorized: access to the requested resource is not authorized",
+                "give username and password",
+            ),
             ("Get \"https://q/v2/\": dial tcp: lookup q: no such host", "check its DNS, route and proxy"),
             ("manifest for q/a:1 not found: manifest unknown", "check the image's name and tag"),
             ("http: server gave HTTP response to HTTPS client", "docker_insecure_registries"),

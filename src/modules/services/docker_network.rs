@@ -42,6 +42,7 @@ pub(super) struct DockerNetwork {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "Ansible's name for it")]
 struct Subnet {
     subnet: Option<String>,
     gateway: Option<String>,
@@ -74,8 +75,8 @@ impl DockerNetwork {
         let mut note = |what: &str, was: Option<String>, asked: String| {
             let was = was.unwrap_or_else(|| "none".into());
             if was != asked {
-                before.push_str(&format!("{what}: {was}\n"));
-                after.push_str(&format!("{what}: {asked}\n"));
+                before = before.clone() + what + ": " + &was + "\n";
+                after = after.clone() + what + ": " + &asked + "\n";
             }
         };
         note("driver", now.driver.clone(), self.driver.clone());

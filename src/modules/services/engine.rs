@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderValue};
@@ -33,12 +33,11 @@ impl Line {
         parts.headers.insert(HOST, HeaderValue::from_static("docker"));
         let request = Request::from_parts(parts, body.map_err(std::io::Error::other).boxed_unsync());
         let idle = self.idle.lock().await.take().filter(Wire::is_idle);
-        let mut wire = match idle {
-            Some(wire) => wire,
-            None => {
-                let stream = self.shell.dial(&self.endpoint).await.map_err(std::io::Error::other)?;
-                Wire::open(stream).await?
-            }
+        let mut wire = if let Some(wire) = idle {
+            wire
+        } else {
+            let stream = self.shell.dial(&self.endpoint).await.map_err(std::io::Error::other)?;
+            Wire::open(stream).await?
         };
         let response = wire.send(request).await?;
         *self.idle.lock().await = Some(wire);
@@ -60,7 +59,6 @@ pub(super) async fn connect(cx: &TaskContext, docker_host: Option<&str>) -> Resu
         ANSWER_SECONDS,
         API_DEFAULT_VERSION,
     )
-    .and_then(|docker| Ok(docker))
     .map_err(|e| failure("the container engine's address", &e))?;
     docker.negotiate_version().await.map_err(|e| {
         ModuleError::failed(format!(
@@ -73,7 +71,8 @@ pub(super) async fn connect(cx: &TaskContext, docker_host: Option<&str>) -> Resu
 }
 
 fn address(cx: &TaskContext, docker_host: Option<&str>) -> String {
-    let from_environment = || cx.environment.iter().find(|(name, _)| name == "DOCKER_HOST").map(|(_, v)| v.clone());
+    let from_environment =
+        || cx.environment.iter().find(|(name, _)| name == "DOCKER_HOST").map(|(_, v)| v.clone());
     docker_host.map(str::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_HOST.to_owned())
 }
 

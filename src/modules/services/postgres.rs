@@ -120,13 +120,16 @@ impl Login {
         if let Some(password) = &self.password {
             config.password(&password.0);
         }
-        let login = tokio::time::timeout(Duration::from_secs(LOGIN_SECONDS), config.connect_raw(stream, NoTls));
+        let login =
+            tokio::time::timeout(Duration::from_secs(LOGIN_SECONDS), config.connect_raw(stream, NoTls));
         let (client, connection) = match login.await {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => return Err(self.refused(&error, database)),
             Err(_) => {
                 return Err(Refused {
-                    message: format!("PostgreSQL at {place} accepted the connection but did not answer within {LOGIN_SECONDS} s"),
+                    message: format!(
+                        "PostgreSQL at {place} accepted the connection but did not answer within {LOGIN_SECONDS} s"
+                    ),
                     hint: "what listens there may not be PostgreSQL",
                 });
             }

@@ -44,16 +44,16 @@ impl PostgresqlDb {
     fn creation(&self) -> String {
         let mut statement = format!("CREATE DATABASE {}", sql::identifier(&self.name));
         if let Some(owner) = &self.owner {
-            statement.push_str(&format!(" OWNER {}", sql::identifier(owner)));
+            statement = statement + " OWNER " + &sql::identifier(owner);
         }
         if let Some(template) = &self.template {
-            statement.push_str(&format!(" TEMPLATE {}", sql::identifier(template)));
+            statement = statement + " TEMPLATE " + &sql::identifier(template);
         }
         for (word, value) in
             [("ENCODING", &self.encoding), ("LC_COLLATE", &self.lc_collate), ("LC_CTYPE", &self.lc_ctype)]
         {
             if let Some(value) = value {
-                statement.push_str(&format!(" {word} {}", sql::literal(value)));
+                statement = statement + " " + word + " " + &sql::literal(value);
             }
         }
         statement
@@ -130,7 +130,10 @@ impl NativeResource for PostgresqlDb {
 
     async fn apply(&self, step: &String, cx: &TaskContext) -> Result<(), ModuleError> {
         let client = self.login().connect(cx, &self.login_db).await?;
-        client.batch_execute(step).await.map_err(|e| postgres::failure(&format!("the database {}", self.name), &e))
+        client
+            .batch_execute(step)
+            .await
+            .map_err(|e| postgres::failure(&format!("the database {}", self.name), &e))
     }
 
     fn result(&self, after: &Self::Observed) -> Map {
@@ -165,7 +168,11 @@ mod tests {
                 Ok(Some(r#"CREATE DATABASE "q""x" OWNER "u" ENCODING 'UTF-8'"#)),
             ),
             (json!({"name": "q", "encoding": "utf-8"}), Some(found.clone()), Ok(None)),
-            (json!({"name": "q", "owner": "u"}), Some(found.clone()), Ok(Some(r#"ALTER DATABASE "q" OWNER TO "u""#))),
+            (
+                json!({"name": "q", "owner": "u"}),
+                Some(found.clone()),
+                Ok(Some(r#"ALTER DATABASE "q" OWNER TO "u""#)),
+            ),
             (json!({"name": "q", "state": "absent"}), Some(found.clone()), Ok(Some(r#"DROP DATABASE "q""#))),
             (json!({"name": "q", "state": "absent"}), None, Ok(None)),
             (

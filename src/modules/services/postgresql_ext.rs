@@ -73,18 +73,24 @@ impl NativeResource for PostgresqlExt {
             }
             (State::Present, None) => {
                 if now.available.is_none() {
-                    return Err(ModuleError::failed(format!("the server has no extension {} to offer", self.name))
-                        .hint("install the server's contrib package, or use an image that has it"));
+                    return Err(ModuleError::failed(format!(
+                        "the server has no extension {} to offer",
+                        self.name
+                    ))
+                    .hint("install the server's contrib package, or use an image that has it"));
                 }
                 let mut statement = format!("CREATE EXTENSION {name}");
                 if let Some(schema) = &self.schema {
-                    statement.push_str(&format!(" SCHEMA {}", sql::identifier(schema)));
+                    statement = statement + " SCHEMA " + &sql::identifier(schema);
                 }
                 if let Some(version) = &wanted {
-                    statement.push_str(&format!(" VERSION {}", sql::literal(version)));
+                    statement = statement + " VERSION " + &sql::literal(version);
                 }
                 steps.push(statement + cascade);
-                after.push(format!("version {}", wanted.or_else(|| now.available.clone()).unwrap_or_default()));
+                after.push(format!(
+                    "version {}",
+                    wanted.or_else(|| now.available.clone()).unwrap_or_default()
+                ));
             }
             (State::Present, Some(installed)) => {
                 if let Some(version) = wanted.filter(|v| v != installed) {
@@ -110,9 +116,10 @@ impl NativeResource for PostgresqlExt {
 
     async fn apply(&self, step: &String, cx: &TaskContext) -> Result<(), ModuleError> {
         let client = self.login().connect(cx, &self.login_db).await?;
-        client.batch_execute(step).await.map_err(|e| {
-            postgres::failure(&format!("the extension {} in {}", self.name, self.login_db), &e)
-        })
+        client
+            .batch_execute(step)
+            .await
+            .map_err(|e| postgres::failure(&format!("the extension {} in {}", self.name, self.login_db), &e))
     }
 
     fn result(&self, after: &Found) -> Map {
@@ -146,7 +153,11 @@ mod tests {
                 Ok(vec![r#"CREATE EXTENSION "pg_trgm" SCHEMA "s" VERSION '1.4' CASCADE"#]),
             ),
             (json!({}), there.clone(), Ok(vec![])),
-            (json!({"version": "latest"}), there.clone(), Ok(vec![r#"ALTER EXTENSION "pg_trgm" UPDATE TO '1.6'"#])),
+            (
+                json!({"version": "latest"}),
+                there.clone(),
+                Ok(vec![r#"ALTER EXTENSION "pg_trgm" UPDATE TO '1.6'"#]),
+            ),
             (json!({"state": "absent"}), there, Ok(vec![r#"DROP EXTENSION "pg_trgm""#])),
             (json!({}), Found::default(), Err("the server has no extension pg_trgm to offer")),
         ] {

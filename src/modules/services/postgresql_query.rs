@@ -74,7 +74,10 @@ impl Action for PostgresqlQuery {
             // In check mode nothing of it stays.
             client.batch_execute(if cx.check { "ROLLBACK" } else { "COMMIT" }).await.map_err(problem)?;
         }
-        let changed = statements.iter().zip(&answers).any(|(s, a)| !sql::is_read_only(s) && (a.count > 0 || !counts(s)));
+        let changed = statements
+            .iter()
+            .zip(&answers)
+            .any(|(s, a)| !sql::is_read_only(s) && (a.count > 0 || !counts(s)));
         let last = answers.last().map_or_else(Vec::new, |a| a.rows.clone());
         let all: Vec<&Vec<Value>> = answers.iter().map(|a| &a.rows).collect();
         let count: u64 = answers.iter().map(|a| a.count).sum();
@@ -124,7 +127,8 @@ async fn ask(client: &Client, statement: &str) -> Result<Answer, tokio_postgres:
 /// A column's text as a value of the column's type.
 fn cell(of: Option<&Type>, text: Option<&str>) -> Value {
     let Some(text) = text else { return Value::Null };
-    let number = [Type::INT2, Type::INT4, Type::INT8, Type::FLOAT4, Type::FLOAT8, Type::OID, Type::JSON, Type::JSONB];
+    let number =
+        [Type::INT2, Type::INT4, Type::INT8, Type::FLOAT4, Type::FLOAT8, Type::OID, Type::JSON, Type::JSONB];
     match of {
         Some(of) if *of == Type::BOOL => json!(text == "t"),
         Some(of) if number.contains(of) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),

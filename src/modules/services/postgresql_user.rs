@@ -91,6 +91,11 @@ impl PostgresqlUser {
     }
 }
 
+/// Words with a space before each.
+fn words(list: &[String]) -> String {
+    list.iter().flat_map(|word| [" ", word]).collect()
+}
+
 #[async_trait]
 impl NativeResource for PostgresqlUser {
     const NAME: &'static str = "postgresql_user";
@@ -121,7 +126,8 @@ impl NativeResource for PostgresqlUser {
         let Some(row) = client.query_opt(&query, &[&self.name]).await.map_err(problem)? else {
             return Ok(Found { role: None, scram });
         };
-        let flags = FLAGS.iter().enumerate().filter(|(i, _)| row.get::<_, bool>(*i)).map(|(_, (f, _))| *f).collect();
+        let flags =
+            FLAGS.iter().enumerate().filter(|(i, _)| row.get::<_, bool>(*i)).map(|(_, (f, _))| *f).collect();
         let mut password = None;
         if let Some(asked) = &self.password {
             // Only superusers may read this; without it the password is set each time.
@@ -146,7 +152,7 @@ impl NativeResource for PostgresqlUser {
             if self.state == State::Absent {
                 return Ok(NativePlan::default());
             }
-            let flags: String = self.flags().iter().map(|f| format!(" {f}")).collect();
+            let flags = words(&self.flags());
             let statement = format!("CREATE ROLE {name} WITH LOGIN{flags}");
             let step =
                 if self.password.is_some() { Step::WithPassword(statement) } else { Step::Sql(statement) };
@@ -169,7 +175,7 @@ impl NativeResource for PostgresqlUser {
         if wrong.is_empty() && !new_password {
             return Ok(NativePlan::default());
         }
-        let flags: String = wrong.iter().map(|f| format!(" {f}")).collect();
+        let flags = words(&wrong);
         let statement = format!("ALTER ROLE {name} WITH{flags}");
         let was = format!("{}\n", role.flags.join(" "));
         let mut after = format!("{}\n", wrong.join(" "));
@@ -187,7 +193,8 @@ impl NativeResource for PostgresqlUser {
             Step::Sql(statement) => statement.clone(),
             Step::WithPassword(statement) => {
                 let scram = Self::has_scram(&client).await.map_err(problem)?;
-                let verifier = self.verifier(scram).ok_or_else(|| ModuleError::failed("the password is empty"))?;
+                let verifier =
+                    self.verifier(scram).ok_or_else(|| ModuleError::failed("the password is empty"))?;
                 format!("{statement} PASSWORD {}", sql::literal(&verifier))
             }
         };
@@ -234,7 +241,11 @@ mod tests {
                 role(&["LOGIN", "SUPERUSER"], None),
                 Some(Step::Sql(r#"ALTER ROLE "u" WITH CREATEDB NOSUPERUSER"#.into())),
             ),
-            (json!({"name": "u", "state": "absent"}), role(&[], None), Some(Step::Sql(r#"DROP ROLE "u""#.into()))),
+            (
+                json!({"name": "u", "state": "absent"}),
+                role(&[], None),
+                Some(Step::Sql(r#"DROP ROLE "u""#.into())),
+            ),
         ] {
             let Value::Object(map) = args.clone() else { panic!("an object") };
             let user: PostgresqlUser = from_args(map).expect("arguments");

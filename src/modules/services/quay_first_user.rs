@@ -48,7 +48,8 @@ fn default_timeout() -> u64 {
 #[async_trait]
 impl Action for QuayFirstUser {
     const NAME: &'static str = "quay_first_user";
-    const FQCN: &'static [&'static str] = &["quaylab.lab.quay_first_user", "infra.quay_configuration.quay_first_user"];
+    const FQCN: &'static [&'static str] =
+        &["quaylab.lab.quay_first_user", "infra.quay_configuration.quay_first_user"];
     const CHECK: CheckMode = CheckMode::Skips;
 
     fn validate(&self) -> Result<(), ModuleError> {

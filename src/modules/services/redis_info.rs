@@ -62,7 +62,8 @@ impl Action for RedisInfo {
             }
             // The reply to a wrong password comes while connecting.
             let config = AsyncConnectionConfig::new().set_response_timeout(Some(wait));
-            let (mut connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config).await?;
+            let (mut connection, driver) =
+                MultiplexedConnection::new_with_config(&login, stream, config).await?;
             tokio::spawn(driver);
             let pong: String = redis::cmd("PING").query_async(&mut connection).await?;
             let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
@@ -74,8 +75,10 @@ impl Action for RedisInfo {
                 ("info".to_owned(), Value::Object(read_info(&info))),
             ]))),
             Ok(Err(error)) => Err(self.refused(&place, &error.to_string())),
-            Err(_) => Err(ModuleError::failed(format!("Redis at {place} gave no answer within {} s", self.timeout))
-                .hint("what listens there may not be Redis")),
+            Err(_) => {
+                Err(ModuleError::failed(format!("Redis at {place} gave no answer within {} s", self.timeout))
+                    .hint("what listens there may not be Redis"))
+            }
         }
     }
 }
@@ -117,7 +120,10 @@ fn read_info(text: &str) -> Map {
         .map(|(name, value)| {
             let pairs: Option<Map> = (value.contains('=') && !value.contains(' '))
                 .then(|| {
-                    value.split(',').map(|p| p.split_once('=').map(|(k, v)| (k.to_owned(), number(v)))).collect()
+                    value
+                        .split(',')
+                        .map(|p| p.split_once('=').map(|(k, v)| (k.to_owned(), number(v))))
+                        .collect()
                 })
                 .flatten();
             (name.to_owned(), pairs.map_or_else(|| number(value), Value::Object))

@@ -122,7 +122,8 @@ impl Action for RegistryCheck {
             verify_certificates: self.validate_certs,
             timeout: Duration::from_secs(self.timeout),
         };
-        let report = round_trip(&trip).await.map_err(|e| ModuleError::failed(e.to_string()).hint(e.hint()))?;
+        let report =
+            round_trip(&trip).await.map_err(|e| ModuleError::failed(e.to_string()).hint(e.hint()))?;
         let mut result = Map::from_iter([
             ("url".to_owned(), json!(self.url)),
             ("image".to_owned(), json!(format!("{address}/{}:{}", self.repository, self.tag))),

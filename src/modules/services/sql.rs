@@ -25,7 +25,9 @@ pub(super) fn value(value: &Value) -> String {
         Value::Number(n) => n.to_string(),
         Value::String(s) => literal(s),
         Value::Array(items) if items.is_empty() => "'{}'".into(),
-        Value::Array(items) => format!("ARRAY[{}]", items.iter().map(self::value).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => {
+            format!("ARRAY[{}]", items.iter().map(self::value).collect::<Vec<_>>().join(", "))
+        }
         Value::Object(_) => format!("{}::jsonb", literal(&value.to_string())),
     }
 }
@@ -33,7 +35,11 @@ pub(super) fn value(value: &Value) -> String {
 /// Fills `%s` and `%(name)s` as Python's drivers do; `%%` is a percent sign.
 ///
 /// Without arguments the text stands for itself.
-pub(super) fn fill(query: &str, positional: &[Value], named: &serde_json::Map<String, Value>) -> Result<String, String> {
+pub(super) fn fill(
+    query: &str,
+    positional: &[Value],
+    named: &serde_json::Map<String, Value>,
+) -> Result<String, String> {
     if positional.is_empty() && named.is_empty() {
         return Ok(query.to_owned());
     }
@@ -68,7 +74,8 @@ pub(super) fn fill(query: &str, positional: &[Value], named: &serde_json::Map<St
 /// Whether a statement can only read, by its first word.
 pub(super) fn is_read_only(query: &str) -> bool {
     let text = query.trim_start();
-    let word: String = text.chars().take_while(char::is_ascii_alphabetic).collect::<String>().to_ascii_uppercase();
+    let word: String =
+        text.chars().take_while(char::is_ascii_alphabetic).collect::<String>().to_ascii_uppercase();
     ["SELECT", "SHOW", "EXPLAIN", "VALUES", "TABLE"].contains(&word.as_str())
 }
 

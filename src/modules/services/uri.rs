@@ -142,8 +142,10 @@ impl Uri {
             headers.extend(kind.map(|k| (CONTENT_TYPE, HeaderValue::from_static(k))));
         }
         for (name, value) in &self.headers {
-            let header = HeaderName::from_bytes(name.as_bytes()).map_err(|e| wrong(&format!("header {name}"), e))?;
-            let value = HeaderValue::from_str(&plain(value)).map_err(|e| wrong(&format!("header {name}"), e))?;
+            let header =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|e| wrong(&format!("header {name}"), e))?;
+            let value =
+                HeaderValue::from_str(&plain(value)).map_err(|e| wrong(&format!("header {name}"), e))?;
             headers.insert(header, value);
         }
         if self.force_basic_auth {
@@ -156,7 +158,8 @@ impl Uri {
         let user = self.url_username.as_ref()?;
         let password = self.url_password.as_ref().map_or("", |p| p.0.as_str());
         let mut value =
-            HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))).ok()?;
+            HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+                .ok()?;
         value.set_sensitive(true);
         Some(value)
     }
@@ -230,14 +233,21 @@ impl Uri {
         }
         result.insert("status".into(), json!(status.as_u16()));
         result.insert("url".into(), json!(url.to_string()));
-        result.insert("redirected".into(), json!(url.to_string().trim_end_matches('/') != self.url.trim_end_matches('/')));
+        result.insert(
+            "redirected".into(),
+            json!(url.to_string().trim_end_matches('/') != self.url.trim_end_matches('/')),
+        );
         result.insert("elapsed".into(), json!(elapsed.as_secs()));
         if expected {
             result.insert("msg".into(), json!(format!("OK ({} bytes)", response.body().len())));
             return Outcome::ok(result);
         }
         let asked = Value::from(self.status_code.clone());
-        let message = format!("Status code was {} and not {asked}: HTTP Error {}: {reason}", status.as_u16(), status.as_u16());
+        let message = format!(
+            "Status code was {} and not {asked}: HTTP Error {}: {reason}",
+            status.as_u16(),
+            status.as_u16()
+        );
         Outcome::failed(message, result)
     }
 }
@@ -330,7 +340,10 @@ mod tests {
     fn bodies_follow_their_format() {
         for (args, body) in [
             (json!({"url": "http://a", "body": {"a": 1}, "body_format": "json"}), r#"{"a":1}"#),
-            (json!({"url": "http://a", "body": {"a": "b c&", "l": [1, 2]}, "body_format": "form-urlencoded"}), "a=b+c%26&l=1&l=2"),
+            (
+                json!({"url": "http://a", "body": {"a": "b c&", "l": [1, 2]}, "body_format": "form-urlencoded"}),
+                "a=b+c%26&l=1&l=2",
+            ),
             (json!({"url": "http://a", "body": "a, b"}), "a, b"),
             (json!({"url": "http://a"}), ""),
         ] {
@@ -350,7 +363,11 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_found() {
-        for args in [json!({"url": "ftp://a"}), json!({"url": "a b"}), json!({"url": "http://a", "headers": {"a b": 1}})] {
+        for args in [
+            json!({"url": "ftp://a"}),
+            json!({"url": "a b"}),
+            json!({"url": "http://a", "headers": {"a b": 1}}),
+        ] {
             assert!(uri(args.clone()).validate().is_err(), "{args}");
         }
     }

@@ -63,10 +63,8 @@ impl Web {
         }
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
         parts.uri = path.parse().map_err(|e| HttpError(format!("{path}: {e}")))?;
-        let response = wire
-            .send(Request::from_parts(parts, full(body)))
-            .await
-            .map_err(|e| HttpError(chain(&e)))?;
+        let response =
+            wire.send(Request::from_parts(parts, full(body))).await.map_err(|e| HttpError(chain(&e)))?;
         let (parts, body) = response.into_parts();
         let limited = http_body_util::Limited::new(body, MOST_BYTES);
         let bytes = limited.collect().await.map_err(|e| HttpError(format!("the answer broke off: {e}")))?;

@@ -13,9 +13,9 @@ impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::Array(items) => Ok(Self(items.iter().map(plain).collect())),
-            Value::String(text) => {
-                shlex::split(&text).map(Self).ok_or_else(|| de::Error::custom(format!("unbalanced quotes in {text:?}")))
-            }
+            Value::String(text) => shlex::split(&text)
+                .map(Self)
+                .ok_or_else(|| de::Error::custom(format!("unbalanced quotes in {text:?}"))),
             Value::Object(_) => Err(de::Error::custom("expected a command, got a mapping")),
             other => Ok(Self(vec![plain(&other)])),
         }
@@ -77,9 +77,13 @@ mod tests {
 
     #[test]
     fn memory_is_read_as_docker_does() {
-        for (text, expected) in
-            [("512m", Some(536_870_912)), ("1.5g", Some(1_610_612_736)), ("64", Some(64)), ("x", None), ("-1", None)]
-        {
+        for (text, expected) in [
+            ("512m", Some(536_870_912)),
+            ("1.5g", Some(1_610_612_736)),
+            ("64", Some(64)),
+            ("x", None),
+            ("-1", None),
+        ] {
             assert_eq!(bytes(text).ok(), expected, "{text}");
         }
     }

@@ -1,14 +1,17 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, NetworkingConfig,
-    PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig,
+    NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::{ContainerSpec, MARK, NetworkArg, RestartPolicyArg, ports};
 
 /// What the engine is told to make.
-pub(in crate::modules::services) fn body(spec: &ContainerSpec, lab: &str) -> Result<ContainerCreateBody, String> {
+pub(in crate::modules::services) fn body(
+    spec: &ContainerSpec,
+    lab: &str,
+) -> Result<ContainerCreateBody, String> {
     let mut bindings = PortMap::new();
     let mut exposed = Vec::new();
     for text in &spec.published_ports {
@@ -23,10 +26,11 @@ pub(in crate::modules::services) fn body(spec: &ContainerSpec, lab: &str) -> Res
     // Engines before API 1.44 take one network at creation; the others are connected afterwards.
     let first = spec.networks.first();
     let network_mode = spec.network_mode.clone().or_else(|| first.map(|n| n.name.clone()));
-    let networking_config = first.filter(|n| network_mode.as_deref() == Some(n.name.as_str())).map(|network| {
-        let endpoints = HashMap::from([(network.name.clone(), endpoint(network))]);
-        NetworkingConfig { endpoints_config: Some(endpoints) }
-    });
+    let networking_config =
+        first.filter(|n| network_mode.as_deref() == Some(n.name.as_str())).map(|network| {
+            let endpoints = HashMap::from([(network.name.clone(), endpoint(network))]);
+            NetworkingConfig { endpoints_config: Some(endpoints) }
+        });
     Ok(ContainerCreateBody {
         image: Some(spec.image.clone()),
         env: Some(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
@@ -47,10 +51,8 @@ fn host_config(spec: &ContainerSpec, network_mode: Option<String>, bindings: Por
     let map = |pairs: &std::collections::BTreeMap<String, String>| -> Option<HashMap<String, String>> {
         (!pairs.is_empty()).then(|| pairs.clone().into_iter().collect())
     };
-    let log = (spec.log_driver.is_some() || !spec.log_options.is_empty()).then(|| HostConfigLogConfig {
-        typ: spec.log_driver.clone(),
-        config: map(&spec.log_options),
-    });
+    let log = (spec.log_driver.is_some() || !spec.log_options.is_empty())
+        .then(|| HostConfigLogConfig { typ: spec.log_driver.clone(), config: map(&spec.log_options) });
     let tmpfs = spec.tmpfs.iter().map(|entry| {
         let (path, options) = entry.split_once(':').unwrap_or((entry, ""));
         (path.to_owned(), options.to_owned())
@@ -104,7 +106,9 @@ fn endpoint(network: &NetworkArg) -> EndpointSettings {
 }
 
 /// The networks that are connected once the container is made.
-pub(in crate::modules::services) fn networks_to_connect(spec: &ContainerSpec) -> Vec<(String, EndpointSettings)> {
+pub(in crate::modules::services) fn networks_to_connect(
+    spec: &ContainerSpec,
+) -> Vec<(String, EndpointSettings)> {
     let at_creation = match (&spec.network_mode, spec.networks.first()) {
         (None, Some(first)) => Some(&first.name),
         (mode, _) => mode.as_ref(),

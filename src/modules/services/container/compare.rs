@@ -54,7 +54,9 @@ fn scalars(spec: &ContainerSpec, config: &ContainerConfig, host: &HostConfig, fo
             found.push(difference(what, was, asked));
         }
     };
-    let words = |words: Option<&Vec<String>>| words.map(|w| shlex::try_join(w.iter().map(String::as_str)).unwrap_or_default());
+    let words = |words: Option<&Vec<String>>| {
+        words.map(|w| shlex::try_join(w.iter().map(String::as_str)).unwrap_or_default())
+    };
     check("command", words(spec.command.as_ref().map(|w| &w.0)), words(config.cmd.as_ref()));
     check("entrypoint", words(spec.entrypoint.as_ref().map(|w| &w.0)), words(config.entrypoint.as_ref()));
     check("user", spec.user.clone(), config.user.clone());
@@ -62,7 +64,11 @@ fn scalars(spec: &ContainerSpec, config: &ContainerConfig, host: &HostConfig, fo
     check("working_dir", spec.working_dir.clone(), config.working_dir.clone());
     let policy = host.restart_policy.as_ref();
     let name = policy.and_then(|p| p.name).map(|n| n.to_string()).filter(|n| !n.is_empty());
-    check("restart_policy", spec.restart_policy.map(|p| p.word().into()), Some(name.unwrap_or_else(|| "no".into())));
+    check(
+        "restart_policy",
+        spec.restart_policy.map(|p| p.word().into()),
+        Some(name.unwrap_or_else(|| "no".into())),
+    );
     let retries = policy.and_then(|p| p.maximum_retry_count);
     check("restart_retries", spec.restart_retries.map(|n| n.to_string()), retries.map(|n| n.to_string()));
     for (what, asked, was) in [
@@ -155,7 +161,8 @@ fn bind(text: &str) -> String {
     let mut parts = text.splitn(3, ':');
     let (source, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let source = if source.len() > 1 { source.trim_end_matches('/') } else { source };
-    let mut options: Vec<&str> = parts.next().unwrap_or_default().split(',').filter(|o| !["", "rw"].contains(o)).collect();
+    let mut options: Vec<&str> =
+        parts.next().unwrap_or_default().split(',').filter(|o| !["", "rw"].contains(o)).collect();
     options.sort_unstable();
     if options.is_empty() {
         format!("{source}:{target}")
@@ -222,7 +229,11 @@ fn networks(
         if let Some(asked) = &network.ipv4_address {
             let was = endpoint.ipam_config.as_ref().and_then(|i| i.ipv4_address.clone());
             if was.as_ref() != Some(asked) {
-                found.push(difference(format!("network {} ipv4_address", network.name), was, Some(asked.clone())));
+                found.push(difference(
+                    format!("network {} ipv4_address", network.name),
+                    was,
+                    Some(asked.clone()),
+                ));
             }
         }
     }
@@ -272,27 +283,70 @@ mod tests {
         vec![
             (empty(), ""),
             (ContainerSpec { env: map([("MODE", "x=y")]), ..empty() }, ""),
-            (ContainerSpec { env: map([("MODE", "z"), ("NEW", "1")]), ..empty() }, "env MODE: x=y -> z\nenv NEW: none -> 1"),
-            (ContainerSpec { env: map([("DB_PASSWORD", "new")]), ..empty() }, "env DB_PASSWORD: ******** (other) -> ********"),
-            (ContainerSpec { env: map([("API_TOKEN", "new")]), ..empty() }, "env API_TOKEN: none -> ********"),
+            (
+                ContainerSpec { env: map([("MODE", "z"), ("NEW", "1")]), ..empty() },
+                "env MODE: x=y -> z\nenv NEW: none -> 1",
+            ),
+            (
+                ContainerSpec { env: map([("DB_PASSWORD", "new")]), ..empty() },
+                "env DB_PASSWORD: ******** (other) -> ********",
+            ),
+            (
+                ContainerSpec { env: map([("API_TOKEN", "new")]), ..empty() },
+                "env API_TOKEN: none -> ********",
+            ),
             (ContainerSpec { volumes: list(&["/srv/data:/data:ro,Z", "cache:/cache"]), ..empty() }, ""),
-            (ContainerSpec { volumes: list(&["/srv/data:/data"]), ..empty() }, "volumes: /srv/data:/data:Z,ro cache:/cache -> /srv/data:/data"),
+            (
+                ContainerSpec { volumes: list(&["/srv/data:/data"]), ..empty() },
+                "volumes: /srv/data:/data:Z,ro cache:/cache -> /srv/data:/data",
+            ),
             (ContainerSpec { published_ports: list(&["0.0.0.0:80:8080"]), ..empty() }, ""),
-            (ContainerSpec { published_ports: list(&["81:8080"]), ..empty() }, "published_ports: 80:8080/tcp -> 81:8080/tcp"),
+            (
+                ContainerSpec { published_ports: list(&["81:8080"]), ..empty() },
+                "published_ports: 80:8080/tcp -> 81:8080/tcp",
+            ),
             (ContainerSpec { restart_policy: Some(RestartPolicyArg::Always), ..empty() }, ""),
-            (ContainerSpec { restart_policy: Some(RestartPolicyArg::No), ..empty() }, "restart_policy: always -> no"),
+            (
+                ContainerSpec { restart_policy: Some(RestartPolicyArg::No), ..empty() },
+                "restart_policy: always -> no",
+            ),
             (ContainerSpec { command: Some(Words(list(&["serve", "a b"]))), ..empty() }, ""),
-            (ContainerSpec { command: Some(Words(list(&["serve"]))), ..empty() }, "command: serve 'a b' -> serve"),
-            (ContainerSpec { user: Some("0".into()), memory: Some(536_870_912), ..empty() }, "user: 1001 -> 0"),
-            (ContainerSpec { privileged: Some(true), init: Some(false), ..empty() }, "privileged: false -> true"),
-            (ContainerSpec { sysctls: map([("net.core.somaxconn", "1024")]), ..empty() }, "sysctl net.core.somaxconn: 4096 -> 1024"),
-            (ContainerSpec { log_driver: Some("json-file".into()), log_options: map([("max-size", "10m")]), ..empty() }, ""),
+            (
+                ContainerSpec { command: Some(Words(list(&["serve"]))), ..empty() },
+                "command: serve 'a b' -> serve",
+            ),
+            (
+                ContainerSpec { user: Some("0".into()), memory: Some(536_870_912), ..empty() },
+                "user: 1001 -> 0",
+            ),
+            (
+                ContainerSpec { privileged: Some(true), init: Some(false), ..empty() },
+                "privileged: false -> true",
+            ),
+            (
+                ContainerSpec { sysctls: map([("net.core.somaxconn", "1024")]), ..empty() },
+                "sysctl net.core.somaxconn: 4096 -> 1024",
+            ),
+            (
+                ContainerSpec {
+                    log_driver: Some("json-file".into()),
+                    log_options: map([("max-size", "10m")]),
+                    ..empty()
+                },
+                "",
+            ),
             (ContainerSpec { labels: map([("a", "1"), ("b", "2")]), ..empty() }, "label b: none -> 2"),
             (ContainerSpec { tmpfs: list(&["/tmp"]), capabilities: list(&["net_admin"]), ..empty() }, ""),
             (ContainerSpec { network_mode: Some("host".into()), ..empty() }, "network_mode: quaylab -> host"),
             (ContainerSpec { networks: vec![network("quaylab", &["db"])], ..empty() }, ""),
-            (ContainerSpec { networks: vec![network("other", &[])], ..empty() }, "network other: none -> connected"),
-            (ContainerSpec { networks: vec![network("quaylab", &["x"])], ..empty() }, "network quaylab aliases: db 0123456789ab -> x"),
+            (
+                ContainerSpec { networks: vec![network("other", &[])], ..empty() },
+                "network other: none -> connected",
+            ),
+            (
+                ContainerSpec { networks: vec![network("quaylab", &["x"])], ..empty() },
+                "network quaylab aliases: db 0123456789ab -> x",
+            ),
         ]
     }
 

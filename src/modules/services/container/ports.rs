@@ -50,7 +50,10 @@ pub(in crate::modules::services) fn parse(text: &str) -> Result<Vec<Published>, 
         .enumerate()
         .map(|(index, port)| Published {
             address: address.to_owned(),
-            host_port: host.clone().and_then(|mut h| h.nth(index)).map_or_else(String::new, |p| p.to_string()),
+            host_port: host
+                .clone()
+                .and_then(|mut h| h.nth(index))
+                .map_or_else(String::new, |p| p.to_string()),
             container_port: format!("{port}/{protocol}"),
         })
         .collect())

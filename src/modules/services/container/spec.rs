@@ -8,7 +8,6 @@ use crate::modules::services::words::Words;
 /// What was asked of a container; `None` and empty mean: whatever it is.
 #[derive(Debug, Clone, Default)]
 pub(in crate::modules::services) struct ContainerSpec {
-    pub(in crate::modules::services) name: String,
     pub(in crate::modules::services) image: String,
     pub(in crate::modules::services) env: BTreeMap<String, String>,
     pub(in crate::modules::services) published_ports: Vec<String>,
