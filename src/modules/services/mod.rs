@@ -1,8 +1,45 @@
 //! Modules for what is reached through a client of its own: containers, databases, registries.
 
-use super::Module;
+mod archive;
+mod container;
+mod docker_container;
+mod docker_image;
+mod docker_network;
+mod docker_volume;
+mod engine;
+mod postgres;
+mod postgresql_db;
+mod postgresql_ext;
+mod postgresql_ping;
+mod postgresql_query;
+mod postgresql_user;
+mod quay_first_user;
+mod redis_info;
+mod registry_check;
+mod sql;
+mod tls;
+mod uri;
+mod web;
+mod wire;
+mod words;
+
+use super::{Module, action, native};
 
 /// The modules of this family.
 pub(super) fn all() -> Vec<Box<dyn Module>> {
-    vec![]
+    vec![
+        native::<docker_container::DockerContainer>(),
+        native::<docker_image::DockerImage>(),
+        native::<docker_network::DockerNetwork>(),
+        native::<docker_volume::DockerVolume>(),
+        native::<postgresql_db::PostgresqlDb>(),
+        native::<postgresql_ext::PostgresqlExt>(),
+        action::<postgresql_ping::PostgresqlPing>(),
+        action::<postgresql_query::PostgresqlQuery>(),
+        native::<postgresql_user::PostgresqlUser>(),
+        action::<quay_first_user::QuayFirstUser>(),
+        action::<redis_info::RedisInfo>(),
+        action::<registry_check::RegistryCheck>(),
+        action::<uri::Uri>(),
+    ]
 }

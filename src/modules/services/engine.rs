@@ -1,0 +1,132 @@
+use std::sync::Arc;
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Request, Response, Uri};
+use tokio::sync::Mutex;
+
+use super::wire::Wire;
+use crate::host::{Endpoint, Script, Shell};
+use crate::modules::{ModuleError, TaskContext};
+
+/// Where Docker listens unless somebody says otherwise.
+pub(super) const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// How long an answer may take; loading an image answers only when the image is in.
+const ANSWER_SECONDS: u64 = 3600;
+
+/// The way to an engine's API, with the connection that is free at the moment.
+struct Line {
+    shell: Shell,
+    endpoint: Endpoint,
+    idle: Mutex<Option<Wire>>,
+}
+
+impl Line {
+    async fn request(&self, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+        parts.uri = path.parse::<Uri>().map_err(|e| Error::IOError { err: std::io::Error::other(e) })?;
+        parts.headers.insert(HOST, HeaderValue::from_static("docker"));
+        let request = Request::from_parts(parts, body.map_err(std::io::Error::other).boxed_unsync());
+        let idle = self.idle.lock().await.take().filter(Wire::is_idle);
+        let mut wire = if let Some(wire) = idle {
+            wire
+        } else {
+            let stream = self.shell.dial(&self.endpoint).await.map_err(std::io::Error::other)?;
+            Wire::open(stream).await?
+        };
+        let response = wire.send(request).await?;
+        *self.idle.lock().await = Some(wire);
+        Ok(response)
+    }
+}
+
+/// Connects to the engine that the target sees at `docker_host` and agrees on a version of its API.
+pub(super) async fn connect(cx: &TaskContext, docker_host: Option<&str>) -> Result<Docker, ModuleError> {
+    let host = address(cx, docker_host);
+    let endpoint = endpoint(cx, &host).await?;
+    let line = Arc::new(Line { shell: cx.shell.clone(), endpoint, idle: Mutex::new(None) });
+    let docker = Docker::connect_with_custom_transport(
+        move |request: BollardRequest| {
+            let line = Arc::clone(&line);
+            async move { line.request(request).await }
+        },
+        Some("http://docker"),
+        ANSWER_SECONDS,
+        API_DEFAULT_VERSION,
+    )
+    .map_err(|e| failure("the container engine's address", &e))?;
+    docker.negotiate_version().await.map_err(|e| {
+        ModuleError::failed(format!(
+            "the container engine on {} does not answer at {host}: {}",
+            cx.host,
+            reason(&e)
+        ))
+        .hint("is it installed and started (systemctl status docker), and may this user reach it (become: true)?")
+    })
+}
+
+fn address(cx: &TaskContext, docker_host: Option<&str>) -> String {
+    let from_environment =
+        || cx.environment.iter().find(|(name, _)| name == "DOCKER_HOST").map(|(_, v)| v.clone());
+    docker_host.map(str::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_HOST.to_owned())
+}
+
+/// The way in: the socket itself for the login user; as another user a program of that user's that speaks to it.
+async fn endpoint(cx: &TaskContext, host: &str) -> Result<Endpoint, ModuleError> {
+    if let Some(address) = host.strip_prefix("tcp://") {
+        let (name, port) = address.rsplit_once(':').unwrap_or((address, "2375"));
+        let port = port
+            .parse()
+            .map_err(|_| ModuleError::Arguments(format!("docker_host {host:?} has no valid port")))?;
+        return Ok(Endpoint::Tcp { host: name.trim_matches(['[', ']']).to_owned(), port });
+    }
+    let Some(path) = host.strip_prefix("unix://") else {
+        return Err(ModuleError::Arguments(format!(
+            "docker_host {host:?} is neither unix:///path nor tcp://host:port"
+        )));
+    };
+    let probe = Script::new("id -un; command -v docker >/dev/null 2>&1 && echo docker");
+    let reply = cx.shell.run(&probe).await?;
+    let out = reply.out();
+    let mut lines = out.lines();
+    let is_login_user = lines.next() == Some(cx.shell.target().spec().user.as_str());
+    let has_client = lines.next() == Some("docker");
+    Ok(if !is_login_user && has_client {
+        let argv = ["docker", "-H", host, "system", "dial-stdio"].map(str::to_owned).to_vec();
+        Endpoint::Program { argv }
+    } else {
+        Endpoint::Unix { path: path.to_owned() }
+    })
+}
+
+/// What an engine's error says, without the crate's wrapping.
+pub(super) fn reason(error: &Error) -> String {
+    match error {
+        Error::DockerResponseServerError { message, .. } => message.trim().to_owned(),
+        Error::DockerStreamError { error } => error.trim().to_owned(),
+        Error::RequestTimeoutError => format!("no answer within {ANSWER_SECONDS} s"),
+        Error::HyperResponseError { err } if err.is_incomplete_message() => {
+            "the connection was closed before an answer came".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// An engine's error as a module's.
+pub(super) fn failure(what: &str, error: &Error) -> ModuleError {
+    ModuleError::failed(format!("{what}: {}", reason(error)))
+}
+
+/// `None` where the engine says that there is no such thing.
+pub(super) fn found<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(thing) => Ok(Some(thing)),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

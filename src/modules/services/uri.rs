@@ -1,0 +1,374 @@
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+use serde_json::json;
+
+use super::web::Web;
+use crate::host::Secret;
+use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
+use crate::quay::{Http, HttpError};
+use crate::value::{Map, Value, plain, truth};
+
+/// How many redirects are followed.
+const MOST_REDIRECTS: usize = 10;
+
+/// An HTTP request, as the target sees the network.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Uri {
+    url: String,
+    #[serde(default = "get")]
+    method: String,
+    #[schemars(with = "Option<String>")]
+    body: Option<Value>,
+    #[serde(default)]
+    body_format: BodyFormat,
+    #[serde(default)]
+    headers: Map,
+    /// The statuses that are success.
+    #[serde(default = "ok")]
+    status_code: Vec<u16>,
+    /// Return the answer's text even on success.
+    #[serde(default)]
+    return_content: bool,
+    #[serde(alias = "user")]
+    url_username: Option<String>,
+    #[serde(default, alias = "password", deserialize_with = "super::docker_image::secret")]
+    #[schemars(with = "Option<String>")]
+    url_password: Option<Secret>,
+    /// Send the user and password without waiting to be asked.
+    #[serde(default)]
+    force_basic_auth: bool,
+    /// Seconds.
+    #[serde(default = "default_timeout")]
+    timeout: u64,
+    #[serde(default = "yes")]
+    validate_certs: bool,
+    #[serde(default)]
+    follow_redirects: Redirects,
+    #[serde(default = "agent")]
+    http_agent: String,
+    /// A Unix socket on the target to speak to instead of the URL's host.
+    unix_socket: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum BodyFormat {
+    #[default]
+    Raw,
+    Json,
+    FormUrlencoded,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Redirects {
+    All,
+    None,
+    /// Only those of GET and HEAD.
+    #[default]
+    Safe,
+}
+
+impl<'de> Deserialize<'de> for Redirects {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        match (truth(&value), value.as_str()) {
+            (Some(true), _) | (_, Some("all")) => Ok(Self::All),
+            (Some(false), _) | (_, Some("none")) => Ok(Self::None),
+            (_, Some("safe" | "urllib2")) => Ok(Self::Safe),
+            _ => Err(serde::de::Error::custom(format!("follow_redirects is all, safe or none, not {value}"))),
+        }
+    }
+}
+
+fn get() -> String {
+    "GET".into()
+}
+
+fn ok() -> Vec<u16> {
+    vec![200]
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_timeout() -> u64 {
+    30
+}
+
+fn agent() -> String {
+    format!("quaylab/{}", env!("CARGO_PKG_VERSION"))
+}
+
+fn wrong(what: &str, why: impl std::fmt::Display) -> ModuleError {
+    ModuleError::Arguments(format!("{what}: {why}"))
+}
+
+impl Uri {
+    fn method(&self) -> Result<Method, ModuleError> {
+        Method::from_bytes(self.method.to_ascii_uppercase().as_bytes()).map_err(|e| wrong("method", e))
+    }
+
+    fn body(&self) -> Bytes {
+        match (&self.body, self.body_format) {
+            (None, _) => Bytes::new(),
+            // A string is JSON that was already written, as in Ansible.
+            (Some(Value::String(text)), _) => Bytes::from(text.clone()),
+            (Some(Value::Object(pairs)), BodyFormat::FormUrlencoded) => Bytes::from(form(pairs)),
+            (Some(value), _) => Bytes::from(value.to_string()),
+        }
+    }
+
+    fn headers(&self) -> Result<HeaderMap, ModuleError> {
+        let mut headers = HeaderMap::new();
+        let agent = HeaderValue::from_str(&self.http_agent).map_err(|e| wrong("http_agent", e))?;
+        headers.insert(USER_AGENT, agent);
+        if self.body.is_some() {
+            let kind = match self.body_format {
+                BodyFormat::Json => Some("application/json"),
+                BodyFormat::FormUrlencoded => Some("application/x-www-form-urlencoded"),
+                BodyFormat::Raw => None,
+            };
+            headers.extend(kind.map(|k| (CONTENT_TYPE, HeaderValue::from_static(k))));
+        }
+        for (name, value) in &self.headers {
+            let header =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|e| wrong(&format!("header {name}"), e))?;
+            let value =
+                HeaderValue::from_str(&plain(value)).map_err(|e| wrong(&format!("header {name}"), e))?;
+            headers.insert(header, value);
+        }
+        if self.force_basic_auth {
+            headers.extend(self.credentials().map(|c| (AUTHORIZATION, c)));
+        }
+        Ok(headers)
+    }
+
+    fn credentials(&self) -> Option<HeaderValue> {
+        let user = self.url_username.as_ref()?;
+        let password = self.url_password.as_ref().map_or("", |p| p.0.as_str());
+        let mut value =
+            HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+                .ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// Sends the request and what it leads to; returns the last answer and where it came from.
+    async fn fetch(&self, web: &Web) -> Result<(Response<Bytes>, hyper::Uri), HttpError> {
+        let fail = |e: ModuleError| HttpError(e.to_string());
+        let mut url: hyper::Uri = self.url.parse().map_err(|e| HttpError(format!("{}: {e}", self.url)))?;
+        let mut method = self.method().map_err(fail)?;
+        let mut headers = self.headers().map_err(fail)?;
+        let mut body = self.body();
+        let mut left = MOST_REDIRECTS;
+        loop {
+            let mut request = Request::new(body.clone());
+            *request.method_mut() = method.clone();
+            *request.uri_mut() = url.clone();
+            *request.headers_mut() = headers.clone();
+            let response = web.send(request).await?;
+            let asked = response.status() == StatusCode::UNAUTHORIZED && !headers.contains_key(AUTHORIZATION);
+            if asked && let Some(credentials) = self.credentials() {
+                headers.insert(AUTHORIZATION, credentials);
+                continue;
+            }
+            let Some(next) = self.redirect(&response, &method, &url) else { return Ok((response, url)) };
+            left = left.checked_sub(1).ok_or_else(|| HttpError("too many redirects".into()))?;
+            if next.authority() != url.authority() {
+                // Another host does not get this one's password.
+                headers.remove(AUTHORIZATION);
+            }
+            if response.status() == StatusCode::SEE_OTHER
+                || (method == Method::POST && [301, 302].contains(&response.status().as_u16()))
+            {
+                method = Method::GET;
+                body = Bytes::new();
+                headers.remove(CONTENT_TYPE);
+            }
+            url = next;
+        }
+    }
+
+    fn redirect(&self, response: &Response<Bytes>, method: &Method, from: &hyper::Uri) -> Option<hyper::Uri> {
+        let wanted = match self.follow_redirects {
+            Redirects::All => true,
+            Redirects::None => false,
+            Redirects::Safe => [Method::GET, Method::HEAD].contains(method),
+        };
+        if !wanted || ![301, 302, 303, 307, 308].contains(&response.status().as_u16()) {
+            return None;
+        }
+        join(from, response.headers().get(LOCATION)?.to_str().ok()?)
+    }
+
+    fn report(&self, response: &Response<Bytes>, url: &hyper::Uri, elapsed: Duration) -> Outcome {
+        let status = response.status();
+        let expected = self.status_code.contains(&status.as_u16());
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut result = Map::new();
+        for (name, value) in response.headers() {
+            let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            result.insert(name.as_str().replace('-', "_"), json!(text));
+        }
+        let text = String::from_utf8_lossy(response.body()).into_owned();
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if kind.contains("json")
+            && let Ok(read) = serde_json::from_str::<Value>(&text)
+        {
+            result.insert("json".into(), read);
+        }
+        if self.return_content || !expected {
+            result.insert("content".into(), json!(text));
+        }
+        result.insert("status".into(), json!(status.as_u16()));
+        result.insert("url".into(), json!(url.to_string()));
+        result.insert(
+            "redirected".into(),
+            json!(url.to_string().trim_end_matches('/') != self.url.trim_end_matches('/')),
+        );
+        result.insert("elapsed".into(), json!(elapsed.as_secs()));
+        if expected {
+            result.insert("msg".into(), json!(format!("OK ({} bytes)", response.body().len())));
+            return Outcome::ok(result);
+        }
+        let asked = Value::from(self.status_code.clone());
+        let message = format!(
+            "Status code was {} and not {asked}: HTTP Error {}: {reason}",
+            status.as_u16(),
+            status.as_u16()
+        );
+        Outcome::failed(message, result)
+    }
+}
+
+/// A redirect's address, whole or relative.
+fn join(from: &hyper::Uri, location: &str) -> Option<hyper::Uri> {
+    if location.starts_with("http://") || location.starts_with("https://") {
+        return location.parse().ok();
+    }
+    let (scheme, authority) = (from.scheme_str()?, from.authority()?);
+    let path = if location.starts_with('/') {
+        location.to_owned()
+    } else {
+        let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{folder}/{location}")
+    };
+    format!("{scheme}://{authority}{path}").parse().ok()
+}
+
+fn form(pairs: &Map) -> String {
+    let encode = |text: &str| {
+        text.bytes()
+            .map(|byte| match byte {
+                b' ' => "+".to_owned(),
+                b if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) => char::from(b).to_string(),
+                b => format!("%{b:02X}"),
+            })
+            .collect::<String>()
+    };
+    let mut written = Vec::new();
+    for (name, value) in pairs {
+        let values = match value {
+            Value::Array(items) => items.clone(),
+            one => vec![one.clone()],
+        };
+        written.extend(values.iter().map(|v| format!("{}={}", encode(name), encode(&plain(v)))));
+    }
+    written.join("&")
+}
+
+#[async_trait]
+impl Action for Uri {
+    const NAME: &'static str = "uri";
+    const FQCN: &'static [&'static str] = &["ansible.builtin.uri", "ansible.legacy.uri"];
+    const CHECK: CheckMode = CheckMode::Skips;
+
+    fn validate(&self) -> Result<(), ModuleError> {
+        let url: hyper::Uri = self.url.parse().map_err(|e| wrong(&format!("url {:?}", self.url), e))?;
+        super::web::authority(&url).map_err(|e| ModuleError::Arguments(e.0))?;
+        self.method()?;
+        self.headers().map(drop)
+    }
+
+    async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
+        let web = Web {
+            shell: cx.shell.clone(),
+            timeout: Duration::from_secs(self.timeout),
+            verify: self.validate_certs,
+            unix_socket: self.unix_socket.clone(),
+        };
+        let started = Instant::now();
+        match self.fetch(&web).await {
+            Ok((response, url)) => Ok(self.report(&response, &url, started.elapsed())),
+            Err(error) => {
+                let asked = Value::from(self.status_code.clone());
+                let message = format!("Status code was -1 and not {asked}: Request failed: {error}");
+                let result = Map::from_iter([
+                    ("status".to_owned(), json!(-1)),
+                    ("url".to_owned(), json!(self.url)),
+                    ("elapsed".to_owned(), json!(started.elapsed().as_secs())),
+                    ("redirected".to_owned(), json!(false)),
+                ]);
+                Ok(Outcome::failed(message, result))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::from_args;
+
+    fn uri(args: Value) -> Uri {
+        let Value::Object(args) = args else { panic!("an object") };
+        from_args(args).expect("arguments")
+    }
+
+    #[test]
+    fn bodies_follow_their_format() {
+        for (args, body) in [
+            (json!({"url": "http://a", "body": {"a": 1}, "body_format": "json"}), r#"{"a":1}"#),
+            (
+                json!({"url": "http://a", "body": {"a": "b c&", "l": [1, 2]}, "body_format": "form-urlencoded"}),
+                "a=b+c%26&l=1&l=2",
+            ),
+            (json!({"url": "http://a", "body": "a, b"}), "a, b"),
+            (json!({"url": "http://a"}), ""),
+        ] {
+            assert_eq!(uri(args.clone()).body(), body, "{args}");
+        }
+    }
+
+    #[test]
+    fn redirects_are_joined() {
+        let from: hyper::Uri = "http://h:81/a/b?x".parse().expect("a URL");
+        for (location, expected) in
+            [("/c", "http://h:81/c"), ("c?d", "http://h:81/a/c?d"), ("https://i/", "https://i/")]
+        {
+            assert_eq!(join(&from, location).expect(location).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_found() {
+        for args in [
+            json!({"url": "ftp://a"}),
+            json!({"url": "a b"}),
+            json!({"url": "http://a", "headers": {"a b": 1}}),
+        ] {
+            assert!(uri(args.clone()).validate().is_err(), "{args}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use oci_client::client::{Client, ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
+use oci_client::manifest::{IMAGE_LAYER_GZIP_MEDIA_TYPE, OciImageManifest};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Reference, RegistryOperation};
+use thiserror::Error;
+
+use super::image::small_image;
+use crate::host::Secret;
+
+/// Where a registry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryAddress {
+    pub host: String,
+    pub port: u16,
+    pub secure: bool,
+}
+
+impl fmt::Display for RegistryAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// A push and a pull that shall prove a registry.
+#[derive(Debug, Clone)]
+pub struct RoundTrip {
+    pub address: RegistryAddress,
+    /// A tunnel's end on the controller, where the registry is not reached straight.
+    pub dialled: Option<SocketAddr>,
+    pub credentials: Option<(String, Secret)>,
+    pub repository: String,
+    pub tag: String,
+    pub delete: bool,
+    pub verify_certificates: bool,
+    /// For each operation.
+    pub timeout: Duration,
+}
+
+/// What a round trip found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoundTripReport {
+    /// Of the manifest, as pushed and as pulled.
+    pub digest: String,
+    pub login_ms: u64,
+    pub push_ms: u64,
+    pub pull_ms: u64,
+    /// Whether the image could be removed again, where that was asked for.
+    pub deleted: Option<bool>,
+}
+
+/// Which part of a round trip failed, and why.
+#[derive(Debug, Error)]
+pub enum RoundTripError {
+    #[error("the registry at {0} does not answer: {1}")]
+    Unreachable(RegistryAddress, String),
+    #[error("the registry at {0} refused the login: {1}")]
+    Login(RegistryAddress, String),
+    #[error("pushing {image} failed: {reason}")]
+    Push { image: String, reason: String },
+    #[error("pulling {image} failed: {reason}")]
+    Pull { image: String, reason: String },
+    #[error("{image} came back with the digest {pulled}, but was pushed with {pushed}")]
+    Differs { image: String, pushed: String, pulled: String },
+    #[error("making the image failed: {0}")]
+    Image(String),
+}
+
+impl RoundTripError {
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreachable(..) => "is the registry running, and does its port answer from the controller?",
+            Self::Login(..) => "check the user and password; the summary says where the password is kept",
+            Self::Push { .. } => "may this user push to that repository, and has the registry's disk room?",
+            Self::Pull { .. } | Self::Differs { .. } => "look at the registry's storage and its log",
+            Self::Image(_) => "this is an error of quaylab's own",
+        }
+    }
+}
+
+/// Logs in, pushes a small image of random content, pulls it and compares.
+pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripError> {
+    // Whoever installed a provider before is welcome to have done so.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let registry = trip.dialled.map_or_else(|| trip.address.to_string(), |a| a.to_string());
+    let reference = Reference::with_tag(registry, trip.repository.clone(), trip.tag.clone());
+    let image = format!("{}/{}:{}", trip.address, trip.repository, trip.tag);
+    let client = client(trip);
+    let auth = match &trip.credentials {
+        Some((user, password)) => RegistryAuth::Basic(user.clone(), password.0.clone()),
+        None => RegistryAuth::Anonymous,
+    };
+
+    let started = Instant::now();
+    let login = within(trip, client.auth(&reference, &auth, RegistryOperation::Push)).await;
+    let token = login.map_err(|e| refused(trip, &e))?;
+    let login_ms = milliseconds(started);
+
+    let content: [u8; 512] = rand::random();
+    let small = small_image(&content).map_err(|e| RoundTripError::Image(e.to_string()))?;
+    let layers = [small.layer];
+    let manifest = OciImageManifest::build(&layers, &small.config, None);
+    let started = Instant::now();
+    within(trip, client.push(&reference, &layers, small.config, &auth, Some(manifest))).await.map_err(
+        |e| {
+            if is_denied(&e) {
+                refused(trip, &e)
+            } else {
+                RoundTripError::Push { image: image.clone(), reason: e.to_string() }
+            }
+        },
+    )?;
+    let push_ms = milliseconds(started);
+
+    let pull_error = |e: Failure| RoundTripError::Pull { image: image.clone(), reason: e.to_string() };
+    let pushed = within(trip, client.fetch_manifest_digest(&reference, &auth)).await.map_err(pull_error)?;
+    let started = Instant::now();
+    let pull = client.pull(&reference, &auth, vec![IMAGE_LAYER_GZIP_MEDIA_TYPE]);
+    let pulled = within(trip, pull).await.map_err(pull_error)?;
+    let pull_ms = milliseconds(started);
+    let digest = pulled.digest.clone().unwrap_or_default();
+    let same_layer = pulled.layers.first().map(|l| &l.data) == Some(&layers[0].data);
+    if digest != pushed || !same_layer {
+        return Err(RoundTripError::Differs { image, pushed, pulled: digest });
+    }
+    let deleted =
+        if trip.delete { Some(delete(trip, &reference, &digest, token.as_deref()).await) } else { None };
+    Ok(RoundTripReport { digest, login_ms, push_ms, pull_ms, deleted })
+}
+
+fn client(trip: &RoundTrip) -> Client {
+    Client::new(ClientConfig {
+        protocol: if trip.address.secure { ClientProtocol::Https } else { ClientProtocol::Http },
+        accept_invalid_certificates: !trip.verify_certificates,
+        connect_timeout: Some(trip.timeout),
+        read_timeout: Some(trip.timeout),
+        user_agent: concat!("quaylab/", env!("CARGO_PKG_VERSION")),
+        ..ClientConfig::default()
+    })
+}
+
+/// Why an operation failed: the registry said so, or time ran out.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("{}", said(.0))]
+    Registry(OciDistributionError),
+    #[error("no answer within {0} s")]
+    Timeout(u64),
+}
+
+async fn within<T>(
+    trip: &RoundTrip,
+    operation: impl Future<Output = Result<T, OciDistributionError>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(trip.timeout, operation).await {
+        Ok(done) => done.map_err(Failure::Registry),
+        Err(_) => Err(Failure::Timeout(trip.timeout.as_secs())),
+    }
+}
+
+/// The registry's own words, with the causes of what went wrong below HTTP.
+fn said(error: &OciDistributionError) -> String {
+    match error {
+        OciDistributionError::RegistryError { envelope, .. } => envelope
+            .errors
+            .iter()
+            .map(|e| if e.message.is_empty() { format!("{:?}", e.code) } else { e.message.clone() })
+            .collect::<Vec<_>>()
+            .join("; "),
+        OciDistributionError::UnauthorizedError { .. } => "not authorized".into(),
+        OciDistributionError::RequestError(error) => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            text
+        }
+        other => other.to_string(),
+    }
+}
+
+fn is_denied(failure: &Failure) -> bool {
+    match failure {
+        Failure::Registry(
+            OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_),
+        ) => true,
+        Failure::Registry(OciDistributionError::ServerError { code, .. }) => [401, 403].contains(code),
+        Failure::Registry(OciDistributionError::RegistryError { envelope, .. }) => {
+            envelope.errors.iter().any(|e| {
+                matches!(
+                    e.code,
+                    oci_client::errors::OciErrorCode::Unauthorized | oci_client::errors::OciErrorCode::Denied
+                )
+            })
+        }
+        _ => false,
+    }
+}
+
+fn refused(trip: &RoundTrip, failure: &Failure) -> RoundTripError {
+    let address = trip.address.clone();
+    if is_denied(failure) {
+        RoundTripError::Login(address, failure.to_string())
+    } else {
+        RoundTripError::Unreachable(address, failure.to_string())
+    }
+}
+
+fn milliseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Removes a manifest; many registries do not allow it.
+async fn delete(trip: &RoundTrip, reference: &Reference, digest: &str, token: Option<&str>) -> bool {
+    let scheme = if trip.address.secure { "https" } else { "http" };
+    let url =
+        format!("{scheme}://{}/v2/{}/manifests/{digest}", reference.resolve_registry(), trip.repository);
+    let built = reqwest::Client::builder()
+        .timeout(trip.timeout)
+        .tls_danger_accept_invalid_certs(!trip.verify_certificates)
+        .build();
+    let Ok(client) = built else { return false };
+    let mut request = client.delete(url);
+    request = match (token, &trip.credentials) {
+        (Some(token), _) => request.bearer_auth(token),
+        (None, Some((user, password))) => request.basic_auth(user, Some(&password.0)),
+        (None, None) => request,
+    };
+    matches!(request.send().await, Ok(answer) if answer.status().is_success())
+}
