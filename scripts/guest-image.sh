@@ -105,6 +105,25 @@ ssh_genkeytypes: [ed25519]
 ssh_deletekeys: false
 ssh: {emit_keys_to_console: false}
 no_ssh_fingerprints: true
+output: {all: '>> /var/log/cloud-init-output.log'}
+log_cfgs:
+  - |
+    [loggers]
+    keys=root
+    [handlers]
+    keys=file
+    [formatters]
+    keys=plain
+    [logger_root]
+    level=INFO
+    handlers=file
+    [handler_file]
+    class=FileHandler
+    level=INFO
+    formatter=plain
+    args=('/var/log/cloud-init.log', 'a', 'UTF-8')
+    [formatter_plain]
+    format=%(asctime)s - %(filename)s[%(levelname)s]: %(message)s
 locale: false
 cloud_init_modules: [write-files, growpart, resizefs, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh]
 cloud_config_modules: [set-passwords, package-update-upgrade-install, runcmd]
