@@ -247,9 +247,9 @@ impl PlayRun {
             (Arc::clone(&state.facts), Arc::clone(&state.set), Arc::clone(&state.included))
         };
         base.with(Level::Facts, facts)
-            .with(Level::VarsFiles, self.vars_files(name))
+            .with(Level::PlayFiles, self.vars_files(name))
             .with(Level::IncludeVars, included)
-            .with(Level::SetFacts, set)
+            .with(Level::SetFact, set)
     }
 
     fn read_inventory(&self, name: &str) -> Layers {
@@ -257,30 +257,34 @@ impl PlayRun {
         let with = |layers: Layers, level, vars: &VarMap| layers.with(level, Arc::new(raw(vars)));
         let mut layers = Layers::new();
         if !name.is_empty() {
-            let (all, groups): (Vec<_>, Vec<_>) = inventory.group_layers(name).into_iter().partition(|(g, _)| g == "all");
-            for (_, vars) in all.iter().chain(&groups) {
-                layers = with(layers, Level::InventoryGroupVars, vars);
+            let by_strength = inventory.group_layers(name);
+            for (_, vars) in &by_strength {
+                layers = with(layers, Level::InventoryGroup, vars);
             }
-            for vars in inventory.group_files(name) {
-                layers = with(layers, Level::InventoryGroupVarsFiles, &vars);
+            // What `group_vars/all` says comes first and is weaker than what any other group says.
+            let level = |index: usize, all, others| if index == 0 { all } else { others };
+            for (index, vars) in inventory.group_files(name).iter().enumerate() {
+                layers = with(layers, level(index, Level::InventoryGroupVarsAll, Level::InventoryGroupVars), vars);
             }
-            layers = with(layers, Level::InventoryHostVars, &inventory.host_layer(name));
-            layers = with(layers, Level::InventoryHostVarsFiles, &inventory.host_files(name));
+            layers = with(layers, Level::InventoryHost, &inventory.host_layer(name));
+            layers = with(layers, Level::InventoryHostVars, &inventory.host_files(name));
             if let Some(folder) = self.play.folder.path() {
-                match inventory::vars_beside(folder, &inventory.groups_of(name), name) {
+                let others = by_strength.into_iter().map(|(group, _)| group).filter(|g| g != "all");
+                let groups: Vec<String> = std::iter::once("all".to_owned()).chain(others).collect();
+                match inventory::vars_beside(folder, &groups, name) {
                     Ok((groups, host)) => {
-                        for vars in groups {
-                            layers = with(layers, Level::PlaybookGroupVarsFiles, &vars);
+                        for (index, vars) in groups.iter().enumerate() {
+                            layers = with(layers, level(index, Level::PlaybookGroupVarsAll, Level::PlaybookGroupVars), vars);
                         }
-                        layers = with(layers, Level::PlaybookHostVarsFiles, &host);
+                        layers = with(layers, Level::PlaybookHostVars, &host);
                     }
                     Err(e) => self.run.warn(e),
                 }
             }
         }
-        layers = with(layers, Level::PlayVars, &self.play.keywords.vars);
-        layers = layers.with(Level::VarsPrompt, Arc::clone(&self.prompted));
-        with(layers, Level::ExtraVars, &self.run.options.extra_vars)
+        layers = with(layers, Level::Play, &self.play.keywords.vars);
+        layers = layers.with(Level::PlayPrompt, Arc::clone(&self.prompted));
+        with(layers, Level::Extra, &self.run.options.extra_vars)
     }
 
     fn vars_files(&self, name: &str) -> Arc<Vars> {

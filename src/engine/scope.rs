@@ -73,13 +73,13 @@ impl HostScope {
         let role_level = |layers: Layers, level, vars: &VarMap| if vars.is_empty() { layers } else { layers.with(level, Arc::new(raw(vars))) };
         for role in play.roles().iter().chain(&context.role) {
             layers = role_level(layers, Level::RoleDefaults, &role.defaults);
-            layers = role_level(layers, Level::RoleVars, &role.vars);
+            layers = role_level(layers, Level::Role, &role.vars);
         }
         if let Some(role) = &context.role {
             layers = role_level(layers, Level::RoleParams, &role.params);
         }
         for keywords in &context.keywords {
-            layers = role_level(layers, Level::BlockVars, &keywords.vars);
+            layers = role_level(layers, Level::Block, &keywords.vars);
         }
         if !context.include_vars.is_empty() {
             layers = layers.with(Level::IncludeParams, Arc::clone(&context.include_vars));
@@ -99,7 +99,7 @@ impl HostScope {
         if vars.is_empty() {
             return self.clone();
         }
-        Self { layers: self.layers.with(Level::TaskVars, Arc::new(raw(vars))), ..self.clone() }
+        Self { layers: self.layers.with(Level::Task, Arc::new(raw(vars))), ..self.clone() }
     }
 
     /// The scope with names that stand above all others while a task runs.
