@@ -64,7 +64,14 @@ fn undefined_is_an_error_that_says_where() {
     let error = templar
         .render_str("a {{ image_url }}", &origin, &scope(&json!({"image_uri": 1})))
         .expect_err("undefined");
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"
+    'image_url' is undefined
+     --> site.yml:2:14
+      |
+    2 |   msg: "a {{ image_url }}"
+      |              ^^^^^^^^^
+      hint: did you mean 'image_uri'?
+    "#);
 }
 
 #[test]
@@ -205,7 +212,15 @@ fn files_trim_blocks_and_include() {
         assert_eq!(render(text), Ok(expected.into()), "{text}");
     }
     let error = templar.render_file("t.j2", "a\n{{ d.x }}\n", &[], &vars).expect_err("undefined");
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r"
+    object of type 'dict' has no attribute 'x'
+     --> t.j2:2:6
+      |
+    2 | {{ d.x }}
+      |      ^
+      hint: did you mean 'n'?
+    ");
     let error = templar.render_file("t.j2", "a\n{% if %}\n", &[], &vars).expect_err("syntax");
-    insta::assert_snapshot!(error, @"");
+    assert_eq!(error.origin.map(|o| o.line), Some(2));
+    assert!(error.message.starts_with("syntax error"), "{}", error.message);
 }

@@ -70,7 +70,7 @@ fn block(out: &mut String, value: &Value, style: &Style, depth: usize) {
                         out.push_str(nested.get(depth + style.indent..).unwrap_or_default());
                     }
                     other => {
-                        out.push_str(&gap);
+                        out.push(' ');
                         out.push_str(&inline(other, style, depth + style.indent));
                         out.push('\n');
                     }
@@ -139,29 +139,44 @@ fn plain_or_quoted(value: &Value, depth: usize, style: &Style) -> String {
 }
 
 fn text(s: &str, depth: usize, style: &Style) -> String {
-    if s.contains('\n')
-        && !s.chars().any(|c| c.is_control() && c != '\n')
-        && !s.starts_with(' ')
-        && s.split('\n').all(|l| !l.ends_with(' '))
-    {
-        // Ansible's dumper writes several lines as a literal block.
-        let chomp = match (s.ends_with('\n'), s.ends_with("\n\n")) {
-            (false, _) => "-",
-            (true, true) => "+",
-            (true, false) => "",
-        };
-        let indent = " ".repeat(depth.max(style.indent));
-        let lines: Vec<String> = s
-            .trim_end_matches('\n')
-            .split('\n')
-            .map(|l| if l.is_empty() { String::new() } else { format!("{indent}{l}") })
-            .collect();
-        return format!("|{chomp}\n{}", lines.join("\n"));
+    if s.contains('\n') {
+        // A space beside a line end would be lost between single quotes.
+        let quotable =
+            !s.contains("\n ") && !s.contains(" \n") && !s.chars().any(|c| c.is_control() && c != '\n');
+        return if quotable { folded(s, depth.max(style.indent)) } else { double(s) };
     }
     if s.chars().any(char::is_control) {
         return double(s);
     }
     if must_quote(s) { single(s) } else { wrapped(s, depth, style) }
+}
+
+/// Several lines between single quotes: a line end is written as an empty line.
+fn folded(s: &str, indent: usize) -> String {
+    let mut out = String::from("'");
+    let mut breaks = 0;
+    for c in s.chars() {
+        if c == '\n' {
+            breaks += 1;
+            continue;
+        }
+        unfold(&mut out, &mut breaks, indent);
+        out.push(c);
+        if c == '\'' {
+            out.push(c);
+        }
+    }
+    unfold(&mut out, &mut breaks, indent);
+    out.push('\'');
+    out
+}
+
+fn unfold(out: &mut String, breaks: &mut usize, indent: usize) {
+    if *breaks > 0 {
+        out.push_str(&"\n".repeat(*breaks + 1));
+        out.push_str(&" ".repeat(indent));
+        *breaks = 0;
+    }
 }
 
 /// A long plain text goes on in the next line, where a space is.
