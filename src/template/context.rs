@@ -12,7 +12,7 @@ use super::environment;
 use super::failure::{Failure, carried, innermost, words};
 use super::lazy::{HostVars, LazyMap, LazySeq};
 use super::machine::Machine;
-use super::syntax::{Shape, shape};
+use super::syntax::{Backslashes, Shape, shape};
 use crate::diag::{Diagnostic, Origin, closest};
 use crate::vars::{Scope, Var};
 use crate::yaml::{Kind, Node};
@@ -189,7 +189,7 @@ impl Context {
         match shape(text) {
             Shape::Plain => Ok(Jinja::from(text)),
             Shape::Expression(inside, _) => {
-                let value = self.expression(inside, origin)?;
+                let value = self.expression(inside, Backslashes::Literal, origin)?;
                 Ok(match value.as_str() {
                     Some(s) if text.ends_with('\n') => Jinja::from(with_line_ends(s.to_owned(), text)),
                     _ => value,
@@ -200,9 +200,14 @@ impl Context {
     }
 
     /// An expression's value. An undefined one is an error.
-    pub(super) fn expression(self: &Arc<Self>, text: &str, origin: &Origin) -> Result<Jinja, Failure> {
+    pub(super) fn expression(
+        self: &Arc<Self>,
+        text: &str,
+        backslashes: Backslashes,
+        origin: &Origin,
+    ) -> Result<Jinja, Failure> {
         let fail = |error: Error| self.failure(&error, origin, text);
-        let expression = self.machine.expression(text).map_err(fail)?;
+        let expression = self.machine.expression(text, backslashes).map_err(fail)?;
         let value = expression.eval(self.value()).and_then(convert::checked).map_err(fail)?;
         if value.is_undefined() {
             return Err(self.failure(&Error::from(minijinja::ErrorKind::UndefinedError), origin, text));

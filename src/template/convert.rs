@@ -117,5 +117,5 @@ pub(super) fn is_list(value: &Jinja) -> bool {
 
 /// A mapping in the order of its pairs; a later key replaces an earlier one's value.
 pub(super) fn mapping(pairs: impl IntoIterator<Item = (Jinja, Jinja)>) -> Jinja {
-    pairs.into_iter().collect()
+    Jinja::from_pairs(pairs)
 }

@@ -11,7 +11,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Undefi
 
 use super::call::{Call, Native};
 use super::context::Context;
-use super::syntax::{Overrides, header, rewrite_template};
+use super::syntax::{Backslashes, Overrides, header, rewrite_template};
 use super::{access, checks, convert, filters, functions, methods, python};
 use crate::diag::{Diagnostic, closest};
 
@@ -23,6 +23,9 @@ static SEARCHES: Mutex<Vec<Vec<PathBuf>>> = Mutex::new(Vec::new());
 
 /// Parts a template's key: its search list, the name it is shown by, its text.
 const MARK: char = '\u{1}';
+
+/// The name of what is no file.
+pub(super) const INLINE: &str = "<template>";
 
 pub(super) fn search_id(paths: &[PathBuf]) -> SearchId {
     let mut known = SEARCHES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +74,10 @@ fn build(overrides: &Overrides) -> Environment<'static> {
     }
     let rules = overrides.clone();
     env.set_loader(move |key| -> Result<Option<String>, Error> {
-        Ok(parts(key).map(|(_, _, text)| rewrite_template(text, &rules)))
+        Ok(parts(key).map(|(_, name, text)| {
+            let backslashes = if name == INLINE { Backslashes::Literal } else { Backslashes::Escape };
+            rewrite_template(text, &rules, backslashes)
+        }))
     });
     env.set_path_join_callback(|name, parent| {
         let joined = parts(parent).and_then(|(search, _, _)| included(name, search));

@@ -98,7 +98,7 @@ fn encode(digest: &[u8], rows: usize) -> String {
 mod tests {
     use super::*;
 
-    /// The specification's own examples.
+    /// What `openssl passwd` gives.
     #[test]
     fn hashes_are_those_of_crypt() {
         for (scheme, salt, rounds, password, expected) in [
@@ -107,7 +107,7 @@ mod tests {
                 "saltstring",
                 5000,
                 "Hello world!",
-                "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1",
+                "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
             ),
             (
                 "sha512",
@@ -121,19 +121,18 @@ mod tests {
                 "saltstring",
                 5000,
                 "Hello world!",
-                "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc8",
+                "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
             ),
             (
                 "sha256",
                 "saltstringsaltst",
                 10000,
                 "Hello world!",
-                "$5$rounds=10000$saltstringsaltst$3xv.VbSCBX41eDL9L3voZWMdWjQnLuJz9MZ0KnsGMnA",
+                "$5$rounds=10000$saltstringsaltst$3xv.VbSHBb41AL9AvLeujZkZRBAwqFMz2.opqey6IcA",
             ),
         ] {
             let found = crypt(password, scheme, Some(salt), Some(rounds)).expect(scheme);
-            let comparable: String = found.chars().take(expected.len()).collect();
-            assert_eq!(comparable, expected);
+            assert_eq!(found, expected);
         }
     }
 

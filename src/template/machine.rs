@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use minijinja::{Error, Expression};
 
 use super::environment;
-use super::syntax::{mutates, rewrite};
+use super::syntax::{Backslashes, mutates, rewrite};
 
 /// Where lookups search and work.
 #[derive(Debug, Clone, Default)]
@@ -20,26 +20,34 @@ pub struct TemplarOptions {
 
 pub(super) struct Machine {
     pub(super) options: TemplarOptions,
-    expressions: RwLock<HashMap<String, Arc<Expression<'static, 'static>>>>,
+    expressions: [RwLock<HashMap<String, Arc<Expression<'static, 'static>>>>; 2],
     search: environment::SearchId,
 }
 
 impl Machine {
     pub(super) fn new(options: TemplarOptions) -> Self {
         let search = environment::search_id(&options.search_paths);
-        Self { options, expressions: RwLock::default(), search }
+        Self { options, expressions: Default::default(), search }
     }
 
     /// The compiled expression, from memory if it was seen before.
-    pub(super) fn expression(&self, text: &str) -> Result<Arc<Expression<'static, 'static>>, Error> {
-        let known = self.expressions.read().unwrap_or_else(PoisonError::into_inner).get(text).cloned();
+    pub(super) fn expression(
+        &self,
+        text: &str,
+        backslashes: Backslashes,
+    ) -> Result<Arc<Expression<'static, 'static>>, Error> {
+        let expressions = match backslashes {
+            Backslashes::Escape => &self.expressions[0],
+            Backslashes::Literal => &self.expressions[1],
+        };
+        let known = expressions.read().unwrap_or_else(PoisonError::into_inner).get(text).cloned();
         if let Some(found) = known {
             return Ok(found);
         }
         // Line ends mean nothing inside an expression.
-        let rewritten = rewrite(text.trim(), mutates(text));
+        let rewritten = rewrite(text.trim(), mutates(text), backslashes);
         let compiled = Arc::new(environment::standard().compile_expression_owned(rewritten)?);
-        self.expressions
+        expressions
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(text.to_owned(), Arc::clone(&compiled));
@@ -48,6 +56,6 @@ impl Machine {
 
     /// The name under which the environment finds an inline template.
     pub(super) fn inline_key(&self, text: &str) -> String {
-        environment::key(self.search, "<template>", text)
+        environment::key(self.search, environment::INLINE, text)
     }
 }

@@ -25,3 +25,6 @@ mod templar;
 pub use context::OMIT;
 pub use machine::TemplarOptions;
 pub use templar::Templar;
+
+#[cfg(test)]
+mod tests;

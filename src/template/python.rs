@@ -44,19 +44,14 @@ fn write_repr(out: &mut String, value: &Value) {
             out.push('}');
         }
         ValueKind::Seq | ValueKind::Iterable => {
-            let tuple = value.is_tuple();
-            out.push(if tuple { '(' } else { '[' });
+            // Ansible turns tuples into lists before it prints them.
+            out.push('[');
             let mut first = true;
-            let mut count = 0;
             for item in value.try_iter().into_iter().flatten() {
                 separate(out, &mut first);
                 write_repr(out, &item);
-                count += 1;
             }
-            if tuple && count == 1 {
-                out.push(',');
-            }
-            out.push(if tuple { ')' } else { ']' });
+            out.push(']');
         }
         _ => out.push_str(&value.to_string()),
     }

@@ -127,21 +127,24 @@ pub(super) fn expand(template: &str, captures: &Captures<'_, str>) -> Result<Str
     Ok(out)
 }
 
-/// Replaces the first `count` matches (all where it is 0).
+/// Replaces the first `count` matches (all where it is 0). As in Python, an empty match may follow a longer one at once.
 pub(super) fn replace(regex: &Regex, text: &str, replacement: &str, count: usize) -> Result<String, Error> {
     let mut out = String::new();
-    let mut last = 0;
-    for (number, captures) in regex.captures_iter(text).enumerate() {
-        if count > 0 && number >= count {
+    let (mut copied, mut from, mut number) = (0, 0, 0);
+    while from <= text.len() && (count == 0 || number < count) {
+        let found = regex.captures_from_pos(text, from);
+        let Some(captures) = found.map_err(|e| error(format!("the regular expression gave up: {e}")))? else {
             break;
-        }
-        let captures = captures.map_err(|e| error(format!("the regular expression gave up: {e}")))?;
-        let Some(whole) = captures.get(0) else { continue };
-        out.push_str(text.get(last..whole.start()).unwrap_or_default());
+        };
+        let Some(whole) = captures.get(0) else { break };
+        out.push_str(text.get(copied..whole.start()).unwrap_or_default());
         out.push_str(&expand(replacement, &captures)?);
-        last = whole.end();
+        copied = whole.end();
+        number += 1;
+        let step = text.get(whole.end()..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
+        from = if whole.start() == whole.end() { whole.end() + step } else { whole.end() };
     }
-    out.push_str(text.get(last..).unwrap_or_default());
+    out.push_str(text.get(copied..).unwrap_or_default());
     Ok(out)
 }
 

@@ -8,7 +8,7 @@ use super::convert;
 use super::environment;
 use super::failure::Failure;
 use super::machine::{Machine, TemplarOptions};
-use super::syntax::{Overrides, Shape, header, shape};
+use super::syntax::{Backslashes, Overrides, Shape, header, shape};
 use crate::diag::{Diagnostic, Origin, SourceFile};
 use crate::value::{Map, Value, truth};
 use crate::vars::Scope;
@@ -68,7 +68,7 @@ impl Templar {
         }
         let context = self.context(scope);
         let origin = Origin::synthetic("variables");
-        let value = context.expression(name, &origin)?;
+        let value = context.expression(name, Backslashes::Escape, &origin)?;
         Ok(Some(convert::to_value(&value).map_err(|e| context.failure(&e, &origin, name))?))
     }
 
@@ -92,7 +92,7 @@ impl Templar {
             return self.check_template(text, origin);
         }
         let nothing: Arc<dyn Scope> = Arc::new(Nothing);
-        let found = self.machine.expression(text).map(|_| ());
+        let found = self.machine.expression(text, Backslashes::Escape).map(|_| ());
         Ok(found.map_err(|e| self.context(&nothing).failure(&e, origin, text))?)
     }
 }
@@ -180,7 +180,7 @@ fn condition(context: &Arc<Context>, node: &Node) -> Result<bool, Failure> {
                 return Ok(true);
             }
             let value = match shape(text.trim()) {
-                Shape::Plain => context.expression(text, &node.origin)?,
+                Shape::Plain => context.expression(text, Backslashes::Escape, &node.origin)?,
                 _ => context.text(text.trim(), &node.origin)?,
             };
             match value.as_str() {

@@ -3,10 +3,16 @@
 mod basic;
 mod braces;
 mod dicts;
+mod encode;
+mod json;
 mod lists;
+mod misc;
 mod numbers;
+mod paths;
+mod regex;
 mod sets;
 mod text;
+mod yaml;
 
 use super::call::Native;
 
@@ -17,8 +23,18 @@ pub(super) use text::centered;
 /// A family: names and what they do.
 type Family = &'static [(&'static str, Native)];
 
-const FAMILIES: [Family; 6] =
-    [basic::FILTERS, dicts::FILTERS, lists::FILTERS, numbers::FILTERS, sets::FILTERS, text::FILTERS];
+const FAMILIES: [Family; 10] = [
+    basic::FILTERS,
+    dicts::FILTERS,
+    encode::FILTERS,
+    lists::FILTERS,
+    misc::FILTERS,
+    numbers::FILTERS,
+    paths::FILTERS,
+    regex::FILTERS,
+    sets::FILTERS,
+    text::FILTERS,
+];
 
 /// Filters that want to see what is undefined.
 pub(super) const TOLERANT: &[&str] = &["default", "d", "mandatory", "type_debug"];

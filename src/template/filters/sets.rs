@@ -37,8 +37,7 @@ fn distinct(
 }
 
 fn unique(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
-    // Unlike Jinja's own, Ansible's `unique` minds the case.
-    let case = call.flag(1, "case_sensitive", true);
+    let case = call.flag(1, "case_sensitive", false);
     let attribute = call.get(2, "attribute").filter(|v| !v.is_none());
     let found = distinct(call.input_items()?, |item| {
         let subject = match &attribute {

@@ -249,13 +249,22 @@ fn comment(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     if !prefix.is_empty() {
         out += &format!("{prefix}{newline}").repeat(prefix_count);
     }
-    // What decorates an empty line has no space at its end.
-    let body: Vec<String> =
-        text.split('\n').map(|line| format!("{decoration}{line}").trim_end_matches(' ').to_owned()).collect();
+    // What decorates an empty line has no space at its end, unless the line is the last.
+    let lines: Vec<&str> = text.split('\n').collect();
+    let bare = decoration.trim_end();
+    let body: Vec<String> = lines
+        .iter()
+        .enumerate()
+        .map(|(at, line)| {
+            if line.is_empty() && at + 1 < lines.len() {
+                bare.to_owned()
+            } else {
+                format!("{decoration}{line}")
+            }
+        })
+        .collect();
     out += &body.join(&newline);
-    if !postfix.is_empty() {
-        out += &format!("{newline}{postfix}").repeat(postfix_count);
-    }
+    out += &format!("{newline}{postfix}").repeat(postfix_count);
     if !end.is_empty() {
         out += &format!("{newline}{end}");
     }

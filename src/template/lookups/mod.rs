@@ -117,7 +117,7 @@ fn run(call: &mut Call<'_, '_, '_>, as_list: bool) -> Result<Value, Error> {
     if !found.is_empty() && found.iter().all(|v| v.as_str().is_some()) {
         return Ok(Value::from(found.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")));
     }
-    Ok(if found.is_empty() { Value::from("") } else { Value::from(found) })
+    Ok(if found.is_empty() && name != "first_found" { Value::from("") } else { Value::from(found) })
 }
 
 fn find(name: &str) -> Result<Lookup, Error> {

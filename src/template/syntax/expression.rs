@@ -7,6 +7,15 @@ use super::lexer::{Kind, Token, tokens};
 
 /// Attribute and item access.
 pub(crate) const GET: &str = "__get";
+/// What a backslash in a quoted text of an expression is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backslashes {
+    /// The start of an escape, as in Python: so in files and conditions.
+    Escape,
+    /// Itself: so Ansible reads the templates of a playbook, so that `'\1'` needs no doubling.
+    Literal,
+}
+
 /// `%`.
 pub(crate) const MOD: &str = "__mod";
 /// A list or mapping that may be changed in place.
@@ -37,9 +46,9 @@ pub(crate) fn mutates(text: &str) -> bool {
 }
 
 /// Rewrites one expression (or a list of arguments: anything that a tag may hold).
-pub(crate) fn rewrite(source: &str, mutable: bool) -> String {
+pub(crate) fn rewrite(source: &str, mutable: bool, backslashes: Backslashes) -> String {
     let tokens = tokens(source);
-    let mut rewriter = Rewriter { tokens: &tokens, at: 0, mutable };
+    let mut rewriter = Rewriter { tokens: &tokens, at: 0, mutable, backslashes };
     let mut out = rewriter.sequence();
     // An unbalanced bracket: the engine says so.
     while let Some(token) = rewriter.next() {
@@ -55,6 +64,7 @@ struct Rewriter<'t, 'a> {
     tokens: &'t [Token<'a>],
     at: usize,
     mutable: bool,
+    backslashes: Backslashes,
 }
 
 /// Words that end a factor: what stands after them starts a new one.
@@ -184,10 +194,13 @@ impl<'a> Rewriter<'_, 'a> {
             }
         } else {
             self.at += 1;
-            term.push_str(first.text);
+            self.literal(&mut term, first);
             // Adjacent texts are one.
             while first.kind == Kind::Text && self.peek(0).is_some_and(|t| t.kind == Kind::Text) {
-                self.copy(&mut term);
+                if let Some(token) = self.next() {
+                    term.push_str(token.space);
+                    self.literal(&mut term, token);
+                }
             }
         }
         loop {
@@ -221,6 +234,31 @@ impl<'a> Rewriter<'_, 'a> {
             }
         }
         out.push_str(&term);
+    }
+
+    fn literal(&self, out: &mut String, token: Token<'_>) {
+        if token.kind != Kind::Text || self.backslashes == Backslashes::Escape {
+            out.push_str(token.text);
+            return;
+        }
+        let quote = token.text.chars().next();
+        let mut chars = token.text.chars().peekable();
+        while let Some(c) = chars.next() {
+            out.push(c);
+            if c == '\\' {
+                out.push(c);
+                // A quote that was escaped must not end the text now.
+                if chars.peek().copied() == quote {
+                    out.push(c);
+                }
+                if let Some(next) = chars.next() {
+                    out.push(next);
+                    if next == '\\' {
+                        out.push(next);
+                    }
+                }
+            }
+        }
     }
 
     /// Whether a colon stands in the subscript that was just opened.
@@ -279,7 +317,7 @@ mod tests {
             "s.split(',')",
             "1.5 + 2",
         ] {
-            assert_eq!(rewrite(source, false), source);
+            assert_eq!(rewrite(source, false, Backslashes::Escape), source);
         }
     }
 
@@ -299,7 +337,7 @@ mod tests {
             ("not a.b", "not __get(a, 'b')"),
             ("default_value=x.y", "default_value=__get(x, 'y')"),
         ] {
-            assert_eq!(rewrite(source, false), expected, "{source}");
+            assert_eq!(rewrite(source, false, Backslashes::Escape), expected, "{source}");
         }
     }
 
@@ -316,7 +354,7 @@ mod tests {
             ("[a % b, c % d]", "[__mod(a, b), __mod( c, d)]"),
         ] {
             assert_eq!(
-                rewrite(source, false).replace(", ", ","),
+                rewrite(source, false, Backslashes::Escape).replace(", ", ","),
                 expected.replace(", ", ",").replace("( ", "("),
                 "{source}"
             );
@@ -327,6 +365,9 @@ mod tests {
     fn literals_change_only_where_something_changes_them() {
         assert!(mutates("{% set _ = l.append(1) %}"));
         assert!(!mutates("{{ append }} update( x.appendix()"));
-        assert_eq!(rewrite("[a, {'b': []}]", true), "__mutable([a, __mutable({'b': __mutable([])})])");
+        assert_eq!(
+            rewrite("[a, {'b': []}]", true, Backslashes::Escape),
+            "__mutable([a, __mutable({'b': __mutable([])})])"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! A template's text: where its expressions and tags are.
 
-use super::expression::{MUTABLE, mutates, rewrite};
+use super::expression::{Backslashes, MUTABLE, mutates, rewrite};
 use super::header::Overrides;
 use super::lexer::{Kind, text_length, tokens};
 
@@ -47,7 +47,7 @@ pub(crate) fn shape(text: &str) -> Shape<'_> {
 }
 
 /// Rewrites every expression of a template. Line numbers stay as they are.
-pub(crate) fn rewrite_template(text: &str, overrides: &Overrides) -> String {
+pub(crate) fn rewrite_template(text: &str, overrides: &Overrides, backslashes: Backslashes) -> String {
     let mutable = mutates(text);
     let mut out = String::with_capacity(text.len() + text.len() / 4);
     for piece in pieces(text, overrides) {
@@ -55,7 +55,7 @@ pub(crate) fn rewrite_template(text: &str, overrides: &Overrides) -> String {
             Piece::Raw(raw) => out.push_str(raw),
             Piece::Expression { open, inside, close, .. } => {
                 out.push_str(open);
-                out.push_str(&rewrite(inside, mutable));
+                out.push_str(&rewrite(inside, mutable, backslashes));
                 out.push_str(close);
             }
             Piece::Tag { open, inside, close } => {
@@ -91,9 +91,9 @@ fn tag(inside: &str, mutable: bool) -> String {
     };
     let Some(split) = split else { return inside.to_owned() };
     let (head, tail) = inside.split_at(split);
-    let rewritten = rewrite(tail, mutable);
+    let rewritten = rewrite(tail, mutable, Backslashes::Escape);
     if mutable && word.text == "set" {
-        format!("{head} {MUTABLE}({})", rewritten.trim())
+        format!("{head} {MUTABLE}({}) ", rewritten.trim())
     } else {
         format!("{head}{rewritten}")
     }
@@ -241,7 +241,7 @@ mod tests {
                 "{% set l = __mutable(__mutable([])) %}{% set _ = __mutable(l.append(1)) %}",
             ),
         ] {
-            assert_eq!(rewrite_template(source, &Overrides::default()), expected);
+            assert_eq!(rewrite_template(source, &Overrides::default(), Backslashes::Escape), expected);
         }
     }
 }
