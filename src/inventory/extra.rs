@@ -103,6 +103,7 @@ fn unquoted(text: &str) -> &str {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 mod tests {
     use super::*;
     use serde_json::json;

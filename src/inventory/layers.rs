@@ -187,5 +187,6 @@ fn read_all(dir: &Path, known: impl Fn(&str) -> bool) -> Result<HashMap<String, 
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #[path = "layers_tests.rs"]
 mod tests;
