@@ -26,7 +26,7 @@ pub struct InventoryArgs {
     #[arg(long)]
     pub graph: bool,
     /// Show variables in the tree.
-    #[arg(long, requires = "graph")]
+    #[arg(long, conflicts_with_all = ["list", "host"])]
     pub vars: bool,
     /// Print YAML instead of JSON.
     #[arg(short, long)]
@@ -35,7 +35,7 @@ pub struct InventoryArgs {
     #[arg(short, long, value_name = "PATTERN")]
     pub limit: Option<String>,
     /// The group at the root of the tree.
-    #[arg(value_name = "GROUP", requires = "graph")]
+    #[arg(value_name = "GROUP", conflicts_with_all = ["list", "host"])]
     pub group: Option<String>,
 }
 
