@@ -10,6 +10,7 @@ use crate::inventory::{self, Inventory};
 
 /// Shows what an inventory means.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[command(group(ArgGroup::new("what").required(true).args(["list", "host", "graph"])))]
 pub struct InventoryArgs {
     /// Inventory file or directory, or hosts with commas between them; may be given more than once.
@@ -25,7 +26,7 @@ pub struct InventoryArgs {
     #[arg(long)]
     pub graph: bool,
     /// Show variables in the tree.
-    #[arg(long, requires = "graph")]
+    #[arg(long, conflicts_with_all = ["list", "host"])]
     pub vars: bool,
     /// Print YAML instead of JSON.
     #[arg(short, long)]
@@ -34,7 +35,7 @@ pub struct InventoryArgs {
     #[arg(short, long, value_name = "PATTERN")]
     pub limit: Option<String>,
     /// The group at the root of the tree.
-    #[arg(value_name = "GROUP", requires = "graph")]
+    #[arg(value_name = "GROUP", conflicts_with_all = ["list", "host"])]
     pub group: Option<String>,
 }
 
@@ -92,5 +93,29 @@ fn print(text: &str) -> Result<()> {
 fn warn(warnings: &[Diagnostic]) {
     for warning in warnings {
         eprintln!("[WARNING]: {warning}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+
+    #[test]
+    fn one_output_is_asked_for() {
+        let command = || InventoryArgs::augment_args(Command::new("inventory"));
+        command().debug_assert();
+        for (arguments, fits) in [
+            (vec!["-i", "a,", "--list"], true),
+            (vec!["-i", "a,", "-i", "b,", "--graph", "web", "--vars"], true),
+            (vec!["-i", "a,", "--host", "a", "--yaml"], true),
+            (vec!["-i", "a,"], false),
+            (vec!["-i", "a,", "--list", "--graph"], false),
+            (vec!["-i", "a,", "--list", "--vars"], false),
+        ] {
+            let given = std::iter::once("inventory").chain(arguments.iter().copied());
+            assert_eq!(command().try_get_matches_from(given).is_ok(), fits, "{arguments:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::yaml::{self, Node};
 pub fn parse_extra_vars(text: &str) -> Result<VarMap, Diagnostic> {
     let text = text.trim();
     if let Some(path) = text.strip_prefix('@') {
-        return files::read_vars(Path::new(path)).map_err(|error| error.note("named by -e"));
+        return files::read_vars(Path::new(path), &mut Vec::new()).map_err(|error| error.note("named by -e"));
     }
     if text.starts_with(['/', '.']) {
         return Err(Diagnostic::new(format!("{text} looks like a file"))
@@ -103,6 +103,7 @@ fn unquoted(text: &str) -> &str {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 mod tests {
     use super::*;
     use serde_json::json;

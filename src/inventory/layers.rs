@@ -42,7 +42,7 @@ impl Inventory {
         }
         let mut beside = Vec::new();
         for dir in sources.iter().filter_map(|source| source::directory_of(source)) {
-            beside.push(Beside::read(dir, &graph)?);
+            beside.push(Beside::read(dir, &graph, &mut warnings)?);
         }
         Ok((Self { graph, sources: sources.to_vec(), beside }, warnings))
     }
@@ -163,18 +163,22 @@ impl Inventory {
 }
 
 impl Beside {
-    fn read(dir: PathBuf, graph: &Graph) -> Result<Self, Diagnostic> {
-        let groups = read_all(&dir.join("group_vars"), |name| graph.groups.contains_key(name))?;
-        let hosts = read_all(&dir.join("host_vars"), |name| graph.hosts.contains_key(name))?;
+    fn read(dir: PathBuf, graph: &Graph, warnings: &mut Vec<Diagnostic>) -> Result<Self, Diagnostic> {
+        let groups = read_all(&dir.join("group_vars"), |name| graph.groups.contains_key(name), warnings)?;
+        let hosts = read_all(&dir.join("host_vars"), |name| graph.hosts.contains_key(name), warnings)?;
         Ok(Self { dir, groups, hosts })
     }
 }
 
 /// Reads the files of every name, since hosts and groups may still be added while plays run.
-fn read_all(dir: &Path, known: impl Fn(&str) -> bool) -> Result<HashMap<String, VarMap>, Diagnostic> {
+fn read_all(
+    dir: &Path,
+    known: impl Fn(&str) -> bool,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<HashMap<String, VarMap>, Diagnostic> {
     let mut read = HashMap::new();
     for name in files::names_in(dir) {
-        match files::vars_of(dir, &name) {
+        match files::vars_of(dir, &name, warnings) {
             Ok(vars) => {
                 read.insert(name, vars);
             }
@@ -187,5 +191,6 @@ fn read_all(dir: &Path, known: impl Fn(&str) -> bool) -> Result<HashMap<String, 
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #[path = "layers_tests.rs"]
 mod tests;

@@ -69,9 +69,13 @@ fn files_beside_are_layers() {
     assert_eq!(groups.iter().map(value).collect::<Vec<_>>(), [json!({"a": "all"}), json!({})]);
     assert_eq!(value(&host), json!({"a": "host"}));
 
+    let sources = [root.join("hosts").to_str().unwrap().to_owned()];
+    fs::write(root.join("group_vars/outer.yml"), "a: 1\na: 2\n").unwrap();
+    assert_eq!(Inventory::load(&sources).unwrap().1[0].message, "the key a is written twice");
     fs::write(root.join("group_vars/outer.yml"), "- a\n").unwrap();
-    let broken = Inventory::load(&[root.join("hosts").to_str().unwrap().to_owned()]);
-    assert!(broken.unwrap_err().to_string().starts_with("variables are a mapping, not a list"));
+    assert!(
+        Inventory::load(&sources).unwrap_err().to_string().starts_with("variables are a mapping, not a list")
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::*;
 use crate::value::Value;
 
 fn one(text: &str) -> Node {
-    load_one(&SourceFile::new("t.yml", text)).map(|(node, _)| node).unwrap_or_else(|e| panic!("{e}"))
+    load_one(&SourceFile::new("t.yml", text)).map_or_else(|e| panic!("{e}"), |(node, _)| node)
 }
 
 fn error(text: &str) -> String {
@@ -187,7 +187,8 @@ fn blow_ups_are_refused() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..10 {
         let last = format!("*a{}", level - 1);
-        laughs.push_str(&format!("a{level}: &a{level} [{}]\n", [last.as_str(); 10].join(", ")));
+        laughs.extend(["a", &level.to_string(), ": &a", &level.to_string(), " ["]);
+        laughs.extend([[last.as_str(); 10].join(", ").as_str(), "]\n"]);
     }
     assert!(error(&laughs).contains("aliases in this file"), "{}", error(&laughs));
 }
