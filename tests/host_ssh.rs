@@ -193,6 +193,138 @@ async fn a_host_that_is_not_the_right_one_is_refused() {
 }
 
 #[tokio::test]
+async fn an_encrypted_key_is_named_with_what_to_do() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "a passphrase", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    let error = refused(ConnectionSpec { private_key_file: Some(key), ..sshd.spec() }).await;
+    assert!(error.contains("(encrypted, so it was passed over)") && error.contains("ssh-add"), "{error}");
+    let missing = Some(folder.path().join("missing"));
+    let error = refused(ConnectionSpec { private_key_file: missing, ..sshd.spec() }).await;
+    assert!(error.contains("(cannot be read: ") && error.contains("--private-key"), "{error}");
+}
+
+/// Runs one ignored test of this file in a process of its own, with another home folder.
+fn in_home(home: &std::path::Path, test: &str, argument: &str) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored"])
+        .env("HOME", home)
+        .env("QUAYLAB_TEST_PORT", argument)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test]
+async fn a_new_host_is_remembered_and_a_changed_one_refused() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let ssh = home.path().join(".ssh");
+    std::fs::create_dir(&ssh).unwrap();
+    // The usual key is found and used.
+    std::fs::copy(sshd.spec().private_key_file.unwrap(), ssh.join("id_ed25519")).unwrap();
+    let port = sshd.spec().port.to_string();
+    in_home(home.path(), "child_accepts_a_new_host", &port);
+    let HostKeyCheck::Exactly(key) = sshd.spec().host_key else { unreachable!() };
+    let key = key.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let known = ssh.join("known_hosts");
+    assert_eq!(std::fs::read_to_string(&known).unwrap(), format!("[127.0.0.1]:{port} {key}\n"));
+    // What ssh-keygen hashes is found too.
+    let hashed =
+        std::process::Command::new("ssh-keygen").arg("-q").arg("-H").arg("-f").arg(&known).output().unwrap();
+    assert!(hashed.status.success() && std::fs::read_to_string(&known).unwrap().starts_with("|1|"));
+    in_home(home.path(), "child_knows_the_host", &port);
+    let other = std::fs::read_to_string(ssh.join("id_ed25519.pub")).unwrap_or_else(|_| {
+        let public = sshd.spec().private_key_file.unwrap().with_extension("pub");
+        std::fs::read_to_string(public).unwrap()
+    });
+    std::fs::write(&known, format!("[127.0.0.1]:{port} {other}")).unwrap();
+    in_home(home.path(), "child_sees_a_changed_host", &port);
+}
+
+/// The host of the parent test, by the usual key.
+fn childs_host(host_key: HostKeyCheck) -> ConnectionSpec {
+    let port = std::env::var("QUAYLAB_TEST_PORT").unwrap().parse().unwrap();
+    ConnectionSpec { kind: ConnectionKind::Ssh, address: "127.0.0.1".to_owned(), port, host_key, ..local() }
+}
+
+#[tokio::test]
+#[ignore = "run by a_new_host_is_remembered_and_a_changed_one_refused"]
+async fn child_accepts_a_new_host() {
+    Target::new(childs_host(HostKeyCheck::AcceptNew)).connect().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "run by a_new_host_is_remembered_and_a_changed_one_refused"]
+async fn child_knows_the_host() {
+    Target::new(childs_host(HostKeyCheck::KnownHosts)).connect().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "run by a_new_host_is_remembered_and_a_changed_one_refused"]
+async fn child_sees_a_changed_host() {
+    let error = refused(childs_host(HostKeyCheck::AcceptNew)).await;
+    assert!(error.contains("its host key has changed") && error.contains("ssh-keygen -R"), "{error}");
+}
+
+/// A server that asks questions instead of taking a password.
+struct Asking;
+
+impl russh::server::Handler for Asking {
+    type Error = russh::Error;
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _user: &str,
+        _submethods: &str,
+        response: Option<russh::server::Response<'a>>,
+    ) -> Result<russh::server::Auth, Self::Error> {
+        use russh::server::Auth;
+        let Some(mut answers) = response else {
+            return Ok(Auth::Partial {
+                name: "".into(),
+                instructions: "".into(),
+                prompts: vec![("Password: ".into(), false)].into(),
+            });
+        };
+        let right = answers.next().is_some_and(|a| &*a == b"right one");
+        Ok(if right { Auth::Accept } else { Auth::reject() })
+    }
+}
+
+#[tokio::test]
+async fn a_password_answers_a_servers_questions() {
+    let key =
+        russh::keys::PrivateKey::random(&mut russh::keys::key::safe_rng(), russh::keys::Algorithm::Ed25519)
+            .unwrap();
+    let config = std::sync::Arc::new(russh::server::Config {
+        auth_rejection_time: Duration::ZERO,
+        keys: vec![key],
+        ..russh::server::Config::default()
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let config = config.clone();
+            tokio::spawn(async move { russh::server::run_stream(config, stream, Asking).await?.await });
+        }
+    });
+    let mut spec =
+        ConnectionSpec { kind: ConnectionKind::Ssh, address: "127.0.0.1".to_owned(), port, ..local() };
+    spec.password = secret("right one");
+    Target::new(spec.clone()).connect().await.unwrap();
+    spec.password = secret("wrong one");
+    assert!(refused(spec).await.contains("the password as an answer to the server's questions"));
+    server.abort();
+}
+
+#[tokio::test]
 async fn a_host_that_does_not_answer_is_unreachable() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
