@@ -67,8 +67,8 @@ pub(super) async fn run(
         tokio::pin!(collect, feed);
         tokio::select! {
             reply = &mut collect => reply,
-            fed = &mut feed => {
-                fed.map_err(|e| HostError::Failed { what: what(), reason: format!("its input cannot be read: {e}") })?;
+            result = &mut feed => {
+                result.map_err(|e| HostError::Failed { what: what(), reason: format!("its input cannot be read: {e}") })?;
                 collect.await
             }
         }
