@@ -124,20 +124,37 @@ async fn a_lost_connection_is_opened_again() {
 
 #[tokio::test]
 async fn nothing_is_left_behind() {
-    let target = Target::new(local());
-    let shell = target.shell(None);
-    let slow = Script::new("sleep 8765");
-    let _ = tokio::time::timeout(Duration::from_millis(200), shell.run(&slow)).await;
-    let mut input = tokio::io::empty();
-    let _ = tokio::time::timeout(Duration::from_millis(200), shell.pipe(&slow, &mut input)).await;
-    drop((shell, target));
-    let end = Instant::now() + Duration::from_secs(10);
-    loop {
-        let left = std::process::Command::new("pgrep").args(["-fx", "sleep 8765"]).output().unwrap();
-        if left.stdout.is_empty() {
-            break;
+    both(async |shell| {
+        let mut input = tokio::io::empty();
+        let slow = Script::new(sleep(8765));
+        let _ = tokio::time::timeout(Duration::from_millis(1500), shell.pipe(&slow, &mut input)).await;
+        let _ = tokio::time::timeout(Duration::from_millis(1500), shell.run(&Script::new(sleep(8766)))).await;
+        assert!(is_running(&sleep(8766)));
+        shell.target().close().await;
+        let end = Instant::now() + Duration::from_secs(10);
+        while is_running(&sleep(8765)) || is_running(&sleep(8766)) {
+            assert!(Instant::now() < end, "it still runs");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert!(Instant::now() < end, "{}", String::from_utf8_lossy(&left.stdout));
+    })
+    .await;
+    // Dropped without a word.
+    let shell = Target::new(local()).shell(None);
+    let _ = tokio::time::timeout(Duration::from_millis(500), shell.run(&Script::new(sleep(8764)))).await;
+    assert!(is_running(&sleep(8764)));
+    drop(shell);
+    let end = Instant::now() + Duration::from_secs(10);
+    while is_running(&sleep(8764)) {
+        assert!(Instant::now() < end, "it still runs");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A command line of this test run only.
+fn sleep(seconds: u32) -> String {
+    format!("sleep {seconds}.{}", std::process::id())
+}
+
+fn is_running(command: &str) -> bool {
+    std::process::Command::new("pgrep").args(["-fx", command]).output().unwrap().status.success()
 }
