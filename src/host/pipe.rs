@@ -9,6 +9,9 @@ use super::process::Output;
 use super::shell_protocol::body;
 use super::{HostError, Reply, Script};
 
+/// How long a kill may take.
+pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long output may still come after a program's end: something that it left running may hold its streams open.
 const AFTER_EXIT: Duration = Duration::from_secs(1);
 
@@ -20,6 +23,8 @@ pub(super) async fn run(
     let what = || format!("running a script on {}", launcher.spec.name);
     let text = body(script).map_err(|reason| HostError::Failed { what: what(), reason })?;
     let mut started = launcher.start(&text).await?;
+    let pid = started.pid;
+    let mut no_input = tokio::io::empty();
     let stdin = started.process.stdin.take();
     let mut reply = Reply { stdout: started.stdout, stderr: started.stderr, status: 0 };
     let output = &mut started.process.output;
@@ -44,7 +49,7 @@ pub(super) async fn run(
         })?;
         Ok(reply)
     };
-    let send = async {
+    let feed = async {
         let Some(mut stdin) = stdin else { return Ok(()) };
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -59,21 +64,52 @@ pub(super) async fn run(
         Ok::<(), std::io::Error>(())
     };
     let both = async {
-        tokio::pin!(collect, send);
+        tokio::pin!(collect, feed);
         tokio::select! {
             reply = &mut collect => reply,
-            sent = &mut send => {
-                sent.map_err(|e| HostError::Failed { what: what(), reason: format!("its input cannot be read: {e}") })?;
+            fed = &mut feed => {
+                fed.map_err(|e| HostError::Failed { what: what(), reason: format!("its input cannot be read: {e}") })?;
                 collect.await
             }
         }
     };
     let Some(limit) = script.timeout else { return both.await };
-    tokio::time::timeout(limit, both).await.unwrap_or_else(|_| {
-        Err(HostError::Timeout {
-            host: launcher.spec.name.clone(),
-            what: script.text.lines().next().unwrap_or_default().to_owned(),
-            seconds: limit.as_secs(),
-        })
+    if let Ok(reply) = tokio::time::timeout(limit, both).await {
+        return reply;
+    }
+    let kill = Script::new(kill_script(pid, true));
+    // Boxed, since it is this function once more; a killer has no time limit of its own.
+    let killed = Box::pin(run(launcher, &kill, &mut no_input));
+    let _ = tokio::time::timeout(KILL_PATIENCE, killed).await;
+    Err(HostError::Timeout {
+        host: launcher.spec.name.clone(),
+        what: script.text.lines().next().unwrap_or_default().to_owned(),
+        seconds: limit.as_secs(),
     })
+}
+
+/// Kills all that a shell has started, and the shell itself where that is wanted.
+///
+/// Rounds, because what is killed may just have started something. The shell is not stopped meanwhile: sudo would stop with it.
+pub(super) fn kill_script(shell: u32, itself: bool) -> String {
+    let end = if itself { format!("\nkill -KILL {shell} 2>/dev/null") } else { String::new() };
+    format!(
+        r#"for round in 1 2 3 4 5; do
+  all=
+  for stat in /proc/[0-9]*/stat; do
+    IFS= read -r line 2>/dev/null <"$stat" || continue
+    pid=${{line%% *}}; line=${{line##*) }}; state=${{line%% *}}; line=${{line#* }}
+    [ "$state" = Z ] || all="$all $pid:${{line%% *}}"
+  done
+  found=' {shell} '; more=1
+  while [ $more = 1 ]; do
+    more=0
+    for pair in $all; do
+      case $found in *" ${{pair%:*}} "*) continue;; *" ${{pair#*:}} "*) found="$found${{pair%:*}} "; more=1;; esac
+    done
+  done
+  [ "$found" != ' {shell} ' ] || break
+  for pid in $found; do [ "$pid" = {shell} ] || kill -KILL "$pid"; done 2>/dev/null
+done{end}"#
+    )
 }

@@ -17,7 +17,7 @@ pub(super) struct Process {
     pub(super) stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
     /// Ends when both output streams have ended.
     pub(super) output: mpsc::Receiver<Output>,
-    /// Held for its `Drop` only.
+    #[expect(dead_code, reason = "held for its `Drop` only")]
     pub(super) guard: Box<dyn Send + Sync>,
 }
 

@@ -9,15 +9,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::launch::{Launcher, Started};
-use super::pipe;
+use super::pipe::{self, KILL_PATIENCE, kill_script};
 use super::process::Output;
 use super::shell_protocol::{Frame, FrameReader, Nonce, request};
 use super::{HostError, Reply, Script};
 
 /// Requests that are sent before the first of them is answered.
 const IN_FLIGHT: usize = 256;
-/// How long a killed request may take to end before the shell is given up.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a shell may take to end after its input has ended.
 const END_PATIENCE: Duration = Duration::from_secs(2);
@@ -152,7 +150,12 @@ async fn serve(launcher: Launcher, mut started: Started, mut queue: mpsc::Unboun
                     let _ = tokio::time::timeout(END_PATIENCE, end).await;
                     return;
                 }
-                None => break "the session was closed".to_owned(),
+                None => {
+                    // What still runs was asked for by nobody who waits.
+                    let kill = Script::new(kill_script(server.pid, false));
+                    let _ = tokio::time::timeout(END_PATIENCE, pipe::run(&server.launcher, &kill, &mut tokio::io::empty())).await;
+                    break "the session was closed".to_owned();
+                }
             },
             output = started.process.output.recv() => match output {
                 Some(Output::Stdout(bytes)) => server.stdout.feed(&bytes),
@@ -270,7 +273,7 @@ impl Server {
         }
         self.deadline = Deadline::Killed(Instant::now() + KILL_PATIENCE);
         let killer = self.launcher.clone();
-        let script = kill_script(self.pid);
+        let script = kill_script(self.pid, false);
         self.killer = Some(tokio::spawn(async move {
             let _ = pipe::run(&killer, &Script::new(script), &mut tokio::io::empty()).await;
         }));
@@ -283,29 +286,4 @@ impl Server {
             let _ = request.answer.send(Err(self.lost(reason)));
         }
     }
-}
-
-/// Kills all that the shell has started, and not the shell.
-///
-/// Rounds, because what is killed may just have started something. The shell is not stopped meanwhile: sudo would stop with it.
-fn kill_script(shell: u32) -> String {
-    format!(
-        r#"for round in 1 2 3 4 5; do
-  all=
-  for stat in /proc/[0-9]*/stat; do
-    IFS= read -r line 2>/dev/null <"$stat" || continue
-    pid=${{line%% *}}; line=${{line##*) }}; state=${{line%% *}}; line=${{line#* }}
-    [ "$state" = Z ] || all="$all $pid:${{line%% *}}"
-  done
-  found=' {shell} '; more=1
-  while [ $more = 1 ]; do
-    more=0
-    for pair in $all; do
-      case $found in *" ${{pair%:*}} "*) continue;; *" ${{pair#*:}} "*) found="$found${{pair%:*}} "; more=1;; esac
-    done
-  done
-  [ "$found" != ' {shell} ' ] || break
-  for pid in $found; do [ "$pid" = {shell} ] || kill -KILL "$pid"; done 2>/dev/null
-done"#
-    )
 }

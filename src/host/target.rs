@@ -9,7 +9,8 @@ use super::launch::Launcher;
 use super::session::Session;
 use super::transport::Transport;
 use super::{
-    BecomeSpec, ByteStream, ConnectionSpec, Endpoint, HostError, Reply, Script, Step, r#become, pipe, quote,
+    BecomeSpec, ByteStream, ConnectionSpec, Endpoint, Forward, HostError, Reply, Script, Step, r#become,
+    pipe, quote, tunnel,
 };
 
 /// A host that can be asked and changed: one connection, one persistent shell a user.
@@ -117,14 +118,13 @@ impl Shell {
             let slot = self.target.slot(self.r#become.as_ref());
             let mut slot = slot.lock().await;
             let sent = slot.as_ref().filter(|s| s.is_open()).and_then(|s| s.send(script.clone()));
-            match sent {
-                Some(reply) => reply,
-                None => {
-                    let session = Session::open(self.launcher().await?).await?;
-                    let sent = session.send(script.clone());
-                    *slot = Some(session);
-                    sent.ok_or_else(|| self.lost())?
-                }
+            if let Some(reply) = sent {
+                reply
+            } else {
+                let session = self.open_session().await?;
+                let sent = session.send(script.clone());
+                *slot = Some(session);
+                sent.ok_or_else(|| self.lost())?
             }
         };
         reply.await.map_err(|_| self.lost())?
@@ -136,7 +136,9 @@ impl Shell {
         script: &Script,
         input: &mut (dyn tokio::io::AsyncRead + Send + Unpin),
     ) -> Result<Reply, HostError> {
-        pipe::run(&self.launcher().await?, script, input).await
+        let launcher = self.launcher().await?;
+        let _channel = launcher.transport.own_channel().await;
+        pipe::run(&launcher, script, input).await
     }
 
     /// Carries out one step.
@@ -158,7 +160,23 @@ impl Shell {
     /// A Unix socket that only the become user may open is reached through a program on the target, so `Endpoint::Unix` works as that user too
     /// where `socat` or `nc -U` is there.
     pub async fn dial(&self, endpoint: &Endpoint) -> Result<Box<dyn ByteStream>, HostError> {
-        super::tunnel::dial(&self.launcher().await?, endpoint).await
+        tunnel::dial(&self.launcher().await?, endpoint).await
+    }
+
+    /// Opens a port on this machine that leads to the service, for clients that take an address only.
+    pub async fn forward(&self, endpoint: Endpoint) -> Result<Forward, HostError> {
+        tunnel::forward(self.clone(), endpoint).await
+    }
+
+    async fn open_session(&self) -> Result<Session, HostError> {
+        match Session::open(self.launcher().await?).await {
+            // The connection had ended unnoticed, before anything was asked of it: one more, over a new one.
+            Err(HostError::Lost { .. }) => {
+                self.target.inner.transport.lock().await.take();
+                Session::open(self.launcher().await?).await
+            }
+            other => other,
+        }
     }
 
     async fn launcher(&self) -> Result<Launcher, HostError> {
