@@ -1,5 +1,7 @@
 //! Modules for files and commands on the target.
 
+mod apr1;
+mod assemble;
 mod attributes;
 mod blockinfile;
 mod command;
@@ -9,8 +11,13 @@ mod decision;
 mod difference;
 mod edit;
 mod execution;
+mod fetch;
 mod file;
+mod find;
 mod free_form;
+mod get_url;
+mod htpasswd;
+mod ini_file;
 mod inode;
 mod lineinfile;
 mod pattern;
@@ -26,6 +33,9 @@ mod slurp;
 mod stat;
 mod tempfile;
 mod template;
+mod unarchive;
+mod wait_for;
+mod wait_for_connection;
 
 use super::{Module, action, resource};
 
@@ -38,7 +48,16 @@ pub(super) fn all() -> Vec<Box<dyn Module>> {
         resource::<lineinfile::LineInFile>(),
         resource::<replace::Replace>(),
         resource::<template::Template>(),
+        resource::<assemble::Assemble>(),
+        resource::<get_url::GetUrl>(),
+        resource::<htpasswd::HtPasswd>(),
+        resource::<ini_file::IniFile>(),
         action::<command::Command>(),
+        action::<fetch::Fetch>(),
+        action::<find::Find>(),
+        action::<unarchive::Unarchive>(),
+        action::<wait_for::WaitFor>(),
+        action::<wait_for_connection::WaitForConnection>(),
         action::<command::Shell>(),
         action::<pause::Pause>(),
         action::<ping::Ping>(),

@@ -22,6 +22,10 @@ impl Pattern {
         Ok(self.find(text)?.is_some())
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.capture_names().flatten()
+    }
+
     /// Replaces every match, and counts them.
     pub(super) fn replace_all(&self, text: &str, template: &str) -> Result<(String, usize), ModuleError> {
         let (mut out, mut last, mut count) = (String::new(), 0, 0);

@@ -53,8 +53,12 @@ impl RemoteCopy {
         let dest = quote(self.dest.path.as_str());
         let below = quote(self.dest.path.join(base_name(&self.src)).as_str());
         let joined = if self.dest.is_folder { "true".to_owned() } else { format!("[ -d {dest} ]") };
-        // A folder named with a trailing slash means its content, so its own name is not added.
-        let joined = if self.src.ends_with('/') { format!("[ ! -d {src} ] && {joined}") } else { joined };
+        // A folder keeps its own name below the destination, unless a trailing slash means its content.
+        let joined = if self.src.ends_with('/') {
+            format!("[ ! -d {src} ] && {joined}")
+        } else {
+            format!("[ -d {src} ] || {joined}")
+        };
         let probe = Probe::new()
             .add(format!("p={dest}; if {joined}; then p={below}; fi; say at \"$p\""))
             .add(format!("j src {src}; i dest \"$p\"; [ -d \"${{p%/*}}/\" ] && echo parent yes"))
