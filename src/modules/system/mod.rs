@@ -21,6 +21,9 @@ mod modprobe;
 mod mount;
 mod package;
 mod reboot;
+mod redhat_subscription;
+mod rhsm;
+mod rhsm_repository;
 mod sections;
 mod service;
 mod setup;
@@ -48,6 +51,8 @@ pub(super) fn all() -> Vec<Box<dyn Module>> {
         resource::<mount::Mount>(),
         kept::kept::<package::Package>(),
         action::<reboot::Reboot>(),
+        action::<redhat_subscription::RedhatSubscription>(),
+        kept::kept::<rhsm_repository::RhsmRepository>(),
         kept::kept::<service::Service>(),
         action::<setup::Setup>(),
         resource::<sysctl::Sysctl>(),
