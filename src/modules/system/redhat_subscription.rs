@@ -171,11 +171,12 @@ mark consumed; subscription-manager list --consumed 2>/dev/null
 
     async fn call(&self, words: &[String], cx: &TaskContext) -> Result<String, ModuleError> {
         let secret = words.iter().any(|w| self.secrets().iter().any(|s| w.contains(s)));
-        let script = if secret {
+        let mut script = if secret {
             secretly(words)
         } else {
             Script::argv(std::iter::once("subscription-manager").chain(words.iter().map(String::as_str)))
         };
+        script.environment.extend(cx.environment.iter().cloned());
         let reply = cx.shell.run(&script).await?;
         if reply.ok() {
             return Ok(reply.out().into_owned());
@@ -196,7 +197,9 @@ mark consumed; subscription-manager list --consumed 2>/dev/null
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Registration, ModuleError> {
-        Registration::read(&cx.shell.run(&self.probe()).await?)
+        let mut script = self.probe();
+        script.environment.extend(cx.environment.iter().cloned());
+        Registration::read(&cx.shell.run(&script).await?)
     }
 }
 
