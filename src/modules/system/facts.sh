@@ -48,8 +48,8 @@ if wants "$parts" hardware; then
   mark nproc; nproc 2>/dev/null
   show uptime /proc/uptime
   show mounts /proc/mounts
-  mark df; if has timeout; then timeout 10 df -Pk 2>/dev/null; else df -Pk 2>/dev/null; fi
-  mark df-inodes; if has timeout; then timeout 10 df -Pi 2>/dev/null; else df -Pi 2>/dev/null; fi
+  mark df; if has timeout; then timeout "$wait" df -Pk 2>/dev/null; else df -Pk 2>/dev/null; fi
+  mark df-inodes; if has timeout; then timeout "$wait" df -Pi 2>/dev/null; else df -Pi 2>/dev/null; fi
   mark uuids; for f in /dev/disk/by-uuid/*; do [ -e "$f" ] && printf '%s %s\n' "${f##*/}" "$(readlink -f "$f")"; done
   for f in product_name product_version product_serial product_uuid sys_vendor bios_version bios_date board_name board_vendor chassis_vendor; do
     show "dmi:$f" /sys/class/dmi/id/$f

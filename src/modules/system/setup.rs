@@ -19,7 +19,7 @@ const FACTS: &str = include_str!("facts.sh");
 pub(super) struct Setup {
     /// `all`, `min`, `network`, `hardware`, `virtual`, or one of them after a `!`.
     gather_subset: Vec<String>,
-    /// Accepted for compatibility; seconds for the whole gathering here.
+    /// Seconds to wait for the sizes of mounted file systems; default 10.
     gather_timeout: Option<u64>,
     /// Only facts whose names match one of these shell patterns.
     filter: Vec<String>,
@@ -236,8 +236,12 @@ impl Action for Setup {
         let wanted = parts(&self.gather_subset)?;
         let words = wanted.iter().map(|p| p.word()).collect::<Vec<_>>().join(" ");
         let local = self.fact_path.as_ref().map_or("/etc/ansible/facts.d", RemotePath::as_str);
-        let mut script: Script =
-            probe(&format!("parts={}; local_facts={}\n{FACTS}", quote(&words), quote(local)));
+        let mut script: Script = probe(&format!(
+            "parts={}; local_facts={}; wait={}\n{FACTS}",
+            quote(&words),
+            quote(local),
+            self.gather_timeout.unwrap_or(10)
+        ));
         script.environment.extend(cx.environment.iter().cloned());
         let reply = cx.shell.run(&script).await?;
         let sections = Sections::read(&reply)?;
