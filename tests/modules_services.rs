@@ -162,6 +162,8 @@ async fn containers_networks_and_volumes_converge() {
         args.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
         args
     };
+    let info = run(&site, "docker_host_info", with(json!({}))).await;
+    assert_eq!(info.result["can_talk_to_docker"], json!(true));
     images(&site, &engine, &with).await;
     networks_and_volumes(&site, &with).await;
     containers(&site, &with).await;
@@ -224,6 +226,9 @@ async fn containers(site: &Site, with: &impl Fn(serde_json::Value) -> serde_json
     assert!(made.changed);
     assert_eq!(made.result["container"]["State"]["Running"], json!(true), "{made:?}");
     assert!(!made.result["container"].to_string().contains("geheim"));
+    let info = run(site, "docker_container_info", with(json!({"name": "box"}))).await;
+    assert_eq!(info.result["exists"], json!(true));
+    assert!(!info.result["container"].to_string().contains("geheim"));
     let again = run(site, "docker_container", args.clone()).await;
     assert!(!again.changed, "{:?}", again.diff);
 
