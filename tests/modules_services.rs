@@ -267,3 +267,34 @@ async fn containers(site: &Site, with: &impl Fn(serde_json::Value) -> serde_json
     assert!(run(site, "docker_network", with(json!({"name": "quaylab", "state": "absent"}))).await.changed);
     assert!(run(site, "docker_volume", with(json!({"name": "data", "state": "absent"}))).await.changed);
 }
+
+#[test]
+fn roles_document_every_knob() {
+    let roles = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("roles");
+    for role in ["docker", "postgresql", "redis", "registry", "quay", "verify"] {
+        let read = |name: &str| -> serde_yaml::Mapping {
+            let path = roles.join(role).join(name);
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        };
+        let defaults = read("defaults/main.yml");
+        let specs = read("meta/argument_specs.yml");
+        let options = specs["argument_specs"]["main"]["options"].as_mapping().expect("options").clone();
+        let names = |m: &serde_yaml::Mapping| {
+            m.keys().filter_map(|k| k.as_str().map(str::to_owned)).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(names(&defaults), names(&options), "{role}");
+        for (name, option) in &options {
+            let name = name.as_str().expect("a name");
+            assert!(option["description"].is_string(), "{role}: {name} has no description");
+            // What a lookup makes is a secret and is named as one.
+            let default = defaults[name].as_str().unwrap_or_default();
+            if default.contains("ansible.builtin.password") {
+                assert_eq!(option["no_log"].as_bool(), Some(true), "{role}: {name}");
+            }
+            if let Some(documented) = option.get("default") {
+                assert_eq!(documented, &defaults[name], "{role}: {name}");
+            }
+        }
+    }
+}
