@@ -409,14 +409,7 @@ impl NativeResource for DockerContainer {
     }
 
     fn result(&self, after: &Found) -> Map {
-        let container = after.container.as_ref().map_or(json!({}), |c| {
-            let mut shown = serde_json::to_value(c).unwrap_or_default();
-            // Secrets do not reach results either; whoever asked knows them.
-            if let Some(config) = shown.get_mut("Config").and_then(Value::as_object_mut) {
-                config.remove("Env");
-            }
-            shown
-        });
+        let container = after.container.as_ref().map_or(json!({}), engine::without_environment);
         Map::from_iter([("container".to_owned(), container)])
     }
 }

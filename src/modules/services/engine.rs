@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use bollard::errors::Error;
+use bollard::models::ContainerInspectResponse;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -11,6 +12,7 @@ use tokio::sync::Mutex;
 use super::wire::Wire;
 use crate::host::{Endpoint, Script, Shell};
 use crate::modules::{ModuleError, TaskContext};
+use crate::value::Value;
 
 /// Where Docker listens unless somebody says otherwise.
 pub(super) const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
@@ -129,4 +131,13 @@ pub(super) fn found<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// A container as the engine describes it, without its environment: secrets do not reach results.
+pub(super) fn without_environment(container: &ContainerInspectResponse) -> Value {
+    let mut shown = serde_json::to_value(container).unwrap_or_default();
+    if let Some(config) = shown.get_mut("Config").and_then(Value::as_object_mut) {
+        config.remove("Env");
+    }
+    shown
 }

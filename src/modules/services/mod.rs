@@ -3,6 +3,8 @@
 mod archive;
 mod container;
 mod docker_container;
+mod docker_container_info;
+mod docker_host_info;
 mod docker_image;
 mod docker_network;
 mod docker_volume;
@@ -29,6 +31,8 @@ use super::{Module, action, native};
 pub(super) fn all() -> Vec<Box<dyn Module>> {
     vec![
         native::<docker_container::DockerContainer>(),
+        action::<docker_container_info::DockerContainerInfo>(),
+        action::<docker_host_info::DockerHostInfo>(),
         native::<docker_image::DockerImage>(),
         native::<docker_network::DockerNetwork>(),
         native::<docker_volume::DockerVolume>(),

@@ -53,18 +53,19 @@ impl Action for RedisInfo {
         })?;
         let wait = Duration::from_secs(self.timeout);
         let conversation = async {
-            let mut login = RedisConnectionInfo::default();
-            if let Some(user) = &self.login_user {
-                login = login.set_username(user);
-            }
-            if let Some(password) = &self.login_password {
-                login = login.set_password(&password.0);
-            }
-            // The reply to a wrong password comes while connecting.
+            let login = RedisConnectionInfo::default();
             let config = AsyncConnectionConfig::new().set_response_timeout(Some(wait));
             let (mut connection, driver) =
                 MultiplexedConnection::new_with_config(&login, stream, config).await?;
             tokio::spawn(driver);
+            if let Some(password) = &self.login_password {
+                // Asked for here, not by the client crate, which keeps the server's words to itself.
+                let mut auth = redis::cmd("AUTH");
+                if let Some(user) = &self.login_user {
+                    auth.arg(user);
+                }
+                auth.arg(&password.0).query_async::<()>(&mut connection).await?;
+            }
             let pong: String = redis::cmd("PING").query_async(&mut connection).await?;
             let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
             Ok::<_, RedisError>((pong, info))

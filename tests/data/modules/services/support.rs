@@ -1,0 +1,363 @@
+//! Real servers for the tests, and a way to run a module against them.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Target};
+use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Says that a stage is skipped where a program is missing.
+pub(super) fn skip_without(what: &str, programs: &[&str]) -> bool {
+    let there = |program: &&&str| {
+        Path::new(program).is_file()
+            || ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|d| Path::new(d).join(program).is_file())
+    };
+    match programs.iter().find(|p| !there(p)) {
+        Some(missing) => {
+            eprintln!("skipped: {what} needs {missing}, which is not installed");
+            true
+        }
+        None => false,
+    }
+}
+
+/// This machine as a target.
+pub(super) struct Site {
+    context: TaskContext,
+    _state: TempDir,
+}
+
+struct TestController(PathBuf);
+
+impl Controller for TestController {
+    fn load(&self, _: FileKind, name: &str) -> Result<(String, Vec<u8>), ModuleError> {
+        let bytes = fs::read(name).map_err(|e| ModuleError::failed(format!("{name}: {e}")))?;
+        Ok((name.to_owned(), bytes))
+    }
+    fn locate(&self, _: FileKind, name: &str) -> Result<PathBuf, ModuleError> {
+        Ok(PathBuf::from(name))
+    }
+    fn render(&self, _: &str, text: &str) -> Result<String, ModuleError> {
+        Ok(text.to_owned())
+    }
+    fn progress(&self, _: &str) {}
+    fn state_dir(&self) -> &Path {
+        &self.0
+    }
+    fn lab(&self) -> &str {
+        "test"
+    }
+}
+
+pub(super) fn site() -> Site {
+    let state = TempDir::new().expect("a folder");
+    let user = Command::new("id").arg("-un").output().expect("id");
+    let target = Target::new(ConnectionSpec {
+        name: "localhost".into(),
+        kind: ConnectionKind::Local,
+        address: "127.0.0.1".into(),
+        port: 22,
+        user: String::from_utf8_lossy(&user.stdout).trim().to_owned(),
+        password: None,
+        private_key_file: None,
+        host_key: HostKeyCheck::Off,
+        proxy_jump: Vec::new(),
+        timeout: Duration::from_secs(10),
+    });
+    let context = TaskContext {
+        shell: target.shell(None),
+        host: "localhost".into(),
+        check: false,
+        diff: true,
+        environment: Vec::new(),
+        controller: Arc::new(TestController(state.path().to_owned())),
+    };
+    Site { context, _state: state }
+}
+
+async fn attempt(site: &Site, module: &str, args: Value) -> Result<Outcome, String> {
+    let Value::Object(args) = args else { panic!("arguments are a mapping") };
+    let module = registry().get(module).expect("a module of that name");
+    module.check(&args).map_err(|e| e.to_string())?;
+    let outcome = module.run(args, &site.context).await.map_err(|e| e.to_string())?;
+    match outcome.failed {
+        Some(message) => Err(message),
+        None => Ok(outcome),
+    }
+}
+
+pub(super) async fn run(site: &Site, module: &str, args: Value) -> Outcome {
+    attempt(site, module, args.clone()).await.unwrap_or_else(|e| panic!("{module} {args}: {e}"))
+}
+
+/// Runs what must fail; returns what it says.
+pub(super) async fn fail(site: &Site, module: &str, args: Value) -> String {
+    attempt(site, module, args.clone()).await.err().unwrap_or_else(|| panic!("{module} {args} succeeded"))
+}
+
+pub(super) fn field(outcome: &Outcome, name: &str) -> String {
+    outcome.result[name].as_str().unwrap_or_default().to_owned()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+/// A process that ends with its owner, by the signal that lets it end well.
+struct Server {
+    child: Child,
+    signal: &'static str,
+}
+
+impl Server {
+    fn start(command: &mut Command, signal: &'static str) -> Self {
+        let child = command.stdin(Stdio::null()).spawn().expect("a server that starts");
+        Self { child, signal }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args([self.signal, &self.child.id().to_string()]).status();
+        let until = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < until {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_until(what: &str, log: &Path, mut ready: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !ready() {
+        let said = || fs::read_to_string(log).unwrap_or_default();
+        assert!(Instant::now() < until, "{what} did not come up:\n{}", said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn log_to(command: &mut Command, log: &Path) {
+    let file = fs::File::create(log).expect("a log");
+    command.stdout(file.try_clone().expect("a log")).stderr(file);
+}
+
+fn quiet(program: &str, args: &[&str]) {
+    let out = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// A folder that other users may enter.
+fn open_folder() -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
+    folder
+}
+
+pub(super) struct Postgres {
+    pub(super) port: u16,
+    _server: Server,
+    _folder: TempDir,
+}
+
+impl Postgres {
+    /// A server whose superuser has the password `super`.
+    pub(super) fn start() -> Self {
+        const BIN: &str = "/usr/lib/postgresql/15/bin";
+        let folder = open_folder();
+        let data = folder.path().join("data");
+        let password = folder.path().join("password");
+        fs::write(&password, "super\n").expect("a password file");
+        let (data_text, password_text) = (data.display().to_string(), password.display().to_string());
+        quiet("install", &["-d", "-o", "postgres", "-m", "0700", &data_text]);
+        quiet("chown", &["postgres", &password_text]);
+        let user = ["--reuid", "postgres", "--regid", "postgres", "--clear-groups"];
+        let initdb = format!("{BIN}/initdb");
+        let pwfile = format!("--pwfile={password_text}");
+        let init = ["-D", &data_text, "-A", "scram-sha-256", "-N", "-E", "UTF8", "--locale=C.UTF-8", &pwfile];
+        quiet("setpriv", &[&user[..], &[initdb.as_str()], &init].concat());
+        let port = free_port();
+        let log = folder.path().join("log");
+        let mut command = Command::new("setpriv");
+        command
+            .args(user)
+            .arg(format!("{BIN}/postgres"))
+            .args(["-D", &data_text, "-p", &port.to_string()])
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]);
+        log_to(&mut command, &log);
+        let server = Server::start(&mut command, "-INT");
+        let ready = format!("{BIN}/pg_isready");
+        wait_until("PostgreSQL", &log, || {
+            let asked =
+                Command::new(&ready).args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).status();
+            asked.is_ok_and(|s| s.success())
+        });
+        Self { port, _server: server, _folder: folder }
+    }
+}
+
+pub(super) struct RedisServer {
+    pub(super) port: u16,
+    _server: Server,
+    _folder: TempDir,
+}
+
+impl RedisServer {
+    pub(super) fn start(password: &str) -> Self {
+        let folder = open_folder();
+        let port = free_port();
+        let mut command = Command::new("redis-server");
+        command.current_dir(folder.path()).args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ]);
+        if !password.is_empty() {
+            command.args(["--requirepass", password]);
+        }
+        let log = folder.path().join("log");
+        log_to(&mut command, &log);
+        let server = Server::start(&mut command, "-TERM");
+        wait_until("Redis", &log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { port, _server: server, _folder: folder }
+    }
+}
+
+pub(super) struct Registry {
+    pub(super) port: u16,
+    _server: Server,
+    _folder: TempDir,
+}
+
+impl Registry {
+    /// A registry whose only user is `quayadmin` with the password `secret`.
+    pub(super) fn start() -> Self {
+        const USERS: &str = "quayadmin:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+        let folder = open_folder();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        fs::write(at("htpasswd"), USERS).expect("users");
+        let port = free_port();
+        let config = format!(
+            "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\n\
+             http: {{addr: '127.0.0.1:{port}', secret: x}}\nauth:\n  htpasswd: {{realm: test, path: {}}}\n",
+            at("data"),
+            at("htpasswd")
+        );
+        fs::write(at("config.yml"), config).expect("a configuration");
+        let mut command = Command::new("docker-registry");
+        command.args(["serve", &at("config.yml")]);
+        let log = folder.path().join("log");
+        log_to(&mut command, &log);
+        let server = Server::start(&mut command, "-TERM");
+        wait_until("the registry", &log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { port, _server: server, _folder: folder }
+    }
+}
+
+/// A container engine in a network namespace of its own.
+pub(super) struct Docker {
+    server: Option<Server>,
+    namespace: String,
+    folder: TempDir,
+}
+
+impl Docker {
+    /// `None` where no engine can run.
+    pub(super) fn start() -> Option<Self> {
+        let folder = open_folder();
+        let namespace = format!("qsvc{}", std::process::id());
+        if !Command::new("ip").args(["netns", "add", &namespace]).status().is_ok_and(|s| s.success()) {
+            return None;
+        }
+        let mut engine = Self { server: None, namespace, folder };
+        quiet("ip", &["-n", &engine.namespace, "link", "set", "lo", "up"]);
+        let log = engine.folder.path().join("log");
+        let at = |name: &str| engine.folder.path().join(name).display().to_string();
+        let mut command = Command::new("nsenter");
+        // Not `ip netns exec`: it mounts a fresh /sys, which hides the control groups.
+        command
+            .arg(format!("--net=/run/netns/{}", engine.namespace))
+            .args([
+                "dockerd",
+                "--host",
+                &engine.address(),
+                "--data-root",
+                &at("data"),
+                "--exec-root",
+                &at("exec"),
+            ])
+            .args(["--pidfile", &at("pid"), "--insecure-registry", "127.0.0.0/8"]);
+        log_to(&mut command, &log);
+        engine.server = Some(Server::start(&mut command, "-TERM"));
+        let until = Instant::now() + Duration::from_secs(60);
+        while !engine.docker(&["version"]).is_ok_and(|s| s.status.success()) {
+            if Instant::now() > until {
+                eprintln!("{}", fs::read_to_string(&log).unwrap_or_default());
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Some(engine)
+    }
+
+    pub(super) fn address(&self) -> String {
+        format!("unix://{}", self.folder.path().join("docker.sock").display())
+    }
+
+    fn docker(&self, args: &[&str]) -> std::io::Result<std::process::Output> {
+        Command::new("/usr/bin/docker").args(["-H", &self.address()]).args(args).output()
+    }
+
+    fn import(&self, name: &str, extra: &str) {
+        let root = self.folder.path().join(format!("root{extra}"));
+        fs::create_dir_all(root.join("bin")).expect("a folder");
+        fs::copy("/usr/bin/busybox", root.join("bin/busybox")).expect("busybox");
+        fs::write(root.join("extra"), extra).expect("a file");
+        let tar = self.folder.path().join(format!("root{extra}.tar")).display().to_string();
+        quiet("tar", &["-C", &root.display().to_string(), "-cf", &tar, "."]);
+        let made = self.docker(&["import", &tar, name]).expect("docker");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// An archive of a small image, which the engine forgets again.
+    pub(super) fn make_archive(&self, name: &str) -> String {
+        let archive = self.folder.path().join("image.tar").display().to_string();
+        self.import(name, "1");
+        for args in [vec!["save", "-o", &archive, name], vec!["rmi", name]] {
+            let done = self.docker(&args).expect("docker");
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+        archive
+    }
+
+    /// Gives the name to another image.
+    pub(super) fn retag_other(&self, name: &str) {
+        self.import(name, "2");
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        drop(self.server.take());
+        // What the engine mounted and left behind.
+        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+        let inside = self.folder.path().display().to_string();
+        for mount in mounts.lines().filter_map(|l| l.split(' ').nth(1)).filter(|m| m.starts_with(&inside)) {
+            let _ = Command::new("umount").args(["-l", mount]).status();
+        }
+        let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).status();
+    }
+}

@@ -1,0 +1,300 @@
+//! The modules for services, against real ones on loopback: PostgreSQL, Redis, a registry, a container engine.
+//!
+//! Each test brings its own servers up in a folder of its own and takes them down again. A test whose programs are
+//! missing says so and passes.
+
+#[path = "data/modules/services/support.rs"]
+mod support;
+
+use serde_json::json;
+use support::{Docker, Postgres, RedisServer, Registry, Site, fail, field, run, site, skip_without};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_is_configured_and_answers() {
+    if skip_without("PostgreSQL", &["/usr/lib/postgresql/15/bin/initdb", "setpriv"]) {
+        return;
+    }
+    let site = site();
+    let server = Postgres::start();
+    let login = |more: serde_json::Value| {
+        let mut args =
+            json!({"login_host": "127.0.0.1", "login_port": server.port, "login_password": "super"});
+        args.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        args
+    };
+
+    let ping = run(&site, "postgresql_ping", login(json!({}))).await;
+    assert_eq!(ping.result["is_available"], json!(true), "{ping:?}");
+    assert_eq!(ping.result["server_version"]["major"], json!(15));
+
+    // A role, a database and the extension in that database: made once, then left alone.
+    let tasks = [
+        (
+            "postgresql_user",
+            login(json!({"name": "quay", "password": "it's", "role_attr_flags": "NOCREATEDB"})),
+        ),
+        ("postgresql_db", login(json!({"name": "registry", "owner": "quay", "encoding": "UTF8"}))),
+        ("postgresql_ext", login(json!({"name": "pg_trgm", "login_db": "registry"}))),
+    ];
+    for expected in [true, false] {
+        for (module, args) in &tasks {
+            assert_eq!(run(&site, module, args.clone()).await.changed, expected, "{module}");
+        }
+    }
+    let elsewhere =
+        login(json!({"query": "SELECT count(*) AS n FROM pg_extension WHERE extname = 'pg_trgm'"}));
+    assert_eq!(run(&site, "postgresql_query", elsewhere).await.result["query_result"], json!([{"n": 0}]));
+
+    // The password works, a wrong one is told from a missing one, and a changed one is noticed.
+    let as_quay = |password: serde_json::Value| {
+        login(json!({"login_user": "quay", "login_db": "registry", "login_password": password, "query":
+            ["CREATE TABLE IF NOT EXISTS t (a int, b text)", "INSERT INTO t VALUES (%s, %s)", "SELECT * FROM t"],
+            "positional_args": null}))
+    };
+    let wrong = fail(&site, "postgresql_query", as_quay(json!("no"))).await;
+    assert!(wrong.contains("refused the password of quay"), "{wrong}");
+    let none = fail(&site, "postgresql_query", as_quay(json!(null))).await;
+    assert!(none.contains("wants a password for quay, and none was given"), "{none}");
+    let mut changed = tasks[0].1.clone();
+    changed["password"] = json!("new");
+    assert!(run(&site, "postgresql_user", changed.clone()).await.changed);
+    assert!(!run(&site, "postgresql_user", changed).await.changed);
+    let insert = login(json!({"login_user": "quay", "login_db": "registry", "login_password": "new",
+        "query": "CREATE TABLE t (a int, b text, c bool)"}));
+    assert!(run(&site, "postgresql_query", insert.clone()).await.changed);
+    let mut rows = insert;
+    rows["query"] = json!("INSERT INTO t VALUES (%s, %s, %s) RETURNING *");
+    rows["positional_args"] = json!([5, "x';--", true]);
+    let outcome = run(&site, "postgresql_query", rows).await;
+    assert_eq!(outcome.result["query_result"], json!([{"a": 5, "b": "x';--", "c": true}]));
+    assert!(outcome.changed);
+
+    // What is not there is said.
+    let missing =
+        fail(&site, "postgresql_ext", login(json!({"name": "nonsense", "login_db": "registry"}))).await;
+    assert!(missing.contains("no extension nonsense to offer"), "{missing}");
+    let missing =
+        fail(&site, "postgresql_ext", login(json!({"name": "pg_trgm", "login_db": "nowhere"}))).await;
+    assert!(missing.contains("has no database nowhere"), "{missing}");
+    let closed = run(&site, "postgresql_ping", json!({"login_host": "127.0.0.1", "login_port": 1})).await;
+    assert_eq!(closed.result["is_available"], json!(false));
+    assert!(field(&closed, "conn_err_msg").contains("does not answer at 127.0.0.1:1"), "{closed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_answers_or_says_why_not() {
+    if skip_without("Redis", &["redis-server"]) {
+        return;
+    }
+    let site = site();
+    let server = RedisServer::start("secret");
+    let args = |password: serde_json::Value| json!({"login_host": "127.0.0.1", "login_port": server.port, "login_password": password});
+    let info = run(&site, "redis_info", args(json!("secret"))).await;
+    assert_eq!(info.result["ping"], json!("PONG"));
+    assert_eq!(info.result["info"]["tcp_port"], json!(server.port));
+    for (password, message) in
+        [(json!("wrong"), "refused the password"), (json!(null), "wants a password, and none was given")]
+    {
+        let said = fail(&site, "redis_info", args(password)).await;
+        assert!(said.contains(message), "{said}");
+    }
+    let open = RedisServer::start("");
+    let given = json!({"login_host": "127.0.0.1", "login_port": open.port, "login_password": "x"});
+    let said = fail(&site, "redis_info", given).await;
+    assert!(said.contains("has no password, but one was given"), "{said}");
+    let said = fail(&site, "redis_info", json!({"login_host": "127.0.0.1", "login_port": 1})).await;
+    assert!(said.contains("does not answer at 127.0.0.1:1"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_is_proved_by_push_and_pull() {
+    if skip_without("the registry", &["docker-registry"]) {
+        return;
+    }
+    let site = site();
+    let registry = Registry::start();
+    let url = format!("http://127.0.0.1:{}", registry.port);
+    for (via, delete) in [("direct", false), ("tunnel", true)] {
+        let check =
+            json!({"url": url, "username": "quayadmin", "password": "secret", "via": via, "delete": delete});
+        let outcome = run(&site, "registry_check", check).await;
+        assert!(!outcome.changed, "a check is no change");
+        assert!(field(&outcome, "digest").starts_with("sha256:"), "{outcome:?}");
+        assert_eq!(field(&outcome, "via"), via);
+        assert_eq!(outcome.result.get("deleted"), delete.then_some(&json!(true)));
+        assert!(outcome.result["push_ms"].is_u64());
+    }
+    let wrong = json!({"url": url, "username": "quayadmin", "password": "wrong"});
+    let said = fail(&site, "registry_check", wrong).await;
+    assert!(said.contains("refused the login"), "{said}");
+    let said = fail(&site, "registry_check", json!({"url": "http://127.0.0.1:1", "via": "direct"})).await;
+    assert!(said.contains("the registry at 127.0.0.1:1 does not answer"), "{said}");
+
+    // The same server tries the HTTP module: a challenge, a success, a status that was not expected.
+    let base = json!({"url": format!("{url}/v2/"), "url_username": "quayadmin", "url_password": "secret"});
+    let outcome = run(&site, "uri", base.clone()).await;
+    assert_eq!(outcome.result["status"], json!(200));
+    assert_eq!(outcome.result["docker_distribution_api_version"], json!("registry/2.0"));
+    assert_eq!(outcome.result["json"], json!({}));
+    let said = fail(&site, "uri", json!({"url": format!("{url}/v2/")})).await;
+    assert_eq!(said, "Status code was 401 and not [200]: HTTP Error 401: Unauthorized");
+    let mut expected = json!({"url": format!("{url}/v2/"), "status_code": "200,401", "return_content": true});
+    let outcome = run(&site, "uri", expected.clone()).await;
+    assert!(field(&outcome, "content").contains("UNAUTHORIZED"), "{outcome:?}");
+    expected["url"] = json!("http://127.0.0.1:1/");
+    let said = fail(&site, "uri", expected).await;
+    assert!(said.starts_with("Status code was -1 and not [200,401]: Request failed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_networks_and_volumes_converge() {
+    if skip_without("the container engine", &["dockerd", "busybox", "nsenter", "ip"]) {
+        return;
+    }
+    let site = site();
+    let Some(engine) = Docker::start() else {
+        eprintln!("skipped: no container engine can be started here");
+        return;
+    };
+    let host = engine.address();
+    let with = |more: serde_json::Value| {
+        let mut args = json!({"docker_host": host});
+        args.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        args
+    };
+    let info = run(&site, "docker_host_info", with(json!({}))).await;
+    assert_eq!(info.result["can_talk_to_docker"], json!(true));
+    images(&site, &engine, &with).await;
+    networks_and_volumes(&site, &with).await;
+    containers(&site, &with).await;
+
+    let said =
+        fail(&site, "docker_volume", json!({"name": "x", "docker_host": "unix:///nowhere.sock"})).await;
+    assert!(said.contains("does not answer at unix:///nowhere.sock"), "{said}");
+}
+
+async fn images(site: &Site, engine: &Docker, with: &impl Fn(serde_json::Value) -> serde_json::Value) {
+    let archive = engine.make_archive("quaylab/busy:1");
+    let load = with(json!({"name": "quaylab/busy:1", "archive": archive}));
+    assert!(run(site, "docker_image", load.clone()).await.changed);
+    assert!(!run(site, "docker_image", load.clone()).await.changed);
+    // Another archive under the same name is loaded; one that does not hold the name is refused.
+    engine.retag_other("quaylab/busy:1");
+    assert!(run(site, "docker_image", load).await.changed);
+    let said = fail(site, "docker_image", with(json!({"name": "other", "archive": archive}))).await;
+    assert!(
+        said.contains("the archive holds no image other:latest") && said.contains("quaylab/busy:1"),
+        "{said}"
+    );
+    let there = with(json!({"name": "quaylab/busy", "tag": "1", "source": "local"}));
+    assert!(!run(site, "docker_image", there).await.changed);
+    let on_target =
+        with(json!({"name": "quaylab/busy:1", "load_path": archive, "source": "load", "force_source": true}));
+    assert!(run(site, "docker_image", on_target).await.changed);
+    let pull = with(json!({"name": "127.0.0.1:1/none:1", "source": "pull"}));
+    let said = fail(site, "docker_image", pull).await;
+    assert!(said.contains("127.0.0.1:1/none:1 cannot be pulled from 127.0.0.1:1"), "{said}");
+}
+
+async fn networks_and_volumes(site: &Site, with: &impl Fn(serde_json::Value) -> serde_json::Value) {
+    let network = with(json!({"name": "quaylab", "ipam_config": [{"subnet": "172.29.7.0/24"}]}));
+    let volume = with(json!({"name": "data", "labels": {"a": "1"}}));
+    for expected in [true, false] {
+        assert_eq!(run(site, "docker_network", network.clone()).await.changed, expected);
+        assert_eq!(run(site, "docker_volume", volume.clone()).await.changed, expected);
+    }
+    let internal =
+        with(json!({"name": "quaylab", "internal": true, "ipam_config": [{"subnet": "172.29.7.0/24"}]}));
+    let outcome = run(site, "docker_network", internal).await;
+    assert!(outcome.changed);
+    assert_eq!(outcome.diff[0].after, "internal: true\n");
+    assert_eq!(outcome.result["network"]["Labels"]["quaylab.lab"], json!("test"));
+    // An internal network publishes no ports, which the containers need.
+    let open = with(json!({"name": "quaylab", "internal": false}));
+    assert!(run(site, "docker_network", open).await.changed);
+}
+
+async fn containers(site: &Site, with: &impl Fn(serde_json::Value) -> serde_json::Value) {
+    let args = with(json!({
+        "name": "box", "image": "quaylab/busy:1", "command": "/bin/busybox sleep 1000", "user": "1001",
+        "env": {"MODE": "a", "DB_PASSWORD": "geheim"}, "volumes": ["data:/data", "/tmp:/host:ro"],
+        "networks": [{"name": "quaylab", "aliases": ["db"]}], "restart_policy": "unless-stopped",
+        "labels": {"x": "y"}, "log_driver": "json-file", "log_options": {"max-size": "1m"},
+        "published_ports": ["127.0.0.1:18080:8080"], "sysctls": {"net.core.somaxconn": "512"}, "stop_timeout": 0
+    }));
+    let made = run(site, "docker_container", args.clone()).await;
+    assert!(made.changed);
+    assert_eq!(made.result["container"]["State"]["Running"], json!(true), "{made:?}");
+    assert!(!made.result["container"].to_string().contains("geheim"));
+    let info = run(site, "docker_container_info", with(json!({"name": "box"}))).await;
+    assert_eq!(info.result["exists"], json!(true));
+    assert!(!info.result["container"].to_string().contains("geheim"));
+    let again = run(site, "docker_container", args.clone()).await;
+    assert!(!again.changed, "{:?}", again.diff);
+
+    let mut other = args.clone();
+    other["env"] = json!({"MODE": "b", "DB_PASSWORD": "neu"});
+    let outcome = run(site, "docker_container", other.clone()).await;
+    assert!(outcome.changed);
+    assert_eq!(outcome.diff[0].after, "env DB_PASSWORD: ********\nenv MODE: b\n");
+    assert!(!outcome.diff[0].before.contains("geheim"));
+    assert!(!run(site, "docker_container", other.clone()).await.changed);
+
+    for (state, changed, running) in
+        [("stopped", true, json!(false)), ("stopped", false, json!(false)), ("started", true, json!(true))]
+    {
+        let args = with(json!({"name": "box", "state": state, "stop_timeout": 0}));
+        let outcome = run(site, "docker_container", args).await;
+        assert_eq!(
+            (outcome.changed, &outcome.result["container"]["State"]["Running"]),
+            (changed, &running),
+            "{state}"
+        );
+    }
+    let mut taken = other;
+    taken["name"] = json!("box2");
+    let said = fail(site, "docker_container", taken).await;
+    assert!(
+        said.contains("starting the container box2") && said.contains("port is already allocated"),
+        "{said}"
+    );
+    for (name, changed) in [("box", true), ("box2", true), ("box", false)] {
+        let outcome =
+            run(site, "docker_container", with(json!({"name": name, "state": "absent", "stop_timeout": 0})))
+                .await;
+        assert_eq!(outcome.changed, changed, "{name}");
+    }
+    assert!(run(site, "docker_network", with(json!({"name": "quaylab", "state": "absent"}))).await.changed);
+    assert!(run(site, "docker_volume", with(json!({"name": "data", "state": "absent"}))).await.changed);
+}
+
+#[test]
+fn roles_document_every_knob() {
+    let roles = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("roles");
+    for role in ["docker", "postgresql", "redis", "registry", "quay", "verify"] {
+        let read = |name: &str| -> serde_yaml::Mapping {
+            let path = roles.join(role).join(name);
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        };
+        let defaults = read("defaults/main.yml");
+        let specs = read("meta/argument_specs.yml");
+        let options = specs["argument_specs"]["main"]["options"].as_mapping().expect("options").clone();
+        let names = |m: &serde_yaml::Mapping| {
+            m.keys().filter_map(|k| k.as_str().map(str::to_owned)).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(names(&defaults), names(&options), "{role}");
+        for (name, option) in &options {
+            let name = name.as_str().expect("a name");
+            assert!(option["description"].is_string(), "{role}: {name} has no description");
+            // What a lookup makes is a secret and is named as one.
+            let default = defaults[name].as_str().unwrap_or_default();
+            if default.contains("ansible.builtin.password") {
+                assert_eq!(option["no_log"].as_bool(), Some(true), "{role}: {name}");
+            }
+            if let Some(documented) = option.get("default") {
+                assert_eq!(documented, &defaults[name], "{role}: {name}");
+            }
+        }
+    }
+}
