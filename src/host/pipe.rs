@@ -1,0 +1,115 @@
+//! A script in a channel of its own, with a stream as its standard input.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+
+use super::launch::Launcher;
+use super::process::Output;
+use super::shell_protocol::body;
+use super::{HostError, Reply, Script};
+
+/// How long a kill may take.
+pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long output may still come after a program's end: something that it left running may hold its streams open.
+const AFTER_EXIT: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(
+    launcher: &Launcher,
+    script: &Script,
+    input: &mut (dyn AsyncRead + Send + Unpin),
+) -> Result<Reply, HostError> {
+    let what = || format!("running a script on {}", launcher.spec.name);
+    let text = body(script).map_err(|reason| HostError::Failed { what: what(), reason })?;
+    let mut started = launcher.start(&text).await?;
+    let pid = started.pid;
+    let mut no_input = tokio::io::empty();
+    let stdin = started.process.stdin.take();
+    let mut reply = Reply { stdout: started.stdout, stderr: started.stderr, status: 0 };
+    let output = &mut started.process.output;
+    let collect = async {
+        let mut status = None;
+        loop {
+            let next = if status.is_some() {
+                tokio::time::timeout(AFTER_EXIT, output.recv()).await.unwrap_or(None)
+            } else {
+                output.recv().await
+            };
+            match next {
+                Some(Output::Stdout(bytes)) => reply.stdout.extend_from_slice(&bytes),
+                Some(Output::Stderr(bytes)) => reply.stderr.extend_from_slice(&bytes),
+                Some(Output::Exit(code)) => status = Some(code),
+                None => break,
+            }
+        }
+        reply.status = status.ok_or_else(|| HostError::Lost {
+            host: launcher.spec.name.clone(),
+            reason: "it closed while a script was running".to_owned(),
+        })?;
+        Ok(reply)
+    };
+    let feed = async {
+        let Some(mut stdin) = stdin else { return Ok(()) };
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = input.read(&mut buffer).await?;
+            let Some(part) = buffer.get(..read).filter(|p| !p.is_empty()) else { break };
+            // A program need not read all its input; its status tells whether that was a failure.
+            if stdin.write_all(part).await.is_err() {
+                return Ok(());
+            }
+        }
+        let _ = stdin.shutdown().await;
+        Ok::<(), std::io::Error>(())
+    };
+    let both = async {
+        tokio::pin!(collect, feed);
+        tokio::select! {
+            reply = &mut collect => reply,
+            fed = &mut feed => {
+                fed.map_err(|e| HostError::Failed { what: what(), reason: format!("its input cannot be read: {e}") })?;
+                collect.await
+            }
+        }
+    };
+    let Some(limit) = script.timeout else { return both.await };
+    if let Ok(reply) = tokio::time::timeout(limit, both).await {
+        return reply;
+    }
+    let kill = Script::new(kill_script(pid, true));
+    // Boxed, since it is this function once more; a killer has no time limit of its own.
+    let killed = Box::pin(run(launcher, &kill, &mut no_input));
+    let _ = tokio::time::timeout(KILL_PATIENCE, killed).await;
+    Err(HostError::Timeout {
+        host: launcher.spec.name.clone(),
+        what: script.text.lines().next().unwrap_or_default().to_owned(),
+        seconds: limit.as_secs(),
+    })
+}
+
+/// Kills all that a shell has started, and the shell itself where that is wanted.
+///
+/// Rounds, because what is killed may just have started something. The shell is not stopped meanwhile: sudo would stop with it.
+pub(super) fn kill_script(shell: u32, itself: bool) -> String {
+    let end = if itself { format!("\nkill -KILL {shell} 2>/dev/null") } else { String::new() };
+    format!(
+        r#"for round in 1 2 3 4 5; do
+  all=
+  for stat in /proc/[0-9]*/stat; do
+    IFS= read -r line 2>/dev/null <"$stat" || continue
+    pid=${{line%% *}}; line=${{line##*) }}; state=${{line%% *}}; line=${{line#* }}
+    [ "$state" = Z ] || all="$all $pid:${{line%% *}}"
+  done
+  found=' {shell} '; more=1
+  while [ $more = 1 ]; do
+    more=0
+    for pair in $all; do
+      case $found in *" ${{pair%:*}} "*) continue;; *" ${{pair#*:}} "*) found="$found${{pair%:*}} "; more=1;; esac
+    done
+  done
+  [ "$found" != ' {shell} ' ] || break
+  for pid in $found; do [ "$pid" = {shell} ] || kill -KILL "$pid"; done 2>/dev/null
+done{end}"#
+    )
+}

@@ -1,0 +1,319 @@
+//! One SSH connection: the way to the host, and programs on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{self, Handle, Msg};
+use russh::keys::{Algorithm, PublicKeyOrCertificate};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelWriteHalf, Disconnect, Limits, Preferred, Sig};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::known_hosts::{self, Refusal};
+use super::process::{OUTPUT_QUEUE, Output, Process};
+use super::{ByteStream, ConnectionSpec, HostError, HostKeyCheck, Secret, login};
+
+/// A connection that is logged in.
+pub(super) struct Connection {
+    handle: Handle<Client>,
+    /// The connections that carry this one, kept while it lives.
+    hops: Vec<Handle<Client>>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("hops", &self.hops.len()).finish_non_exhaustive()
+    }
+}
+
+/// Checks the host's key and remembers why it was refused.
+pub(super) struct Client {
+    policy: HostKeyCheck,
+    address: String,
+    port: u16,
+    refusal: Arc<std::sync::Mutex<Option<Refusal>>>,
+}
+
+impl client::Handler for Client {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        // Certificates are not advertised, so none is shown.
+        let PublicKeyOrCertificate::PublicKey { key, .. } = shown else { return Ok(false) };
+        match known_hosts::check(&self.policy, &self.address, self.port, key) {
+            Ok(()) => Ok(true),
+            Err(refusal) => {
+                *self.refusal.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(refusal);
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// One machine on the way: a hop, or the host itself.
+struct Stop<'a> {
+    user: &'a str,
+    address: &'a str,
+    port: u16,
+    policy: HostKeyCheck,
+}
+
+impl Stop<'_> {
+    fn error(&self, spec: &ConnectionSpec, is_hop: bool, reason: String, hint: Option<String>) -> HostError {
+        let reason =
+            if is_hop { format!("the jump host {}:{}: {reason}", self.address, self.port) } else { reason };
+        HostError::Unreachable { host: spec.name.clone(), reason, hint }
+    }
+}
+
+impl Connection {
+    /// Connects, through the jump hosts if there are any, and logs in.
+    pub(super) async fn open(spec: &ConnectionSpec) -> Result<Self, HostError> {
+        let seconds = spec.timeout.as_secs();
+        tokio::time::timeout(spec.timeout, Self::travel(spec)).await.unwrap_or_else(|_| {
+            Err(HostError::Unreachable {
+                host: spec.name.clone(),
+                reason: format!(
+                    "no connection and login to {}:{} within {seconds} s",
+                    spec.address, spec.port
+                ),
+                hint: Some(
+                    "check that the machine runs and that nothing filters the port; `-T` waits longer"
+                        .to_owned(),
+                ),
+            })
+        })
+    }
+
+    async fn travel(spec: &ConnectionSpec) -> Result<Self, HostError> {
+        // The one key that is known for the host says nothing about the way there.
+        let hop_policy = match &spec.host_key {
+            HostKeyCheck::Exactly(_) => HostKeyCheck::KnownHosts,
+            other => other.clone(),
+        };
+        let mut stops: Vec<Stop<'_>> = spec
+            .proxy_jump
+            .iter()
+            .map(|hop| Stop {
+                user: hop.user.as_deref().unwrap_or(&spec.user),
+                address: &hop.address,
+                port: hop.port,
+                policy: hop_policy.clone(),
+            })
+            .collect();
+        stops.push(Stop {
+            user: &spec.user,
+            address: &spec.address,
+            port: spec.port,
+            policy: spec.host_key.clone(),
+        });
+        let last = stops.len() - 1;
+        let mut hops: Vec<Handle<Client>> = Vec::new();
+        for (index, stop) in stops.iter().enumerate() {
+            let is_hop = index < last;
+            let stream: Box<dyn ByteStream> = match hops.last() {
+                None => Box::new(tcp(stop).await.map_err(|e| tcp_error(spec, stop, is_hop, &e))?),
+                Some(previous) => {
+                    let channel = previous
+                        .channel_open_direct_tcpip(stop.address, u32::from(stop.port), "127.0.0.1", 0)
+                        .await
+                        .map_err(|e| {
+                            let reason = format!("cannot be reached from the jump host: {}", explain(&e));
+                            stop.error(spec, is_hop, reason, None)
+                        })?;
+                    Box::new(channel.into_stream())
+                }
+            };
+            let handle = log_in(spec, stop, is_hop, stream).await?;
+            hops.push(handle);
+        }
+        let handle = hops.pop().ok_or_else(|| HostError::Unreachable {
+            host: spec.name.clone(),
+            reason: "there is no way to it".to_owned(),
+            hint: None,
+        })?;
+        Ok(Self { handle, hops })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.handle.is_closed()
+    }
+
+    /// Says good-bye, so that the server's log shows no error.
+    pub(super) async fn close(&self) {
+        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
+        for hop in self.hops.iter().rev() {
+            let _ = hop.disconnect(Disconnect::ByApplication, "", "en").await;
+        }
+    }
+
+    pub(super) async fn start(&self, host: &str, command: &str) -> Result<Process, HostError> {
+        let lost = |e: russh::Error| channel_error(host, "starting a program", &e);
+        let channel = self.handle.channel_open_session().await.map_err(lost)?;
+        channel.exec(true, command).await.map_err(lost)?;
+        let (mut reader, writer) = channel.split();
+        let (sender, output) = mpsc::channel(OUTPUT_QUEUE);
+        let stdin = Box::pin(writer.make_writer());
+        tokio::spawn(async move {
+            // Exit status, end of output and close come in any order: only the close ends it.
+            while let Some(message) = reader.wait().await {
+                let output = match message {
+                    ChannelMsg::Data { data } => Output::Stdout(data),
+                    ChannelMsg::ExtendedData { data, ext: 1 } => Output::Stderr(data),
+                    ChannelMsg::ExitStatus { exit_status } => {
+                        Output::Exit(i32::try_from(exit_status).unwrap_or(255))
+                    }
+                    ChannelMsg::ExitSignal { signal_name, .. } => Output::Exit(128 + number(&signal_name)),
+                    ChannelMsg::Close | ChannelMsg::Failure => return,
+                    _ => continue,
+                };
+                if sender.send(output).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Process { stdin: Some(Box::new(stdin)), output, guard: Box::new(CloseOnDrop(Some(writer))) })
+    }
+
+    pub(super) async fn dial_tcp(&self, address: &str, port: u16) -> Result<Channel<Msg>, russh::Error> {
+        self.handle.channel_open_direct_tcpip(address, u32::from(port), "127.0.0.1", 0).await
+    }
+
+    pub(super) async fn dial_unix(&self, path: &str) -> Result<Channel<Msg>, russh::Error> {
+        self.handle.channel_open_direct_streamlocal(path).await
+    }
+}
+
+/// Closes the channel of a program that is no longer wanted.
+struct CloseOnDrop(Option<ChannelWriteHalf<Msg>>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        // Without a runtime the connection itself is gone.
+        if let (Some(channel), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { channel.close().await });
+        }
+    }
+}
+
+async fn tcp(stop: &Stop<'_>) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((stop.address, stop.port)).await?;
+    // Requests are small and each waits for its reply.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn tcp_error(spec: &ConnectionSpec, stop: &Stop<'_>, is_hop: bool, error: &std::io::Error) -> HostError {
+    let at = format!("{}:{}", stop.address, stop.port);
+    let (reason, hint) = match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => {
+            (format!("{at} refuses connections"), "check that sshd runs there and `ansible_port` is right")
+        }
+        std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+            (format!("there is no route to {at}"), "check `ansible_host`, and that the machine runs")
+        }
+        _ if error.to_string().contains("lookup") => {
+            (format!("the name `{}` is not known: {error}", stop.address), "set `ansible_host` to an address")
+        }
+        _ => (format!("connecting to {at} failed: {error}"), "check `ansible_host` and the network"),
+    };
+    stop.error(spec, is_hop, reason, Some(hint.to_owned()))
+}
+
+async fn log_in(
+    spec: &ConnectionSpec,
+    stop: &Stop<'_>,
+    is_hop: bool,
+    stream: Box<dyn ByteStream>,
+) -> Result<Handle<Client>, HostError> {
+    let refusal = Arc::default();
+    let client = Client {
+        policy: stop.policy.clone(),
+        address: stop.address.to_owned(),
+        port: stop.port,
+        refusal: Arc::clone(&refusal),
+    };
+    let known = known_hosts::known_algorithms(&stop.policy, stop.address, stop.port);
+    let connected = client::connect_stream(Arc::new(config(&known)), stream, client).await;
+    let mut handle = connected.map_err(|e| {
+        match refusal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+            Some(refusal) => stop.error(spec, is_hop, refusal.reason, Some(refusal.hint)),
+            None => stop.error(spec, is_hop, format!("no SSH connection: {}", explain(&e)), None),
+        }
+    })?;
+    let password = spec.password.as_ref().map(|Secret(text)| text.as_str());
+    login::authenticate(&mut handle, stop.user, spec.private_key_file.as_deref(), password)
+        .await
+        .map_err(|failure| stop.error(spec, is_hop, failure.reason, failure.hint))?;
+    Ok(handle)
+}
+
+fn config(known: &[Algorithm]) -> client::Config {
+    let mut preferred = Preferred::default();
+    // As ssh does: ask first for a kind of key that can be compared.
+    let mut keys = preferred.key.to_vec();
+    keys.sort_by_key(|algorithm| !known.iter().any(|k| same_kind(k, algorithm)));
+    preferred.key = keys.into();
+    client::Config {
+        preferred,
+        nodelay: true,
+        keepalive_interval: Some(Duration::from_secs(15)),
+        keepalive_max: 4,
+        limits: Limits::new(1 << 30, 1 << 30, Duration::from_secs(24 * 3600)),
+        ..client::Config::default()
+    }
+}
+
+fn same_kind(a: &Algorithm, b: &Algorithm) -> bool {
+    match (a, b) {
+        (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
+        _ => a == b,
+    }
+}
+
+/// What went wrong with a channel: a refusal by the server, or the end of the connection.
+pub(super) fn channel_error(host: &str, what: &str, error: &russh::Error) -> HostError {
+    match error {
+        russh::Error::ChannelOpenFailure(_) => {
+            HostError::Failed { what: format!("{what} on {host}"), reason: explain(error) }
+        }
+        _ => HostError::Lost { host: host.to_owned(), reason: explain(error) },
+    }
+}
+
+fn explain(error: &russh::Error) -> String {
+    match error {
+        russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed) => {
+            "nothing answers there".to_owned()
+        }
+        russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited) => {
+            "the SSH server does not allow it".to_owned()
+        }
+        russh::Error::ChannelOpenFailure(ChannelOpenFailure::ResourceShortage) => {
+            "the SSH server has no room for it (MaxSessions)".to_owned()
+        }
+        russh::Error::HUP | russh::Error::Disconnect | russh::Error::SendError | russh::Error::RecvError => {
+            "the other side closed the connection".to_owned()
+        }
+        russh::Error::KeepaliveTimeout => "the other side has been silent for a minute".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn number(signal: &Sig) -> i32 {
+    match signal {
+        Sig::HUP => 1,
+        Sig::INT => 2,
+        Sig::QUIT => 3,
+        Sig::ILL => 4,
+        Sig::ABRT => 6,
+        Sig::FPE => 8,
+        Sig::KILL => 9,
+        Sig::USR1 => 10,
+        Sig::SEGV => 11,
+        Sig::PIPE => 13,
+        Sig::ALRM => 14,
+        Sig::TERM => 15,
+        Sig::Custom(_) => 0,
+    }
+}
