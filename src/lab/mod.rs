@@ -1,1 +1,52 @@
-//! lab
+//! The lab on its hypervisor: libvirt's networks, pools, volumes and VMs, cloud-init, and the wait until a VM is ready.
+//!
+//! What is declared is typed, what has to be done is planned by pure functions, and libvirt is one trait (`Driver`) away.
+
+mod cloud_init;
+mod connection;
+mod console;
+mod destroy;
+mod domain;
+mod driver;
+mod error;
+mod fill;
+mod image;
+mod keys;
+mod kvm;
+#[cfg(feature = "libvirt")]
+mod libvirt;
+mod mark;
+mod network;
+mod pool;
+mod private_file;
+mod status;
+mod volume;
+mod wait;
+mod xml;
+
+pub use cloud_init::{GuestSetup, Seed, mac_address};
+pub use connection::{DEFAULT_URI, Hypervisor};
+pub use console::Console;
+pub use destroy::{BUILT_VOLUME_GROUP, Destroyed, Doomed, destroy, plan_destroy};
+pub use domain::{
+    DirectBoot, DiskSpec, DomainObserved, DomainSpec, DomainStep, VmState, disk_name, disk_paths, plan_domain,
+};
+pub use driver::{
+    Defined, DomainNow, DomainState, Driver, Lease, NetworkUpdate, UpdateCommand, UpdateSection, VolumeNow,
+};
+pub use error::LabError;
+pub use fill::Filler;
+pub use image::{ImageRequest, default_cache_dir};
+pub use keys::{KeyPair, host_dir, host_key, login_key};
+pub use kvm::{Accelerator, KvmProbe, kvm_from_capabilities, probe_kvm};
+pub use mark::{Made, MadeKind, Mark, NAMESPACE, Registry};
+pub use network::{NetworkSpec, NetworkState, NetworkStep, Subnet, plan_network, prefix_of};
+pub use pool::{PoolKind, PoolNow, PoolSpec, PoolState, PoolStep, plan_pool};
+pub use private_file::write_private;
+pub use status::{VmIdentity, VmStatus, address_of, lab_status};
+pub use volume::{
+    GIB, SourceImage, VolumeContent, VolumeFormat, VolumeSpec, VolumeState, VolumeStep, plan_volume,
+    volume_xml,
+};
+pub use wait::{Limits, Stage, WaitFailure, WaitRequest, Waited, Why, wait_for_vm};
+pub use xml::Element;

@@ -1,0 +1,94 @@
+use std::fmt;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// How many lines a person is shown.
+const LINES: usize = 20;
+
+/// How much of the file's end is looked at for them.
+const TAIL: u64 = 16 * 1024;
+
+/// The end of what a guest wrote to its serial console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Console {
+    Lines(Vec<String>),
+    /// Why it cannot be shown.
+    Unreadable(String),
+}
+
+impl Console {
+    /// Reads the last lines of a console log; a remote hypervisor's file is only named.
+    pub fn read(log: &str, local: bool) -> Self {
+        if !local {
+            return Self::Unreadable(format!("it is in {log} on the hypervisor"));
+        }
+        let tail = || -> std::io::Result<Vec<u8>> {
+            let mut file = std::fs::File::open(Path::new(log))?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+            let mut bytes = Vec::new();
+            file.take(TAIL).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match tail() {
+            Ok(bytes) => Self::Lines(last_lines(&String::from_utf8_lossy(&bytes))),
+            Err(e) => Self::Unreadable(format!("{log}: {e}")),
+        }
+    }
+}
+
+impl fmt::Display for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lines(lines) if lines.is_empty() => f.write_str("console: nothing was written to it"),
+            Self::Lines(lines) => {
+                f.write_str("console:")?;
+                lines.iter().try_for_each(|line| write!(f, "\n  {line}"))
+            }
+            Self::Unreadable(why) => write!(f, "console: {why}"),
+        }
+    }
+}
+
+/// The last lines that say something, without escape sequences and control characters.
+fn last_lines(text: &str) -> Vec<String> {
+    let mut clean = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' => {
+                // CSI sequences end with a letter or `~`; others have one more character.
+                if chars.next() == Some('[') {
+                    while chars.next().is_some_and(|c| !c.is_ascii_alphabetic() && c != '~') {}
+                }
+            }
+            '\n' => clean.push('\n'),
+            c if c.is_control() && c != '\t' => {}
+            c => clean.push(c),
+        }
+    }
+    let lines: Vec<&str> = clean.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES)..].iter().map(|l| (*l).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_terminals_interpret_is_left_out() {
+        assert_eq!(last_lines("\u{1b}[2J\u{1b}[1;31mred\u{1b}[0m\r\n\r\nplain\u{7}\n"), ["red", "plain"]);
+        let many: String = (0..30).map(|i| format!("{i}\n")).collect();
+        assert_eq!(last_lines(&many).len(), LINES);
+        assert_eq!(last_lines(&many).last().map(String::as_str), Some("29"));
+    }
+
+    #[test]
+    fn an_unreadable_log_is_named() {
+        assert_eq!(
+            Console::read("/no/such.log", true).to_string(),
+            "console: /no/such.log: No such file or directory (os error 2)"
+        );
+        assert_eq!(Console::read("/x.log", false).to_string(), "console: it is in /x.log on the hypervisor");
+    }
+}

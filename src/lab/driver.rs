@@ -1,0 +1,140 @@
+use std::path::Path;
+
+use super::LabError;
+
+/// A network, pool or domain as libvirt has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defined {
+    /// The persistent definition.
+    pub xml: String,
+    pub active: bool,
+    pub autostart: bool,
+}
+
+/// A volume as libvirt has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeNow {
+    pub path: String,
+    pub capacity: u64,
+    pub format: Option<String>,
+    pub backing: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DomainState {
+    Running,
+    Paused,
+    Off,
+    Crashed,
+}
+
+impl DomainState {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Off => "shut off",
+            Self::Crashed => "crashed",
+        }
+    }
+}
+
+/// A domain as libvirt has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainNow {
+    pub xml: String,
+    pub state: DomainState,
+    pub autostart: bool,
+    pub uuid: String,
+    /// In KiB.
+    pub memory: u64,
+    pub vcpus: u32,
+}
+
+/// One line of a network's DHCP leases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    pub mac: String,
+    pub address: String,
+    pub hostname: Option<String>,
+    /// Seconds since the epoch.
+    pub expires: i64,
+}
+
+/// What is asked of libvirt, in its own words; every call blocks.
+///
+/// A trait, so that nothing else needs to know whether libvirt was built in.
+pub trait Driver: Send + Sync {
+    fn networks(&self) -> Result<Vec<String>, LabError>;
+    fn network(&self, name: &str) -> Result<Option<Defined>, LabError>;
+    fn define_network(&self, xml: &str) -> Result<(), LabError>;
+    fn set_network_active(&self, name: &str, active: bool) -> Result<(), LabError>;
+    fn set_network_autostart(&self, name: &str, on: bool) -> Result<(), LabError>;
+    fn undefine_network(&self, name: &str) -> Result<(), LabError>;
+    /// Changes one element of a network that runs (`virNetworkUpdate`), now and in its definition.
+    fn update_network(&self, name: &str, update: &NetworkUpdate) -> Result<(), LabError>;
+    fn leases(&self, network: &str) -> Result<Vec<Lease>, LabError>;
+
+    fn pools(&self) -> Result<Vec<String>, LabError>;
+    fn pool(&self, name: &str) -> Result<Option<Defined>, LabError>;
+    fn define_pool(&self, xml: &str) -> Result<(), LabError>;
+    /// Makes what the pool stands on (folder, volume group); never overwrites what is there.
+    fn build_pool(&self, name: &str, refuse_overwrite: bool) -> Result<(), LabError>;
+    fn set_pool_active(&self, name: &str, active: bool) -> Result<(), LabError>;
+    fn set_pool_autostart(&self, name: &str, on: bool) -> Result<(), LabError>;
+    fn refresh_pool(&self, name: &str) -> Result<(), LabError>;
+    fn undefine_pool(&self, name: &str) -> Result<(), LabError>;
+    /// Removes what a stopped pool stands on (volume group, empty folder).
+    fn delete_pool(&self, name: &str) -> Result<(), LabError>;
+    /// Names of the volume groups that exist on the hypervisor.
+    fn volume_groups(&self) -> Result<Vec<String>, LabError>;
+
+    fn volumes(&self, pool: &str) -> Result<Vec<String>, LabError>;
+    fn volume(&self, pool: &str, name: &str) -> Result<Option<VolumeNow>, LabError>;
+    fn create_volume(&self, pool: &str, xml: &str) -> Result<(), LabError>;
+    fn delete_volume(&self, pool: &str, name: &str) -> Result<(), LabError>;
+    fn resize_volume(&self, pool: &str, name: &str, bytes: u64) -> Result<(), LabError>;
+    /// Streams a local file into a volume; `progress` hears how many bytes have gone.
+    fn upload(
+        &self,
+        pool: &str,
+        name: &str,
+        file: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), LabError>;
+
+    /// What the hypervisor can do, in libvirt's XML.
+    fn capabilities(&self) -> Result<String, LabError>;
+    fn domains(&self) -> Result<Vec<String>, LabError>;
+    fn domain(&self, name: &str) -> Result<Option<DomainNow>, LabError>;
+    fn define_domain(&self, xml: &str) -> Result<(), LabError>;
+    fn start_domain(&self, name: &str) -> Result<(), LabError>;
+    /// Asks the guest to power off.
+    fn shutdown_domain(&self, name: &str) -> Result<(), LabError>;
+    fn destroy_domain(&self, name: &str) -> Result<(), LabError>;
+    /// Removes the definition with its NVRAM, managed save image and snapshots' metadata.
+    fn undefine_domain(&self, name: &str) -> Result<(), LabError>;
+    fn set_domain_autostart(&self, name: &str, on: bool) -> Result<(), LabError>;
+    /// Addresses that libvirt knows a running domain to have, with the MAC of each.
+    fn addresses(&self, name: &str) -> Result<Vec<(String, String)>, LabError>;
+}
+
+/// An element of a running network that can be changed in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkUpdate {
+    pub command: UpdateCommand,
+    pub section: UpdateSection,
+    pub xml: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateCommand {
+    Add,
+    Delete,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateSection {
+    DhcpRange,
+    DhcpHost,
+}

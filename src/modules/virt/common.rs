@@ -1,0 +1,59 @@
+use crate::lab::{DEFAULT_URI, Hypervisor, LabError, Mark};
+use crate::modules::{Diff, ModuleError, NativePlan, TaskContext};
+use crate::value::Map;
+
+impl From<LabError> for ModuleError {
+    fn from(error: LabError) -> Self {
+        Self::Failed { hint: error.hint(), message: error.to_string(), result: Map::new() }
+    }
+}
+
+/// The libvirt URI that is meant when a task gives none.
+pub(super) fn default_uri() -> String {
+    DEFAULT_URI.to_owned()
+}
+
+pub(super) fn yes() -> bool {
+    true
+}
+
+pub(super) async fn connect(uri: &str) -> Result<Hypervisor, ModuleError> {
+    Ok(Hypervisor::shared(uri).await?)
+}
+
+pub(super) fn mark(cx: &TaskContext) -> Mark {
+    Mark::new(cx.controller.lab())
+}
+
+/// A lab's plan as a module's.
+pub(super) fn native_plan<S>(
+    planned: Result<(Vec<S>, Option<Diff>), LabError>,
+) -> Result<NativePlan<S>, ModuleError> {
+    let (steps, diff) = planned?;
+    Ok(NativePlan { steps, diff: diff.into_iter().collect() })
+}
+
+/// A name that becomes part of a path, an XML document and a file name on the hypervisor.
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), ModuleError> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.starts_with(['.', '-']) || !name.chars().all(fine) {
+        return Err(ModuleError::Arguments(format!(
+            "{what} {name:?} may only hold letters, digits, dots, dashes and underscores"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_folder() {
+        for (name, good) in
+            [("quay-vdb.qcow2", true), ("../x", false), ("", false), ("-x", false), ("a b", false)]
+        {
+            assert_eq!(check_name("volume", name).is_ok(), good, "{name}");
+        }
+    }
+}

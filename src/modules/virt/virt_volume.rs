@@ -1,0 +1,251 @@
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::common::{check_name, connect, default_uri, native_plan};
+use crate::lab::{
+    Element, Filler, GIB, SourceImage, VolumeContent, VolumeFormat, VolumeSpec, VolumeState, VolumeStep,
+    disk_paths, plan_volume,
+};
+use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
+use crate::value::{Map, Value};
+
+/// A volume in a libvirt pool: an empty disk, an overlay on an image, or an image converted into a logical volume.
+/// What holds data is never written over: a conversion happens once, and sizes only grow.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VirtVolume {
+    /// The volume's name.
+    name: String,
+    /// The pool that holds it.
+    pool: String,
+    #[serde(default)]
+    state: State,
+    /// The libvirt connection.
+    #[serde(default = "default_uri")]
+    uri: String,
+    /// In GB, or with a unit (`512M`, `10G`, `1T`); an image's own size is the least.
+    size: Option<String>,
+    /// `qcow2` or `raw`; by default what the pool can hold.
+    format: Option<Format>,
+    /// The image that it starts from, as `virt_image` returns it.
+    image: Option<Image>,
+    /// Convert the image into the volume instead of laying an overlay on it.
+    #[serde(default)]
+    convert: bool,
+    #[serde(skip)]
+    logical: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    #[default]
+    Present,
+    Absent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    Raw,
+    Qcow2,
+}
+
+/// What `virt_image` found out about an image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+struct Image {
+    path: PathBuf,
+    /// Missing in check mode, when the image is not there yet.
+    digest: Option<String>,
+    format: Option<String>,
+    virtual_size: Option<u64>,
+}
+
+impl Image {
+    fn source(&self) -> SourceImage {
+        SourceImage {
+            path: self.path.clone(),
+            digest: self.digest.clone().unwrap_or_else(|| "sha256:unknown".into()),
+            format: self.format.clone().unwrap_or_else(|| "qcow2".into()),
+            virtual_size: self.virtual_size.unwrap_or(GIB),
+        }
+    }
+}
+
+/// Reads a size: a number is gigabytes.
+fn size_of(text: &str) -> Result<u64, ModuleError> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let shift = match unit.trim().to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
+        "K" => 10,
+        "M" => 20,
+        "" | "G" => 30,
+        "T" => 40,
+        _ => return Err(ModuleError::Arguments(format!("size {text:?}: the unit is one of K, M, G, T"))),
+    };
+    let bad = || ModuleError::Arguments(format!("size {text:?} is not a number with an optional unit"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let whole: u64 = whole.parse().map_err(|_| bad())?;
+    let thousandths: u64 = format!("{fraction:0<3.3}").parse().map_err(|_| bad())?;
+    whole
+        .checked_shl(shift)
+        .filter(|b| b >> shift == whole)
+        .map(|b| b + ((thousandths << shift) / 1000))
+        .ok_or_else(bad)
+}
+
+impl VirtVolume {
+    fn spec(&self) -> Result<VolumeSpec, ModuleError> {
+        let content = match &self.image {
+            None => VolumeContent::Empty,
+            Some(image) if self.convert || self.logical => VolumeContent::Converted(image.source()),
+            Some(image) => VolumeContent::Overlay(image.source()),
+        };
+        let format = match (self.format, &content) {
+            (_, VolumeContent::Overlay(_)) => VolumeFormat::Qcow2,
+            (_, VolumeContent::Converted(_)) | (Some(Format::Raw), _) => VolumeFormat::Raw,
+            (_, VolumeContent::Empty) if self.logical => VolumeFormat::Raw,
+            (_, VolumeContent::Empty) => VolumeFormat::Qcow2,
+        };
+        let size = self.size.as_deref().map(size_of).transpose()?;
+        Ok(VolumeSpec { pool: self.pool.clone(), name: self.name.clone(), size, format, content })
+    }
+
+    async fn filler(&self, cx: &TaskContext) -> Result<Filler, ModuleError> {
+        Ok(Filler::new(&connect(&self.uri).await?, cx.controller.state_dir()))
+    }
+}
+
+#[async_trait]
+impl NativeResource for VirtVolume {
+    const NAME: &'static str = "virt_volume";
+    const FQCN: &'static [&'static str] = &["quaylab.lab.virt_volume", "community.libvirt.virt_volume"];
+    type Observed = VolumeState;
+    type Step = VolumeStep;
+
+    fn validate(&self) -> Result<(), ModuleError> {
+        check_name("volume", &self.name)?;
+        check_name("pool", &self.pool)?;
+        if self.convert && self.image.is_none() {
+            return Err(ModuleError::Arguments("convert needs an image".into()));
+        }
+        self.spec().map(drop)
+    }
+
+    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
+        let pool = self.pool.clone();
+        let defined = connect(&self.uri).await?.call(move |d| d.pool(&pool)).await?;
+        match defined {
+            Some(defined) => self.logical = Element::parse(&defined.xml)?.get("type") == Some("logical"),
+            // In check mode the pool may be one that would have been made.
+            None if cx.check || self.state == State::Absent => {}
+            None => {
+                return Err(ModuleError::failed(format!("there is no pool {}", self.pool))
+                    .hint("declare it in libvirt_pools, or name one that `virsh pool-list --all` shows"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn observe(&self, cx: &TaskContext) -> Result<VolumeState, ModuleError> {
+        let filler = self.filler(cx).await?;
+        let spec = self.spec()?;
+        let known = filler.source(&spec.full_name())?;
+        let base_ready = match &spec.content {
+            VolumeContent::Overlay(image) => filler.base_ready(&spec.pool, image).await?,
+            _ => false,
+        };
+        let state = filler
+            .hypervisor
+            .call(move |d| {
+                let volume = d.volume(&spec.pool, &spec.name)?;
+                let mut used_by = None;
+                if let Some(volume) = &volume {
+                    for name in d.domains()? {
+                        let Some(domain) = d.domain(&name)? else { continue };
+                        if disk_paths(&Element::parse(&domain.xml)?).contains(&volume.path) {
+                            used_by = Some(name);
+                            break;
+                        }
+                    }
+                }
+                let ours = volume.is_some() && known.is_some();
+                Ok(VolumeState { volume, ours, source: known.flatten(), base_ready, used_by })
+            })
+            .await?;
+        Ok(state)
+    }
+
+    fn plan(&self, now: &VolumeState) -> Result<NativePlan<VolumeStep>, ModuleError> {
+        native_plan(plan_volume(&self.spec()?, self.state == State::Absent, now))
+    }
+
+    async fn apply(&self, step: &VolumeStep, cx: &TaskContext) -> Result<(), ModuleError> {
+        let filler = self.filler(cx).await?;
+        let spec = self.spec()?;
+        let progress = |text: &str| cx.controller.progress(text);
+        let (pool, name) = (spec.pool.clone(), spec.name.clone());
+        match step {
+            VolumeStep::UploadBase(image) => filler.upload_base(&pool, image, &progress).await?,
+            VolumeStep::Create => {
+                let base = match &spec.content {
+                    VolumeContent::Overlay(image) => {
+                        let (pool, base) = (pool.clone(), image.base_name());
+                        let volume = filler.hypervisor.call(move |d| d.volume(&pool, &base)).await?;
+                        volume.map(|v| (v.path, image.format.clone()))
+                    }
+                    _ => None,
+                };
+                let xml = spec.to_xml(base.as_ref().map(|(path, format)| (path.as_str(), format.as_str())));
+                filler.create(&pool, &name, xml).await?;
+            }
+            VolumeStep::Convert(image) => filler.convert(&spec, image, &progress).await?,
+            VolumeStep::Grow(bytes) => {
+                let bytes = *bytes;
+                filler.hypervisor.call(move |d| d.resize_volume(&pool, &name, bytes)).await?;
+            }
+            VolumeStep::Delete => {
+                let full = spec.full_name();
+                filler.hypervisor.call(move |d| d.delete_volume(&pool, &name)).await?;
+                filler.registry.remove(&self.uri, crate::lab::MadeKind::Volume, &full)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn result(&self, after: &VolumeState) -> Map {
+        let mut map = Map::from_iter([
+            ("pool".into(), Value::from(self.pool.clone())),
+            ("volume".into(), self.name.clone().into()),
+            ("full_name".into(), format!("{}/{}", self.pool, self.name).into()),
+        ]);
+        if let Some(volume) = &after.volume {
+            map.insert("path".into(), volume.path.clone().into());
+            map.insert("size".into(), volume.capacity.into());
+        }
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_gigabytes_unless_they_say_otherwise() {
+        for (text, bytes) in [
+            ("10", Some(10 * GIB)),
+            ("10G", Some(10 * GIB)),
+            ("512 MB", Some(GIB / 2)),
+            ("1.5GiB", Some(GIB * 3 / 2)),
+            ("1x", None),
+            ("", None),
+        ] {
+            assert_eq!(size_of(text).ok(), bytes, "{text}");
+        }
+    }
+}
