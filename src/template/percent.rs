@@ -163,11 +163,12 @@ fn whole_number(kind: char, value: &Value) -> Result<i64, Error> {
     if value.kind() == ValueKind::Bool {
         return Ok(i64::from(value.is_true()));
     }
-    if value.is_number() && "diu".contains(kind) {
-        if let Ok(f) = f64::try_from(value.clone()) {
-            #[expect(clippy::cast_possible_truncation, reason = "Python cuts the fraction off too")]
-            return Ok(f as i64);
-        }
+    if value.is_number()
+        && "diu".contains(kind)
+        && let Ok(f) = f64::try_from(value.clone())
+    {
+        #[expect(clippy::cast_possible_truncation, reason = "Python cuts the fraction off too")]
+        return Ok(f as i64);
     }
     Err(error(format!("%{kind} format: a real number is required, not {}", python::type_name(value))))
 }

@@ -53,10 +53,10 @@ fn mandatory(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 
 fn ternary(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let (yes, no) = (call.need(1, "true_val")?, call.need(2, "false_val")?);
-    if call.input().is_none() {
-        if let Some(none) = call.get(3, "none_val").filter(|v| !v.is_none()) {
-            return Ok(none);
-        }
+    if call.input().is_none()
+        && let Some(none) = call.get(3, "none_val").filter(|v| !v.is_none())
+    {
+        return Ok(none);
     }
     Ok(if call.input().is_true() { yes } else { no })
 }
