@@ -47,6 +47,7 @@ fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
     Ok(Value::from(if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }))
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is one flag of the format")]
 #[derive(Default)]
 struct Spec {
     left: bool,

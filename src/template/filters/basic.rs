@@ -25,10 +25,12 @@ pub(super) const FILTERS: &[(&str, Native)] = &[
     ("safe", same),
 ];
 
+#[expect(clippy::unnecessary_wraps, reason = "the table of functions gives the type")]
 fn same(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     Ok(call.input().clone())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the table of functions gives the type")]
 fn default(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let input = call.input().clone();
     let falsy_too = call.flag(2, "boolean", false);
