@@ -30,12 +30,12 @@ fn get(state: &State<'_, '_>, base: &Value, key: &Value) -> Result<Value, Error>
         return Ok(Value::UNDEFINED);
     }
     let found = convert::checked(item(base, key))?;
-    if found.is_undefined() {
-        if let Ok(context) = Context::of(state) {
-            // A variable's own reason for being undefined says more.
-            if base.downcast_object_ref::<Context>().is_none() {
-                context.note_missing(base, key);
-            }
+    if found.is_undefined()
+        && let Ok(context) = Context::of(state)
+    {
+        // A variable's own reason for being undefined says more.
+        if base.downcast_object_ref::<Context>().is_none() {
+            context.note_missing(base, key);
         }
     }
     Ok(found)

@@ -124,15 +124,16 @@ impl Context {
                 }
                 Err(failure) => return Some(Jinja::from(failure.into_error())),
             },
-            None => match self.magic(name) {
-                Some(value) => value,
-                None => {
+            None => {
+                if let Some(value) = self.magic(name) {
+                    value
+                } else {
                     if !environment::is_global(name) {
                         self.note_undefined(name);
                     }
                     return None;
                 }
-            },
+            }
         };
         lock(&self.known).insert(name.to_owned(), value.clone());
         Some(value)

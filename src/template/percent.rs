@@ -47,6 +47,7 @@ fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
     Ok(Value::from(if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }))
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is one flag of the format")]
 #[derive(Default)]
 struct Spec {
     left: bool,
@@ -163,11 +164,12 @@ fn whole_number(kind: char, value: &Value) -> Result<i64, Error> {
     if value.kind() == ValueKind::Bool {
         return Ok(i64::from(value.is_true()));
     }
-    if value.is_number() && "diu".contains(kind) {
-        if let Ok(f) = f64::try_from(value.clone()) {
-            #[expect(clippy::cast_possible_truncation, reason = "Python cuts the fraction off too")]
-            return Ok(f as i64);
-        }
+    if value.is_number()
+        && "diu".contains(kind)
+        && let Ok(f) = f64::try_from(value.clone())
+    {
+        #[expect(clippy::cast_possible_truncation, reason = "Python cuts the fraction off too")]
+        return Ok(f as i64);
     }
     Err(error(format!("%{kind} format: a real number is required, not {}", python::type_name(value))))
 }

@@ -45,14 +45,15 @@ fn at_offset(origin: &Origin, text: &str, offset: usize, width: usize) -> Option
 
 /// The place of an engine error: the line, where the text is a file of its own.
 pub(super) fn of_error(origin: &Origin, text: &str, error: &Error) -> Origin {
-    if !text.is_empty() && origin.file.text.starts_with(text) {
-        if let Some(line) = error.line().and_then(|l| u32::try_from(l).ok()) {
-            let width = origin.file.line(line).map_or(1, |l| l.trim().chars().count());
-            let indent =
-                origin.file.line(line).map_or(0, |l| l.chars().take_while(|c| c.is_whitespace()).count());
-            let column = u32::try_from(indent + 1).unwrap_or(1);
-            return Origin::new(&origin.file, line, column, u32::try_from(width).unwrap_or(1));
-        }
+    if !text.is_empty()
+        && origin.file.text.starts_with(text)
+        && let Some(line) = error.line().and_then(|l| u32::try_from(l).ok())
+    {
+        let width = origin.file.line(line).map_or(1, |l| l.trim().chars().count());
+        let indent =
+            origin.file.line(line).map_or(0, |l| l.chars().take_while(|c| c.is_whitespace()).count());
+        let column = u32::try_from(indent + 1).unwrap_or(1);
+        return Origin::new(&origin.file, line, column, u32::try_from(width).unwrap_or(1));
     }
     origin.clone()
 }

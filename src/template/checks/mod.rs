@@ -101,10 +101,10 @@ fn divisible_by(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 
 fn truthy(call: &Call<'_, '_, '_>) -> Result<bool, Error> {
     let input = call.input();
-    if call.flag(1, "convert_bool", false) {
-        if let Some(known) = crate::value::truth(&convert::to_value(input)?) {
-            return Ok(known);
-        }
+    if call.flag(1, "convert_bool", false)
+        && let Some(known) = crate::value::truth(&convert::to_value(input)?)
+    {
+        return Ok(known);
     }
     Ok(input.is_true())
 }

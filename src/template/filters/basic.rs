@@ -25,10 +25,12 @@ pub(super) const FILTERS: &[(&str, Native)] = &[
     ("safe", same),
 ];
 
+#[expect(clippy::unnecessary_wraps, reason = "the table of functions gives the type")]
 fn same(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     Ok(call.input().clone())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the table of functions gives the type")]
 fn default(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let input = call.input().clone();
     let falsy_too = call.flag(2, "boolean", false);
@@ -53,10 +55,10 @@ fn mandatory(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 
 fn ternary(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let (yes, no) = (call.need(1, "true_val")?, call.need(2, "false_val")?);
-    if call.input().is_none() {
-        if let Some(none) = call.get(3, "none_val").filter(|v| !v.is_none()) {
-            return Ok(none);
-        }
+    if call.input().is_none()
+        && let Some(none) = call.get(3, "none_val").filter(|v| !v.is_none())
+    {
+        return Ok(none);
     }
     Ok(if call.input().is_true() { yes } else { no })
 }

@@ -70,11 +70,11 @@ fn layout(call: &Call<'_, '_, '_>, indent: Option<usize>, sort: bool) -> Result<
         item: if indent.is_some() { ",".into() } else { ", ".into() },
         key: ": ".into(),
     };
-    if let Some(separators) = call.named.get("separators").filter(|v| !v.is_none()) {
-        if let [item, key] = convert::items(separators)?.as_slice() {
-            layout.item = python::py_str(item);
-            layout.key = python::py_str(key);
-        }
+    if let Some(separators) = call.named.get("separators").filter(|v| !v.is_none())
+        && let [item, key] = convert::items(separators)?.as_slice()
+    {
+        layout.item = python::py_str(item);
+        layout.key = python::py_str(key);
     }
     Ok(layout)
 }
@@ -182,7 +182,8 @@ fn percent_encoded(text: &str, slash: bool) -> String {
         if byte.is_ascii_alphanumeric() || b"_.-~".contains(&byte) || (slash && byte == b'/') {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            out.push_str(&hex::encode_upper([byte]));
         }
     }
     out

@@ -71,6 +71,7 @@ pub(super) fn number(value: &Value) -> Option<f64> {
     f64::try_from(value.clone()).ok()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the table of functions gives the type")]
 fn float(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let default = call.get(1, "default").unwrap_or_else(|| Value::from(0.0));
     Ok(number(call.input()).map_or(default, Value::from))

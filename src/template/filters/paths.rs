@@ -80,12 +80,11 @@ fn expandvars(text: &str) -> String {
     while let Some(at) = rest.find('$') {
         out.push_str(rest.get(..at).unwrap_or_default());
         let after = rest.get(at + 1..).unwrap_or_default();
-        let (name, length) = match after.strip_prefix('{') {
-            Some(braced) => braced.split_once('}').map_or(("", 0), |(name, _)| (name, name.len() + 2)),
-            None => {
-                let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
-                (after.get(..end).unwrap_or_default(), end)
-            }
+        let (name, length) = if let Some(braced) = after.strip_prefix('{') {
+            braced.split_once('}').map_or(("", 0), |(name, _)| (name, name.len() + 2))
+        } else {
+            let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+            (after.get(..end).unwrap_or_default(), end)
         };
         match std::env::var(name) {
             Ok(value) if length > 0 => out.push_str(&value),

@@ -1,4 +1,4 @@
-//! YAML as PyYAML writes it for Ansible.
+//! YAML as `PyYAML` writes it for Ansible.
 
 use minijinja::{Error, Value as Jinja};
 

@@ -243,10 +243,10 @@ pub(super) fn ini(ask: &Ask<'_>) -> Result<Vec<Value>, Error> {
         for line in text.lines().map(str::trim).filter(|l| !l.starts_with(['#', ';'])) {
             if let Some(title) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
                 inside = !properties && title == section;
-            } else if let Some((k, v)) = line.split_once(['=', ':']).filter(|_| inside) {
-                if same(k.trim(), &key) {
-                    value = Some(Value::from(v.trim()));
-                }
+            } else if let Some((k, v)) = line.split_once(['=', ':']).filter(|_| inside)
+                && same(k.trim(), &key)
+            {
+                value = Some(Value::from(v.trim()));
             }
         }
         found.push(value.unwrap_or_else(|| default.clone()));

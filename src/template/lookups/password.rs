@@ -54,7 +54,7 @@ fn parse(ask: &Ask<'_>, term: &str) -> Result<Wanted, Error> {
             "length" => {
                 wanted.length = value
                     .parse()
-                    .map_err(|_| wrong("password", format!("length must be a number, not '{value}'")))?
+                    .map_err(|_| wrong("password", format!("length must be a number, not '{value}'")))?;
             }
             "chars" => wanted.chars = charset(&value),
             "encrypt" => wanted.encrypt = Some(value),

@@ -11,14 +11,13 @@ pub(super) fn vars(ask: &Ask<'_>) -> Result<Vec<Value>, Error> {
     for name in ask.texts()? {
         let value =
             ask.context.lookup(&name).map(convert::checked).transpose()?.filter(|v| !v.is_undefined());
-        match value.or_else(|| ask.named.get("default").cloned()) {
-            Some(value) => found.push(value),
-            None => {
-                if ask.context.scope.get(&name).is_none() {
-                    ask.context.note_undefined(&name);
-                }
-                return Err(Error::from(ErrorKind::UndefinedError));
+        if let Some(value) = value.or_else(|| ask.named.get("default").cloned()) {
+            found.push(value)
+        } else {
+            if ask.context.scope.get(&name).is_none() {
+                ask.context.note_undefined(&name);
             }
+            return Err(Error::from(ErrorKind::UndefinedError));
         }
     }
     Ok(found)
