@@ -171,7 +171,7 @@ mark lists; stat -c %Y /var/lib/apt/periodic/update-success-stamp 2>/dev/null ||
         let filter = match (self.deb.is_some(), self.state) {
             // What is there with the wanted version needs no question to apt, which is slow.
             (false, AptState::Present) => {
-                "case $n in *=*) [ \"$s\" = \"installed ${n#*=}\" ] && continue;; *) case $s in installed*) continue;; esac;; esac"
+                "case $n in *=*) [ \"$s\" = \"installed ${n#*=}\" ] && continue;; *) case $s in installed*) continue;; esac; provided && continue;; esac"
             }
             (false, AptState::Absent) if self.purge => "case $s in ''|not-installed*) continue;; esac",
             (false, AptState::Absent) => "case $s in ''|not-installed*|config-files*) continue;; esac",
@@ -183,8 +183,14 @@ mark lists; stat -c %Y /var/lib/apt/periodic/update-success-stamp 2>/dev/null ||
             .enumerate()
             .flat_map(|(i, w)| if i == 0 { vec![w, "--simulate".to_owned()] } else { vec![w] })
             .collect();
-        text.push_str(&format!(
-            "set --
+        text.extend([format!(
+            "provided() {{ # a virtual package counts when something installed provides it
+  [ -n \"$provides\" ] || provides=$(dpkg-query -W -f='${{db:Status-Status}} ${{Provides}},\\n' 2>/dev/null | sed -n 's/^installed \\(..*\\),$/, \\1,/p')
+  case $provides in *\", $n,\"*|*\", $n (\"*) return 0;; esac
+  return 1
+}}
+provides=
+set --
 for n in {names}; do
   s=$(dpkg-query -W -f='${{db:Status-Status}} ${{Version}}\\n' -- \"${{n%%=*}}\" 2>/dev/null | sort | head -n 1)
   {filter}
@@ -200,7 +206,7 @@ fi
 ",
             guard = if self.named().is_empty() { "if :; then" } else { "if [ $# -gt 0 ]; then" },
             simulate = simulate.join(" "),
-        ));
+        )]);
         text
     }
 

@@ -16,7 +16,6 @@ fn yes() -> bool {
 /// Keys with which a user may log in by SSH.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the arguments are Ansible's own flags")]
 pub(super) struct AuthorizedKey {
     user: String,
     /// One or more public keys, a line each.
@@ -48,7 +47,7 @@ pub(super) struct Keys {
     there: bool,
 }
 
-/// A line of authorized_keys, taken apart.
+/// A line of `authorized_keys`, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Key<'a> {
     options: &'a str,

@@ -149,13 +149,13 @@ mark states
                 DnfState::Absent => "rpmq \"$n\"",
                 DnfState::Latest | DnfState::Present => "rpmq \"$n\" || rpmq --whatprovides \"$n\"",
             };
-            text.push_str(&format!(
+            text.extend([format!(
                 "for n in {names}; do
   case $n in @*|*://*|*.rpm) printf 'ask %s\\n' \"$n\"; continue;; esac
   if {installed}; then printf 'installed %s\\n' \"$n\"; else printf 'missing %s\\n' \"$n\"; fi
 done
 "
-            ));
+            )]);
             let asked: Vec<String> = self
                 .name
                 .iter()

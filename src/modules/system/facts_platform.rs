@@ -19,10 +19,9 @@ fn assignments(text: &str) -> HashMap<&str, String> {
 /// Ansible's name for a distribution and its family, by os-release's ID.
 fn known(id: &str) -> Option<(&'static str, &'static str)> {
     Some(match id {
-        "debian" => ("Debian", "Debian"),
+        "debian" | "raspbian" => ("Debian", "Debian"),
         "ubuntu" => ("Ubuntu", "Debian"),
         "linuxmint" => ("Linux Mint", "Debian"),
-        "raspbian" => ("Debian", "Debian"),
         "kali" => ("Kali", "Debian"),
         "rhel" => ("RedHat", "RedHat"),
         "centos" => ("CentOS", "RedHat"),

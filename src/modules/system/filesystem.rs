@@ -197,9 +197,15 @@ mark blocks; [ -z \"$r\" ] || {{ {sizes}; }}",
             }
             return Err(ModuleError::failed(format!("{dev} is neither a device nor a file")));
         }
+        let is = now.device.signature.as_deref();
+        let keeps = match (self.state, self.fstype) {
+            (Presence::Present, Some(kind)) => {
+                Some(kind.signature()) == is && (!self.force || kind == Kind::Lvm)
+            }
+            _ => content.is_none(),
+        };
         if let Some(busy) = &now.device.in_use
-            && (self.state == Presence::Absent && content.is_some()
-                || self.fstype.is_some_and(|k| Some(k.signature()) != now.device.signature.as_deref()))
+            && !keeps
         {
             return Err(ModuleError::failed(format!("{dev} is in use: {busy}")));
         }
@@ -210,8 +216,7 @@ mark blocks; [ -z \"$r\" ] || {{ {sizes}; }}",
             }
             return Ok(plan);
         };
-        let same = now.device.signature.as_deref() == Some(kind.signature());
-        if same && !self.force || same && kind == Kind::Lvm {
+        if keeps {
             if self.resizefs
                 && let Some(step) = self.grow(kind, now)?
             {
@@ -293,6 +298,11 @@ mod tests {
             ),
             (
                 json!({"fstype": "ext4", "force": true}),
+                on("TYPE=xfs", "mounted at /"),
+                Err("/dev/v is in use: mounted at /"),
+            ),
+            (
+                json!({"fstype": "xfs", "force": true}),
                 on("TYPE=xfs", "mounted at /"),
                 Err("/dev/v is in use: mounted at /"),
             ),

@@ -114,7 +114,8 @@ impl Action for PackageFacts {
             .map(|(name, command)| {
                 format!("mark {name}; o=$({command})\n[ -z \"$o\" ] || printf '%s\\n' \"$o\"\n{stop}")
             })
-            .collect();
+            .collect::<Vec<_>>()
+            .concat();
         let packages = packages(&Sections::read(&cx.shell.run(&probe(&text)).await?)?);
         if packages.is_empty() {
             return Err(ModuleError::failed("this host has no package database that can be read"));

@@ -30,7 +30,6 @@ fn four() -> String {
 /// An LVM volume group.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the arguments are Ansible's own flags")]
 pub(super) struct Lvg {
     vg: String,
     /// Devices that make it up. One that holds anything else is refused.
@@ -227,7 +226,8 @@ mark active; lvs --noheadings -o lv_active {vg} 2>/dev/null"
             _ => {}
         }
         if !plan.steps.is_empty() {
-            let list = |names: Vec<&String>| names.iter().map(|n| format!("{n}\n")).collect::<String>();
+            let list =
+                |names: Vec<&String>| names.into_iter().flat_map(|n| [n.as_str(), "\n"]).collect::<String>();
             let after = members.iter().copied().filter(|m| !extra.contains(m)).chain(&fresh).collect();
             plan.diff.push(Diff::new(&format!("volume group {vg}"), list(members), list(after)));
         }

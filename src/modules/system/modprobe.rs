@@ -34,7 +34,7 @@ pub(super) struct Modprobe {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Loaded {
-    loaded: bool,
+    running: bool,
     builtin: bool,
     at_boot: String,
     options: String,
@@ -80,7 +80,7 @@ mark options; cat {} 2>/dev/null",
     fn read(&self, reply: &Reply) -> Result<Loaded, ModuleError> {
         let sections = Sections::read(reply)?;
         Ok(Loaded {
-            loaded: !sections.text("loaded").is_empty(),
+            running: !sections.text("loaded").is_empty(),
             builtin: !sections.text("builtin").is_empty(),
             at_boot: sections.text("at-boot").to_owned(),
             options: sections.text("options").to_owned(),
@@ -91,16 +91,16 @@ mark options; cat {} 2>/dev/null",
         let mut plan = Plan::default();
         let name = self.name.as_str();
         match self.state {
-            Presence::Present if !now.loaded && !now.builtin => {
+            Presence::Present if !now.running && !now.builtin => {
                 plan.steps.push(run(["modprobe", name].into_iter().chain(self.params.split_whitespace())));
                 plan.diff.push(Diff::new(name, "not loaded\n", "loaded\n"));
             }
-            Presence::Absent if now.builtin && !now.loaded => {
+            Presence::Absent if now.builtin && !now.running => {
                 return Err(ModuleError::failed(format!(
                     "{name} is built into the kernel, so it cannot be unloaded"
                 )));
             }
-            Presence::Absent if now.loaded => {
+            Presence::Absent if now.running => {
                 plan.steps.push(run(["modprobe", "-r", name]));
                 plan.diff.push(Diff::new(name, "loaded\n", "not loaded\n"));
             }

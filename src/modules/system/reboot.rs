@@ -15,6 +15,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Reboots the host and waits until it is back: another boot, and a command that succeeds.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_field_names, reason = "the names are Ansible's")]
 pub(super) struct Reboot {
     #[serde(alias = "pre_reboot_delay_sec")]
     pre_reboot_delay: u64,
@@ -130,21 +131,21 @@ impl Action for Reboot {
         }
         tokio::time::sleep(Duration::from_secs(self.post_reboot_delay)).await;
         self.wait_for_boot(&before, limit, cx).await?;
-        let test = self.test_command.as_deref().unwrap_or("whoami");
-        let tested = Instant::now();
+        let command = self.test_command.as_deref().unwrap_or("whoami");
+        let back_since = Instant::now();
         loop {
-            let outcome = cx.shell.run(&Script::new(test)).await;
+            let outcome = cx.shell.run(&Script::new(command)).await;
             match outcome {
                 Ok(reply) if reply.ok() => break,
-                Ok(reply) if tested.elapsed() > limit => {
+                Ok(reply) if back_since.elapsed() > limit => {
                     return Err(ModuleError::failed(format!(
-                        "{} is back, but `{test}` fails with status {}: {}",
+                        "{} is back, but `{command}` fails with status {}: {}",
                         cx.host,
                         reply.status,
                         reply.err().trim()
                     )));
                 }
-                Err(error) if tested.elapsed() > limit => return Err(error.into()),
+                Err(error) if back_since.elapsed() > limit => return Err(error.into()),
                 Ok(_) => {}
                 Err(_) => cx.shell.target().close().await,
             }

@@ -113,8 +113,8 @@ mark repos; printf '%s\\n' \"$o\""
             if target != repository.enabled {
                 argv.push(format!("--{}={}", if target { "enable" } else { "disable" }, repository.id));
                 let word = |on: bool| if on { "enabled" } else { "disabled" };
-                before.push_str(&format!("{} {}\n", repository.id, word(repository.enabled)));
-                after.push_str(&format!("{} {}\n", repository.id, word(target)));
+                before.extend([&repository.id, " ", word(repository.enabled), "\n"]);
+                after.extend([&repository.id, " ", word(target), "\n"]);
             }
         }
         if before.is_empty() {

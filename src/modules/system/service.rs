@@ -10,7 +10,7 @@ use crate::host::{Reply, Script, quote};
 use crate::modules::{Diff, ModuleError, Plan, Resource, TaskContext};
 use crate::value::Map;
 
-/// A service under whichever init system the host runs: systemd, OpenRC or init scripts.
+/// A service under whichever init system the host runs: systemd, `OpenRC` or init scripts.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Service {
@@ -24,7 +24,7 @@ pub(super) struct Service {
     /// Further arguments for an init script.
     #[serde(default, alias = "args")]
     arguments: String,
-    /// For OpenRC; default `default`.
+    /// For `OpenRC`; default `default`.
     runlevel: Option<String>,
     #[serde(default)]
     r#use: Manager,

@@ -14,7 +14,7 @@ fn yes() -> bool {
 /// A kernel setting: its line in a file and, with `sysctl_set`, its value now.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the arguments are Ansible's own flags")]
+#[expect(clippy::struct_field_names, reason = "the names are Ansible's")]
 pub(super) struct Sysctl {
     #[serde(alias = "key")]
     name: String,

@@ -196,8 +196,8 @@ impl Resource for Systemd {
         let (mut before, mut after) = (String::new(), String::new());
         let mut act = |step: Step, was: &str, becomes: &str| {
             plan.steps.push(step);
-            before.push_str(&format!("{was}\n"));
-            after.push_str(&format!("{becomes}\n"));
+            before.extend([was, "\n"]);
+            after.extend([becomes, "\n"]);
         };
         let unmasks = self.masked == Some(false) && now.masked();
         if unmasks {

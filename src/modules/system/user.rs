@@ -104,6 +104,8 @@ impl User {
         if file.starts_with('/') { file } else { format!("{}/{file}", home.trim_end_matches('/')) }
     }
 
+    /// The day on which the account shall expire, `None` for never; nothing when it is not declared.
+    #[expect(clippy::option_option, reason = "not declared and never are two things")]
     fn expiry_days(&self) -> Option<Option<i64>> {
         #[expect(clippy::cast_possible_truncation, reason = "days since 1970 are far from the limits")]
         self.expires.map(|seconds| (seconds >= 0.0).then(|| (seconds / 86400.0).floor() as i64))
@@ -299,7 +301,7 @@ mark home; [ -n \"$h\" ] && [ -d \"$h\" ] && echo 1
                 lines.push(("present".to_owned(), "absent".to_owned()));
             }
         } else {
-            let (changes, changed) = self.changes(now);
+            let (options, differences) = self.changes(now);
             let home = self
                 .home
                 .as_ref()
@@ -307,9 +309,9 @@ mark home; [ -n \"$h\" ] && [ -d \"$h\" ] && echo 1
                 .or_else(|| now.passwd.as_ref().map(|p| p.home.clone()))
                 .unwrap_or_else(|| format!("/home/{}", self.name));
             if let Some(passwd) = &now.passwd {
-                lines.extend(changed);
-                if !changes.is_empty() {
-                    let argv = std::iter::once("usermod".to_owned()).chain(changes);
+                lines.extend(differences);
+                if !options.is_empty() {
+                    let argv = std::iter::once("usermod".to_owned()).chain(options);
                     plan.steps.push(run(argv.chain([self.name.clone()])));
                 }
                 if self.create_home && !now.has_home && !self.move_home {
@@ -340,11 +342,11 @@ mark home; [ -n \"$h\" ] && [ -d \"$h\" ] && echo 1
                 if let Some(umask) = &self.umask {
                     argv.extend(["-K".into(), format!("UMASK={umask}")]);
                 }
-                argv.extend(changes);
+                argv.extend(options);
                 argv.push(self.name.clone());
                 plan.steps.push(run(argv));
                 lines.push(("absent".into(), "present".into()));
-                lines.extend(changed.into_iter().map(|(_, after)| (String::new(), after)));
+                lines.extend(differences.into_iter().map(|(_, after)| (String::new(), after)));
             }
             plan.steps.extend(self.password_steps(now, &mut lines));
             if self.generate_ssh_key && now.public_key.is_none() {
@@ -354,7 +356,12 @@ mark home; [ -n \"$h\" ] && [ -d \"$h\" ] && echo 1
         }
         if !plan.steps.is_empty() {
             let text = |pick: fn(&(String, String)) -> &String| {
-                lines.iter().map(pick).filter(|l| !l.is_empty()).map(|l| format!("{l}\n")).collect::<String>()
+                lines
+                    .iter()
+                    .map(pick)
+                    .filter(|l| !l.is_empty())
+                    .flat_map(|l| [l.as_str(), "\n"])
+                    .collect::<String>()
             };
             plan.diff.push(Diff::new(&format!("user {}", self.name), text(|l| &l.0), text(|l| &l.1)));
         }
