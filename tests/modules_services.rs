@@ -7,7 +7,7 @@
 mod support;
 
 use serde_json::json;
-use support::{Docker, Postgres, RedisServer, Registry, Site, fail, field, run, site, skip_without};
+use support::{Docker, Postgres, RedisServer, Registry, Site, fail, field, run, site, site_as, skip_without};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_is_configured_and_answers() {
@@ -165,6 +165,7 @@ async fn containers_networks_and_volumes_converge() {
     let info = run(&site, "docker_host_info", with(json!({}))).await;
     assert_eq!(info.result["can_talk_to_docker"], json!(true));
     images(&site, &engine, &with).await;
+    through_a_program(&engine, &with).await;
     networks_and_volumes(&site, &with).await;
     containers(&site, &with).await;
 
@@ -194,6 +195,17 @@ async fn images(site: &Site, engine: &Docker, with: &impl Fn(serde_json::Value) 
     let pull = with(json!({"name": "127.0.0.1:1/none:1", "source": "pull"}));
     let said = fail(site, "docker_image", pull).await;
     assert!(said.contains("127.0.0.1:1/none:1 cannot be pulled from 127.0.0.1:1"), "{said}");
+}
+
+/// Another user than the one who logged in reaches the engine through its client's `dial-stdio`.
+async fn through_a_program(engine: &Docker, with: &impl Fn(serde_json::Value) -> serde_json::Value) {
+    let other = site_as("somebody");
+    let archive = engine.make_archive("quaylab/other:1");
+    let load = with(json!({"name": "quaylab/other:1", "archive": archive}));
+    assert!(run(&other, "docker_image", load.clone()).await.changed);
+    assert!(!run(&other, "docker_image", load).await.changed);
+    let volume = with(json!({"name": "other"}));
+    assert!(run(&other, "docker_volume", volume).await.changed);
 }
 
 async fn networks_and_volumes(site: &Site, with: &impl Fn(serde_json::Value) -> serde_json::Value) {

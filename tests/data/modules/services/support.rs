@@ -57,14 +57,19 @@ impl Controller for TestController {
 }
 
 pub(super) fn site() -> Site {
-    let state = TempDir::new().expect("a folder");
     let user = Command::new("id").arg("-un").output().expect("id");
+    site_as(String::from_utf8_lossy(&user.stdout).trim())
+}
+
+/// This machine as a target that somebody logged in to and became another user on.
+pub(super) fn site_as(login_user: &str) -> Site {
+    let state = TempDir::new().expect("a folder");
     let target = Target::new(ConnectionSpec {
         name: "localhost".into(),
         kind: ConnectionKind::Local,
         address: "127.0.0.1".into(),
         port: 22,
-        user: String::from_utf8_lossy(&user.stdout).trim().to_owned(),
+        user: login_user.to_owned(),
         password: None,
         private_key_file: None,
         host_key: HostKeyCheck::Off,
