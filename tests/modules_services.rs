@@ -3,11 +3,16 @@
 //! Each test brings its own servers up in a folder of its own and takes them down again. A test whose programs are
 //! missing says so and passes.
 
+#![expect(clippy::print_stderr, reason = "a skipped stage says so")]
+
 #[path = "data/modules/services/support.rs"]
 mod support;
 
 use serde_json::json;
-use support::{Docker, Postgres, RedisServer, Registry, Site, fail, field, run, site, site_as, skip_without};
+use support::{
+    Docker, Postgres, RedisServer, Registry, Secure, Site, fail, field, quay_stand_in, run, site, site_as,
+    skip_without,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_is_configured_and_answers() {
@@ -144,6 +149,42 @@ async fn a_registry_is_proved_by_push_and_pull() {
     expected["url"] = json!("http://127.0.0.1:1/");
     let said = fail(&site, "uri", expected).await;
     assert!(said.starts_with("Status code was -1 and not [200,401]: Request failed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn https_believes_only_known_certificates() {
+    if skip_without("HTTPS", &["openssl"]) {
+        return;
+    }
+    let site = site();
+    let server = Secure::start();
+    let url = format!("https://127.0.0.1:{}/", server.port);
+    let said = fail(&site, "uri", json!({"url": url})).await;
+    assert!(said.contains("TLS with 127.0.0.1") && said.contains("certificate"), "{said}");
+    let lenient = json!({"url": url, "validate_certs": "no", "return_content": true});
+    let outcome = run(&site, "uri", lenient).await;
+    assert!(field(&outcome, "content").contains("s_server"), "{outcome:?}");
+}
+
+/// Quay's image cannot be had on every machine; this is its API's behaviour, played by a stand-in.
+#[tokio::test(flavor = "multi_thread")]
+async fn quays_first_user_is_made_once() {
+    let site = site();
+    let url = format!("http://127.0.0.1:{}", quay_stand_in());
+    let user = |name: &str| json!({"url": url, "username": name, "password": "longenough", "email": "a@b.c"});
+    let said = fail(&site, "quay_first_user", user("bad name")).await;
+    assert_eq!(said, "Quay refused the first user: Invalid username");
+    let made = run(&site, "quay_first_user", user("quayadmin")).await;
+    assert_eq!((made.changed, field(&made, "access_token")), (true, "abc".to_owned()));
+    assert!(!run(&site, "quay_first_user", user("quayadmin")).await.changed);
+    let mut short = user("quayadmin");
+    short["password"] = json!("short");
+    assert!(fail(&site, "quay_first_user", short).await.contains("at least 8 characters"));
+    let mut nobody = user("quayadmin");
+    nobody["url"] = json!("http://127.0.0.1:1");
+    assert!(
+        fail(&site, "quay_first_user", nobody).await.contains("Quay does not answer at http://127.0.0.1:1")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
