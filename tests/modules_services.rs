@@ -3,11 +3,16 @@
 //! Each test brings its own servers up in a folder of its own and takes them down again. A test whose programs are
 //! missing says so and passes.
 
+#![expect(clippy::print_stderr, reason = "a skipped stage says so")]
+
 #[path = "data/modules/services/support.rs"]
 mod support;
 
 use serde_json::json;
-use support::{Docker, Postgres, RedisServer, Registry, Site, fail, field, run, site, skip_without};
+use support::{
+    Docker, Postgres, RedisServer, Registry, Secure, Site, fail, field, quay_stand_in, run, site, site_as,
+    skip_without,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_is_configured_and_answers() {
@@ -147,6 +152,42 @@ async fn a_registry_is_proved_by_push_and_pull() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn https_believes_only_known_certificates() {
+    if skip_without("HTTPS", &["openssl"]) {
+        return;
+    }
+    let site = site();
+    let server = Secure::start();
+    let url = format!("https://127.0.0.1:{}/", server.port);
+    let said = fail(&site, "uri", json!({"url": url})).await;
+    assert!(said.contains("TLS with 127.0.0.1") && said.contains("certificate"), "{said}");
+    let lenient = json!({"url": url, "validate_certs": "no", "return_content": true});
+    let outcome = run(&site, "uri", lenient).await;
+    assert!(field(&outcome, "content").contains("s_server"), "{outcome:?}");
+}
+
+/// Quay's image cannot be had on every machine; this is its API's behaviour, played by a stand-in.
+#[tokio::test(flavor = "multi_thread")]
+async fn quays_first_user_is_made_once() {
+    let site = site();
+    let url = format!("http://127.0.0.1:{}", quay_stand_in());
+    let user = |name: &str| json!({"url": url, "username": name, "password": "longenough", "email": "a@b.c"});
+    let said = fail(&site, "quay_first_user", user("bad name")).await;
+    assert_eq!(said, "Quay refused the first user: Invalid username");
+    let made = run(&site, "quay_first_user", user("quayadmin")).await;
+    assert_eq!((made.changed, field(&made, "access_token")), (true, "abc".to_owned()));
+    assert!(!run(&site, "quay_first_user", user("quayadmin")).await.changed);
+    let mut short = user("quayadmin");
+    short["password"] = json!("short");
+    assert!(fail(&site, "quay_first_user", short).await.contains("at least 8 characters"));
+    let mut nobody = user("quayadmin");
+    nobody["url"] = json!("http://127.0.0.1:1");
+    assert!(
+        fail(&site, "quay_first_user", nobody).await.contains("Quay does not answer at http://127.0.0.1:1")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn containers_networks_and_volumes_converge() {
     if skip_without("the container engine", &["dockerd", "busybox", "nsenter", "ip"]) {
         return;
@@ -165,6 +206,7 @@ async fn containers_networks_and_volumes_converge() {
     let info = run(&site, "docker_host_info", with(json!({}))).await;
     assert_eq!(info.result["can_talk_to_docker"], json!(true));
     images(&site, &engine, &with).await;
+    through_a_program(&engine, &with).await;
     networks_and_volumes(&site, &with).await;
     containers(&site, &with).await;
 
@@ -194,6 +236,17 @@ async fn images(site: &Site, engine: &Docker, with: &impl Fn(serde_json::Value) 
     let pull = with(json!({"name": "127.0.0.1:1/none:1", "source": "pull"}));
     let said = fail(site, "docker_image", pull).await;
     assert!(said.contains("127.0.0.1:1/none:1 cannot be pulled from 127.0.0.1:1"), "{said}");
+}
+
+/// Another user than the one who logged in reaches the engine through its client's `dial-stdio`.
+async fn through_a_program(engine: &Docker, with: &impl Fn(serde_json::Value) -> serde_json::Value) {
+    let other = site_as("somebody");
+    let archive = engine.make_archive("quaylab/other:1");
+    let load = with(json!({"name": "quaylab/other:1", "archive": archive}));
+    assert!(run(&other, "docker_image", load.clone()).await.changed);
+    assert!(!run(&other, "docker_image", load).await.changed);
+    let volume = with(json!({"name": "other"}));
+    assert!(run(&other, "docker_volume", volume).await.changed);
 }
 
 async fn networks_and_volumes(site: &Site, with: &impl Fn(serde_json::Value) -> serde_json::Value) {

@@ -51,20 +51,25 @@ impl Controller for TestController {
     fn state_dir(&self) -> &Path {
         &self.0
     }
-    fn lab(&self) -> &str {
+    fn lab(&self) -> &'static str {
         "test"
     }
 }
 
 pub(super) fn site() -> Site {
-    let state = TempDir::new().expect("a folder");
     let user = Command::new("id").arg("-un").output().expect("id");
+    site_as(String::from_utf8_lossy(&user.stdout).trim())
+}
+
+/// This machine as a target that somebody logged in to and became another user on.
+pub(super) fn site_as(login_user: &str) -> Site {
+    let state = TempDir::new().expect("a folder");
     let target = Target::new(ConnectionSpec {
         name: "localhost".into(),
         kind: ConnectionKind::Local,
         address: "127.0.0.1".into(),
         port: 22,
-        user: String::from_utf8_lossy(&user.stdout).trim().to_owned(),
+        user: login_user.to_owned(),
         password: None,
         private_key_file: None,
         host_key: HostKeyCheck::Off,
@@ -265,6 +270,79 @@ impl Registry {
         wait_until("the registry", &log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { port, _server: server, _folder: folder }
     }
+}
+
+/// A web server with a certificate that nobody signed.
+pub(super) struct Secure {
+    pub(super) port: u16,
+    _server: Server,
+    _folder: TempDir,
+}
+
+impl Secure {
+    pub(super) fn start() -> Self {
+        let folder = open_folder();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let (key, cert) = (at("key.pem"), at("cert.pem"));
+        let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
+        let made =
+            ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", &key, "-out", &cert];
+        quiet("openssl", &[&made[..], &subject].concat());
+        let port = free_port();
+        let mut command = Command::new("openssl");
+        command.args([
+            "s_server",
+            "-accept",
+            &format!("127.0.0.1:{port}"),
+            "-key",
+            &key,
+            "-cert",
+            &cert,
+            "-www",
+        ]);
+        let log = folder.path().join("log");
+        log_to(&mut command, &log);
+        let server = Server::start(&mut command, "-TERM");
+        wait_until("openssl", &log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { port, _server: server, _folder: folder }
+    }
+}
+
+/// A stand-in for Quay's `user/initialize`: it has no users at first, and then it has one.
+pub(super) fn quay_stand_in() -> u16 {
+    use std::io::{Read, Write};
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let mut has_users = false;
+        for mut stream in listener.incoming().flatten() {
+            let mut request = Vec::new();
+            let mut buffer = [0; 4096];
+            while !request.ends_with(b"}") {
+                match stream.read(&mut buffer) {
+                    Ok(read @ 1..) => request.extend_from_slice(&buffer[..read]),
+                    _ => break,
+                }
+            }
+            let request = String::from_utf8_lossy(&request).into_owned();
+            let (status, body) = if !request.starts_with("POST /api/v1/user/initialize ") {
+                ("404 Not Found", "{}")
+            } else if request.contains("bad name") {
+                ("400 Bad Request", r#"{"message": "Failed to initialize user: Invalid username"}"#)
+            } else if has_users {
+                ("400 Bad Request", r#"{"message": "Cannot initialize user in a non-empty database"}"#)
+            } else {
+                has_users = true;
+                ("200 OK", r#"{"username": "quayadmin", "access_token": "abc"}"#)
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    port
 }
 
 /// A container engine in a network namespace of its own.
