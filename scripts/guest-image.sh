@@ -64,8 +64,8 @@ put /boot/grub/grub.cfg <<X
 set timeout=0
 serial --unit=0 --speed=115200
 terminal_output serial
-# apparmor=0: the container engine would need apparmor's parser, which costs ten seconds of an emulated boot.
-linux /vmlinuz root=LABEL=quaylab-root ro console=tty0 console=ttyS0,115200 quiet net.ifnames=0 apparmor=0 mitigations=off
+# No security module: the container engine would need apparmor's parser, which costs ten seconds of an emulated boot.
+linux /vmlinuz root=LABEL=quaylab-root ro console=tty0 console=ttyS0,115200 quiet net.ifnames=0 apparmor=0 selinux=0 mitigations=off
 initrd /initrd.img
 boot
 X

@@ -18,6 +18,7 @@ mod libvirt;
 mod mark;
 mod network;
 mod pool;
+pub mod private;
 mod private_file;
 mod status;
 mod volume;

@@ -42,7 +42,7 @@ impl Lab {
 pub(in crate::cli) fn wanted_private(inventory: &Inventory) -> Result<private::Wanted> {
     let members = inventory.groups().into_iter().find(|(group, _)| group == "hypervisor").map(|(_, hosts)| hosts).unwrap_or_default();
     for host in members {
-        match text(inventory, &host, "libvirt_private").as_deref() {
+        match text(inventory, &host, "libvirt_private").map(|t| t.to_ascii_lowercase()).as_deref() {
             None => {}
             Some("auto") => return Ok(private::Wanted::Auto),
             Some(other) => match truth(&other.into()) {
@@ -57,12 +57,33 @@ pub(in crate::cli) fn wanted_private(inventory: &Inventory) -> Result<private::W
     Ok(private::Wanted::Never)
 }
 
+/// The libvirt of each hypervisor host: `libvirt_uri`, else the system's own or one reached by SSH.
+pub(in crate::cli) fn hypervisor_uris(inventory: &Inventory) -> Vec<String> {
+    let members = inventory.groups().into_iter().find(|(group, _)| group == "hypervisor").map(|(_, hosts)| hosts).unwrap_or_default();
+    let uri = |host: &String| {
+        let var = |name: &str| text(inventory, host, name);
+        if let Some(uri) = var("libvirt_uri") {
+            return uri;
+        }
+        if var("ansible_connection").as_deref() == Some("local") {
+            return crate::lab::DEFAULT_URI.to_owned();
+        }
+        let user = var("ansible_user").unwrap_or_else(|| "root".into());
+        let address = var("ansible_host").unwrap_or_else(|| host.clone());
+        format!("qemu+ssh://{user}@{address}/system")
+    };
+    let mut uris: Vec<String> = members.iter().map(uri).collect();
+    uris.sort();
+    uris.dedup();
+    uris
+}
+
 /// A variable that the inventory gives a host, as text.
 fn text(inventory: &Inventory, host: &str, name: &str) -> Option<String> {
     let groups = inventory.group_layers(host).into_iter().map(|(_, vars)| vars).chain(inventory.group_files(host));
     let hosts = [inventory.host_layer(host), inventory.host_files(host)];
     let node = groups.chain(hosts).filter_map(|vars| vars.get(name).cloned()).last()?;
-    Some(crate::value::plain(&node.to_value()).to_ascii_lowercase())
+    Some(crate::value::plain(&node.to_value()))
 }
 
 fn state_home() -> PathBuf {

@@ -1,0 +1,201 @@
+//! The private hypervisor: libvirt in network and mount namespaces of its own, for machines where no daemon answers.
+//!
+//! Joining the namespaces changes the calling process for good, so it happens before any thread exists; from then on
+//! plain `qemu:///system` and the guests' addresses work, and the machine's own files and interfaces are as they were.
+
+mod daemons;
+mod error;
+mod namespaces;
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+pub use error::PrivateError;
+use namespaces::Namespaces;
+
+/// What the inventory says about a private hypervisor (`libvirt_private`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Only the machine's own daemon.
+    Never,
+    /// A private one where the machine's own does not answer.
+    Auto,
+    /// A private one in any case.
+    Always,
+}
+
+/// Which libvirt `qemu:///system` now means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// The machine's own.
+    System,
+    /// The private one; `fresh` when this call started it.
+    Private { fresh: bool },
+}
+
+/// Sockets on which a libvirt daemon answers `qemu:///system`: the one daemon, or the split ones.
+const SOCKETS: [&str; 2] = ["/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"];
+
+/// Joins the private hypervisor where it is wanted, starting it if need be. Call it before any thread exists.
+pub fn ensure_and_enter(wanted: Wanted) -> Result<Entered, PrivateError> {
+    PrivateHypervisor::default().ensure_and_enter(wanted)
+}
+
+/// Joins the private hypervisor if one runs, and starts none. Call it before any thread exists.
+pub fn enter_if_running(wanted: Wanted) -> Result<Entered, PrivateError> {
+    PrivateHypervisor::default().enter_if_running(wanted)
+}
+
+/// Whether a private hypervisor runs or left files behind.
+pub fn remains() -> bool {
+    let hypervisor = PrivateHypervisor::default();
+    hypervisor.state.exists() || hypervisor.run.exists()
+}
+
+/// Stops the private hypervisor with every guest in it, and removes its files. Nothing to stop is no error.
+pub fn down() -> Result<(), PrivateError> {
+    PrivateHypervisor::default().down()
+}
+
+/// One private hypervisor: where it keeps its files.
+#[derive(Clone, Debug)]
+pub struct PrivateHypervisor {
+    /// What outlives a reboot: libvirt's configuration, state and logs.
+    pub state: PathBuf,
+    /// What does not: locks, process ids, the names of the namespaces.
+    pub run: PathBuf,
+}
+
+impl Default for PrivateHypervisor {
+    fn default() -> Self {
+        Self { state: "/var/lib/quaylab/private".into(), run: "/run/quaylab/private".into() }
+    }
+}
+
+impl PrivateHypervisor {
+    /// See [`ensure_and_enter`].
+    pub fn ensure_and_enter(&self, wanted: Wanted) -> Result<Entered, PrivateError> {
+        if wanted == Wanted::Never {
+            return Ok(Entered::System);
+        }
+        if let Some(running) = self.running() {
+            return self.join(&running, false);
+        }
+        if wanted == Wanted::Auto && system_answers() {
+            return Ok(Entered::System);
+        }
+        if !rustix::process::geteuid().is_root() {
+            return Err(PrivateError::NotRoot);
+        }
+        daemons::check_programs()?;
+        let _lock = self.lock()?;
+        // Another run may have started it while this one waited for the lock.
+        if let Some(running) = self.running() {
+            return self.join_locked(&running, false);
+        }
+        self.clear()?;
+        let namespaces = daemons::start_holder(self)?;
+        self.join_locked(&namespaces, true)
+    }
+
+    /// See [`enter_if_running`].
+    pub fn enter_if_running(&self, wanted: Wanted) -> Result<Entered, PrivateError> {
+        match self.running() {
+            Some(running) if wanted != Wanted::Never => self.join(&running, false),
+            _ => Ok(Entered::System),
+        }
+    }
+
+    /// See [`down`].
+    pub fn down(&self) -> Result<(), PrivateError> {
+        if !self.run.exists() && !self.state.exists() {
+            return Ok(());
+        }
+        if !rustix::process::geteuid().is_root() {
+            return Err(PrivateError::NotRoot);
+        }
+        let _lock = self.lock()?;
+        self.clear()?;
+        remove_tree(&self.state)?;
+        remove_tree(&self.run)?;
+        // Made as a mount point if the machine had none; gone again unless somebody uses it. Seen through the first
+        // process, since this one may live in the private namespaces.
+        if let Err(e) = fs::remove_dir("/proc/1/root/run/libvirt")
+            && e.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return Err(PrivateError::file("remove", Path::new("/run/libvirt"), e));
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> Option<Namespaces> {
+        Namespaces::read(&self.names()).filter(|n| n.ready && n.member().is_some())
+    }
+
+    fn join(&self, namespaces: &Namespaces, fresh: bool) -> Result<Entered, PrivateError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(PrivateError::NotRoot);
+        }
+        let _lock = self.lock()?;
+        self.join_locked(namespaces, fresh)
+    }
+
+    fn join_locked(&self, namespaces: &Namespaces, fresh: bool) -> Result<Entered, PrivateError> {
+        // The uplink runs outside, so it comes before entering.
+        daemons::ensure_uplink(self, namespaces)?;
+        namespaces.enter()?;
+        daemons::ensure_network()?;
+        daemons::ensure_libvirt(self)?;
+        Ok(Entered::Private { fresh })
+    }
+
+    /// Stops what an earlier run left, whole or half.
+    fn clear(&self) -> Result<(), PrivateError> {
+        daemons::stop_uplink(self);
+        if let Some(old) = Namespaces::read(&self.names()) {
+            old.stop_members()?;
+        }
+        remove_file(&self.names())?;
+        remove_file(&self.half_names())
+    }
+
+    fn lock(&self) -> Result<File, PrivateError> {
+        let folder = self.run.parent().unwrap_or(&self.run);
+        fs::create_dir_all(folder).map_err(|e| PrivateError::file("make", folder, e))?;
+        let name = self.run.file_name().unwrap_or_default().to_string_lossy();
+        let path = folder.join(format!("{name}.lock"));
+        let open = || File::options().create(true).truncate(false).write(true).open(&path);
+        let file = open().map_err(|e| PrivateError::file("open", &path, e))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|e| PrivateError::file("lock", &path, e.into()))?;
+        Ok(file)
+    }
+
+    /// The file that names the namespaces.
+    fn names(&self) -> PathBuf {
+        self.run.join("namespaces")
+    }
+
+    fn half_names(&self) -> PathBuf {
+        self.run.join("namespaces.new")
+    }
+}
+
+fn system_answers() -> bool {
+    SOCKETS.iter().any(|socket| UnixStream::connect(socket).is_ok())
+}
+
+fn remove_tree(path: &Path) -> Result<(), PrivateError> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(PrivateError::file("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_file(path: &Path) -> Result<(), PrivateError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(PrivateError::file("remove", path, e)),
+        _ => Ok(()),
+    }
+}
