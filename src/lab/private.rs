@@ -117,16 +117,21 @@ impl PrivateHypervisor {
         }
         let _lock = self.lock()?;
         self.clear()?;
+        let made_run = self.made_run().exists();
         remove_tree(&self.state)?;
         remove_tree(&self.run)?;
-        // Made as a mount point if the machine had none; gone again unless somebody uses it. Seen through the first
-        // process, since this one may live in the private namespaces.
-        if let Err(e) = fs::remove_dir("/proc/1/root/run/libvirt")
-            && e.kind() == std::io::ErrorKind::PermissionDenied
-        {
-            return Err(PrivateError::file("remove", Path::new("/run/libvirt"), e));
+        if made_run {
+            // Through the first process, since this one may live in the private namespaces, or plainly where that is
+            // not allowed. An empty folder that stays until the next boot is no reason to fail.
+            let _gone =
+                fs::remove_dir("/proc/1/root/run/libvirt").or_else(|_| fs::remove_dir("/run/libvirt"));
         }
         Ok(())
+    }
+
+    /// Says that `/run/libvirt` was made as a mount point, because the machine had none.
+    fn made_run(&self) -> PathBuf {
+        self.run.join("made-run-libvirt")
     }
 
     fn running(&self) -> Option<Namespaces> {

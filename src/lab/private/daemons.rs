@@ -89,6 +89,9 @@ pub(super) fn start_holder(private: &PrivateHypervisor) -> Result<Namespaces, Pr
     for folder in [&private.state, &private.run] {
         fs::create_dir_all(folder).map_err(|e| PrivateError::file("make", folder, e))?;
     }
+    if !Path::new("/run/libvirt").exists() {
+        write(&private.made_run(), "")?;
+    }
     let mut mounts = Vec::new();
     for (machine, own) in FOLDERS {
         let base = if own == "run" { &private.run } else { &private.state };

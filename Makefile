@@ -1,0 +1,32 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+.PHONY: help quickstart build test lint fmt image clean-lab
+
+help: ## what can be made here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: ## install what is missing, build, make the images, and bring up a lab in one VM
+	@scripts/quickstart.sh
+
+build: ## the release binary
+	@scripts/setup.sh build
+	@scripts/cargo.sh build --release --locked
+
+test: ## everything: formatting, lints, unit tests, real parts, and the quickstart twice in a VM
+	@scripts/test.sh
+
+lint: ## formatting and clippy
+	@scripts/cargo.sh fmt --check
+	@scripts/cargo.sh clippy --all-targets --locked -- -D warnings
+
+fmt: ## format the sources
+	@scripts/cargo.sh fmt
+
+image: ## the guest image and the container images (cached in /var/cache/quaylab/images)
+	@scripts/setup.sh lab
+	@scripts/guest-image.sh
+	@scripts/service-images.sh
+
+clean-lab: ## remove what quickstart made on the hypervisor, and only that
+	@scripts/clean-lab.sh
