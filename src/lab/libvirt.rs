@@ -63,6 +63,7 @@ fn failed<'a>(kind: &'a str, name: &'a str, doing: &'a str) -> impl FnOnce(Error
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn listing(e: Error) -> LabError {
     LabError::Libvirt { what: "asking libvirt what is there".into(), reason: e.message().to_owned() }
 }
