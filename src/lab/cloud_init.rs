@@ -27,6 +27,7 @@ pub struct GuestSetup {
 }
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "these are cloud-init's own switches")]
 struct UserData<'a> {
     hostname: &'a str,
     fqdn: &'a str,
@@ -103,7 +104,7 @@ struct MacMatch {
     macaddress: String,
 }
 
-/// The three documents of a NoCloud seed.
+/// The three documents of a `NoCloud` seed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seed {
     pub user_data: String,
@@ -181,13 +182,13 @@ impl Seed {
         format!("sha256:{}", hex::encode(hasher.finalize()))
     }
 
-    /// A FAT image with the documents, as NoCloud looks for it.
+    /// A FAT image with the documents, as `NoCloud` looks for it.
     pub fn image(&self) -> Result<Vec<u8>, LabError> {
         const SIZE: usize = 1 << 20;
         let making = || "making the cloud-init seed".to_owned();
         let mut bytes = vec![0; SIZE.max((self.user_data.len() * 2).next_multiple_of(SIZE))];
         let options = fatfs::FormatVolumeOptions::new().volume_label(*b"CIDATA     ").volume_id(0x5155_4159);
-        fatfs::format_volume(&mut Cursor::new(&mut bytes[..]), options).map_err(LabError::io(making()))?;
+        fatfs::format_volume(Cursor::new(&mut bytes[..]), options).map_err(LabError::io(making()))?;
         {
             let disk = fatfs::FileSystem::new(Cursor::new(&mut bytes[..]), fatfs::FsOptions::new())
                 .map_err(LabError::io(making()))?;

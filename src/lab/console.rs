@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn what_terminals_interpret_is_left_out() {
         assert_eq!(last_lines("\u{1b}[2J\u{1b}[1;31mred\u{1b}[0m\r\n\r\nplain\u{7}\n"), ["red", "plain"]);
-        let many: String = (0..30).map(|i| format!("{i}\n")).collect();
+        let many: String = (0..30).map(|i| i.to_string()).collect::<Vec<_>>().join("\n");
         assert_eq!(last_lines(&many).len(), LINES);
         assert_eq!(last_lines(&many).last().map(String::as_str), Some("29"));
     }

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::kvm::Accelerator;
 use super::network::differences;
 use super::xml::Element;
@@ -294,18 +296,18 @@ pub fn plan_domain(
     }
     if now.autostart != autostart {
         steps.push(DomainStep::Autostart(autostart));
-        before += &format!("autostart: {}\n", now.autostart);
-        after += &format!("autostart: {autostart}\n");
+        let _ = writeln!(before, "autostart: {}", now.autostart);
+        let _ = writeln!(after, "autostart: {autostart}");
     }
     match (on, state) {
         (false, VmState::Running) => steps.push(DomainStep::Start),
         (true, VmState::Stopped) if !steps.contains(&DomainStep::Shutdown) => {
-            steps.push(DomainStep::Shutdown)
+            steps.push(DomainStep::Shutdown);
         }
         _ => {}
     }
     if on != (state == VmState::Running) {
-        before += &format!("state: {}\n", now.state.word());
+        let _ = writeln!(before, "state: {}", now.state.word());
         after += if state == VmState::Running { "state: running\n" } else { "state: shut off\n" };
     }
     let diff = (!steps.is_empty()).then(|| Diff::new(&title, before, after));

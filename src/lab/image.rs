@@ -303,8 +303,10 @@ mod tests {
         assert!(path("https://a/x y.qcow2?token=1", None).to_string_lossy().ends_with("-x_y.qcow2"));
     }
 
+    type Answer = Box<dyn Fn(&str) -> Vec<u8> + Send>;
+
     /// Answers one request after the other with what `answer` makes of its head.
-    async fn server(answers: Vec<Box<dyn Fn(&str) -> Vec<u8> + Send>>) -> String {
+    async fn server(answers: Vec<Answer>) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(async move {

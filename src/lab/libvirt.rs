@@ -63,6 +63,7 @@ fn failed<'a>(kind: &'a str, name: &'a str, doing: &'a str) -> impl FnOnce(Error
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn listing(e: Error) -> LabError {
     LabError::Libvirt { what: "asking libvirt what is there".into(), reason: e.message().to_owned() }
 }
@@ -90,7 +91,8 @@ impl Driver for Libvirt {
         let read = || {
             let flags = if network.is_persistent()? { virt_sys::VIR_NETWORK_XML_INACTIVE } else { 0 };
             Ok(Defined {
-                xml: network.xml_desc(flags)?,
+                // Some drivers know only one definition.
+                xml: network.xml_desc(flags).or_else(|_| network.xml_desc(0))?,
                 active: network.is_active()?,
                 autostart: network.autostart().unwrap_or(false),
             })
@@ -162,7 +164,7 @@ impl Driver for Libvirt {
         let read = || {
             let flags = if pool.is_persistent()? { virt_sys::VIR_STORAGE_XML_INACTIVE } else { 0 };
             Ok(Defined {
-                xml: pool.xml_desc(flags)?,
+                xml: pool.xml_desc(flags).or_else(|_| pool.xml_desc(0))?,
                 active: pool.is_active()?,
                 autostart: pool.autostart().unwrap_or(false),
             })

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::xml::Element;
 use super::{LabError, VolumeNow};
 use crate::modules::Diff;
@@ -181,7 +183,7 @@ pub fn plan_volume(
             (Some(_), _) | (None, Some(_)) => {}
             (None, None) if now.ours => {
                 before += "content: unfinished\n";
-                after += &format!("content: image {} converted\n", image.digest);
+                let _ = writeln!(after, "content: image {} converted", image.digest);
                 steps.push(VolumeStep::Convert(image.clone()));
             }
             (None, None) => {

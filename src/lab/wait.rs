@@ -169,23 +169,23 @@ pub async fn wait_for_vm(
     request: &WaitRequest,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Waited, LabError> {
-    let mut wait = Wait { hypervisor, request, progress, stages: Vec::new() };
+    let mut steps = Wait { hypervisor, request, progress, stages: Vec::new() };
     let mut notes = Vec::new();
-    let mut address = wait.lease().await?;
+    let mut address = steps.lease().await?;
     if request.until != Stage::Lease {
-        address = wait.tcp(address).await?;
+        address = steps.tcp(address).await?;
     }
     if matches!(request.until, Stage::Login | Stage::CloudInit) {
-        let target = wait.login(&mut address).await?;
+        let target = steps.login(&mut address).await?;
         let end = if request.until == Stage::CloudInit {
-            wait.cloud_init(&target, &mut notes).await
+            steps.cloud_init(&target, &mut notes).await
         } else {
             Ok(())
         };
         target.close().await;
         end?;
     }
-    Ok(Waited { address, stages: wait.stages, notes })
+    Ok(Waited { address, stages: steps.stages, notes })
 }
 
 struct Wait<'a> {
@@ -251,16 +251,21 @@ impl Wait<'_> {
             let ask = shell.run(&script);
             let last = match tokio::time::timeout(ATTEMPT.min(clock.limit), ask).await {
                 Ok(Ok(reply)) => match CloudInit::read(&reply.out()) {
-                    CloudInit::Done => return Ok(self.reached(&clock, ())),
+                    CloudInit::Done => {
+                        self.reached(&clock, true);
+                        return Ok(());
+                    }
                     CloudInit::Absent => {
                         notes.push("the image has no cloud-init: nothing of the seed was used".into());
-                        return Ok(self.reached(&clock, ()));
+                        self.reached(&clock, true);
+                        return Ok(());
                     }
                     CloudInit::Disabled => {
                         notes.push(
                             "cloud-init is switched off in the image: nothing of the seed was used".into(),
                         );
-                        return Ok(self.reached(&clock, ()));
+                        self.reached(&clock, true);
+                        return Ok(());
                     }
                     CloudInit::Failed(errors) => {
                         return Err(self.failure(&clock, Why::CloudInit(errors)).await);

@@ -20,13 +20,13 @@ impl Element {
     }
 
     #[must_use]
-    pub fn attr(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn attr(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.attributes.push((name.to_owned(), value.to_string()));
         self
     }
 
     #[must_use]
-    pub fn text(mut self, text: impl ToString) -> Self {
+    pub fn text(mut self, text: impl std::fmt::Display) -> Self {
         self.text = text.to_string();
         self
     }
@@ -108,7 +108,7 @@ impl Element {
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => None,
             };
             if let Some(mut element) = finished {
-                element.text = element.text.trim().to_owned();
+                element.text = element.text.trim().into();
                 match open.last_mut() {
                     Some(parent) => parent.children.push(element),
                     None => root = Some(element),

@@ -214,12 +214,11 @@ fn resolve(driver: &dyn Driver, disk: &Disk, read_only: bool) -> Result<DiskSpec
     let pool = pool.map(|p| Element::parse(&p.xml)).transpose()?;
     let block = pool.as_ref().and_then(|p| p.get("type")) == Some("logical");
     let volume = driver.volume(&disk.pool, &disk.volume)?;
-    let path = match &volume {
-        Some(volume) => volume.path.clone(),
-        None => {
-            let folder = pool.as_ref().and_then(|p| p.path_text("target/path")).unwrap_or_default();
-            format!("{}/{}", folder.trim_end_matches('/'), disk.volume)
-        }
+    let path = if let Some(volume) = &volume {
+        volume.path.clone()
+    } else {
+        let folder = pool.as_ref().and_then(|p| p.path_text("target/path")).unwrap_or_default();
+        format!("{}/{}", folder.trim_end_matches('/'), disk.volume)
     };
     let format = match volume.and_then(|v| v.format) {
         _ if block || read_only => "raw".to_owned(),

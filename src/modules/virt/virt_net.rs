@@ -49,9 +49,9 @@ pub(super) struct VirtNet {
     ipv6: Option<String>,
     /// Its prefix length.
     ipv6_prefix: Option<String>,
-    /// First address of the DHCPv6 range.
+    /// First address of the `DHCPv6` range.
     dhcp6_start: Option<String>,
-    /// Last address of the DHCPv6 range.
+    /// Last address of the `DHCPv6` range.
     dhcp6_end: Option<String>,
     /// Accepted for older inventories; follows from the address and the netmask.
     #[serde(rename = "network")]

@@ -1,0 +1,269 @@
+//! The virt modules and `destroy` on a real libvirt: its own test driver, and a libvirtd in namespaces of its own.
+#![cfg(feature = "libvirt")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test stops at what it did not expect, and says what it skips"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Target};
+use quaylab::lab::{Doomed, Hypervisor, Mark, destroy, lab_status, plan_destroy};
+use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
+use serde_json::{Value, json};
+
+const LAB: &str = "test-lab";
+
+struct TestController(PathBuf);
+
+impl Controller for TestController {
+    fn load(&self, _: FileKind, name: &str) -> Result<(String, Vec<u8>), ModuleError> {
+        Err(ModuleError::failed(name))
+    }
+    fn locate(&self, _: FileKind, name: &str) -> Result<PathBuf, ModuleError> {
+        Err(ModuleError::failed(name))
+    }
+    fn render(&self, _: &str, text: &str) -> Result<String, ModuleError> {
+        Ok(text.to_owned())
+    }
+    fn progress(&self, _: &str) {}
+    fn state_dir(&self) -> &Path {
+        &self.0
+    }
+    fn lab(&self) -> &str {
+        LAB
+    }
+}
+
+fn context(state_dir: &Path, check: bool) -> TaskContext {
+    let target = Target::new(ConnectionSpec {
+        name: "hv".into(),
+        kind: ConnectionKind::Local,
+        address: "127.0.0.1".into(),
+        port: 22,
+        user: "root".into(),
+        password: None,
+        private_key_file: None,
+        host_key: HostKeyCheck::KnownHosts,
+        proxy_jump: Vec::new(),
+        timeout: Duration::from_secs(10),
+    });
+    TaskContext {
+        shell: target.shell(None),
+        host: "hv".into(),
+        check,
+        diff: true,
+        environment: Vec::new(),
+        controller: Arc::new(TestController(state_dir.to_owned())),
+    }
+}
+
+async fn run(cx: &TaskContext, module: &str, args: Value) -> Result<Outcome, ModuleError> {
+    let Value::Object(args) = args else { panic!("arguments are an object") };
+    registry().get(module).unwrap().run(args, cx).await
+}
+
+/// Runs a task in check mode, for real, and once more: it must predict, change, and then rest.
+async fn settles(state_dir: &Path, module: &str, args: &Value) -> Outcome {
+    let (check, real) = (context(state_dir, true), context(state_dir, false));
+    assert!(run(&check, module, args.clone()).await.unwrap().changed, "{module} predicts a change");
+    let outcome = run(&real, module, args.clone()).await.unwrap();
+    assert!(outcome.changed, "{module} makes the change");
+    let again = run(&real, module, args.clone()).await.unwrap();
+    assert!(!again.changed, "{module} rests: {:?}", again.diff);
+    outcome
+}
+
+fn network(uri: &str, dhcp_end: &str) -> Value {
+    json!({
+        "uri": uri, "name": "quaylab", "forward": "nat", "bridge": "virbr-900", "domain": "quaylab.lan",
+        "network": "192.168.254.0", "broadcast": "192.168.254.255", "ip_address": "192.168.254.254",
+        "ip_netmask": "255.255.255.0", "dhcp_start": "192.168.254.1", "dhcp_end": dhcp_end
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn libvirts_test_driver_keeps_what_is_declared() {
+    const URI: &str = "test:///default";
+    let state = tempfile::tempdir().unwrap();
+    settles(state.path(), "virt_net", &network(URI, "192.168.254.253")).await;
+    settles(state.path(), "virt_pool", &json!({"uri": URI, "name": "ours", "type": "dir", "path": "/ours"}))
+        .await;
+    settles(state.path(), "virt_volume", &json!({"uri": URI, "pool": "ours", "name": "quay-vdb", "size": 1}))
+        .await;
+
+    let real = context(state.path(), false);
+    // The driver's own network and pool are not ours to remove.
+    for (module, name) in [("virt_net", "default"), ("virt_pool", "default-pool")] {
+        let error =
+            run(&real, module, json!({"uri": URI, "name": name, "state": "absent"})).await.unwrap_err();
+        assert!(error.to_string().contains("not made by this lab"), "{error}");
+    }
+    let hypervisor = Hypervisor::shared(URI).await.unwrap();
+    let marked = format!(
+        "<domain type='test'><name>quay</name>{}<memory>65536</memory><os><type>hvm</type></os></domain>",
+        Mark::new(LAB).element()
+    );
+    hypervisor.call(move |d| d.define_domain(&marked)).await.unwrap();
+    let status = lab_status(&hypervisor, LAB).await.unwrap();
+    assert_eq!(status.iter().map(|vm| (vm.name.as_str(), vm.memory)).collect::<Vec<_>>(), [("quay", 64)]);
+
+    let plan = plan_destroy(&hypervisor, LAB, state.path()).await.unwrap();
+    assert_eq!(
+        plan[..4],
+        [
+            Doomed::Vm { name: "quay".into(), running: false },
+            Doomed::Volume { pool: "ours".into(), name: "quay-vdb".into() },
+            Doomed::Pool { name: "ours".into(), volume_group: false },
+            Doomed::Network { name: "quaylab".into(), active: true },
+        ]
+    );
+    let done = destroy(&hypervisor, plan, state.path(), &|_| {}).await;
+    assert!(done.failed.is_empty(), "{:?}", done.failed);
+    let left = hypervisor.call(|d| Ok((d.domains()?, d.pools()?, d.networks()?))).await.unwrap();
+    assert_eq!(left, (vec!["test".into()], vec!["default-pool".into()], vec!["default".into()]));
+    assert!(plan_destroy(&hypervisor, LAB, state.path()).await.unwrap().is_empty());
+}
+
+/// A libvirtd in namespaces; all of it ends when this is dropped, or when the test dies.
+struct Namespace {
+    child: Child,
+    work: tempfile::TempDir,
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+impl Namespace {
+    fn start() -> Result<Self, String> {
+        for tool in ["libvirtd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "unshare", "iptables"] {
+            let found =
+                Command::new("sh").args(["-c", "command -v \"$0\"", tool]).stdout(Stdio::null()).status();
+            if !found.is_ok_and(|s| s.success()) {
+                return Err(format!("{tool} is not installed"));
+            }
+        }
+        let namespaces =
+            Command::new("unshare").args(["--net", "--mount", "--pid", "--fork", "true"]).status();
+        if !namespaces.is_ok_and(|s| s.success()) {
+            return Err("this user may not make namespaces".into());
+        }
+        let work = tempfile::tempdir().unwrap();
+        let child = Command::new("sh")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lab/namespace.sh"))
+            .arg(work.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Ok(Self { child, work })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.work.path().join(name).to_string_lossy().into_owned()
+    }
+
+    async fn uri(&self) -> String {
+        let uri = format!("qemu+unix:///system?socket={}", self.path("sock/libvirt-sock"));
+        for _ in 0..240 {
+            if Hypervisor::open(&uri).await.is_ok() {
+                return uri;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        panic!(
+            "libvirtd did not start: {}",
+            std::fs::read_to_string(self.path("libvirtd.log")).unwrap_or_default()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lab_on_a_real_libvirtd_comes_changes_and_goes() {
+    let namespace = match Namespace::start() {
+        Ok(namespace) => namespace,
+        Err(reason) => {
+            eprintln!("skipped: {reason}");
+            return;
+        }
+    };
+    let uri = &namespace.uri().await;
+    let hypervisor = Hypervisor::shared(uri).await.unwrap();
+    let foreign = format!(
+        "<pool type='dir'><name>foreign</name><target><path>{}</path></target></pool>",
+        namespace.path("")
+    );
+    hypervisor
+        .call(move |d| {
+            d.define_network("<network><name>foreign</name></network>")?;
+            d.define_pool(&foreign)
+        })
+        .await
+        .unwrap();
+
+    let state = tempfile::tempdir().unwrap();
+    let real = context(state.path(), false);
+    settles(state.path(), "virt_net", &network(uri, "192.168.254.253")).await;
+    // A new DHCP range goes into the network while it runs.
+    settles(state.path(), "virt_net", &network(uri, "192.168.254.99")).await;
+    let mut moved = network(uri, "192.168.254.99");
+    moved["domain"] = json!("other.lan");
+    let error = run(&real, "virt_net", moved).await.unwrap_err();
+    assert!(error.to_string().contains("declared domain: other.lan"), "{error}");
+
+    settles(
+        state.path(),
+        "virt_pool",
+        &json!({"uri": uri, "name": "ours", "type": "dir", "path": namespace.path("ours")}),
+    )
+    .await;
+    let source = namespace.path("source.qcow2");
+    let made =
+        Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", &source, "64M"]).status().unwrap();
+    assert!(made.success());
+    let image_args = json!({"image_uri": source, "cache_dir": namespace.path("cache")});
+    settles(state.path(), "virt_image", &image_args).await;
+    let image = Value::Object(run(&real, "virt_image", image_args).await.unwrap().result);
+    assert_eq!(image["virtual_size"], 64 << 20);
+    let root = json!({"uri": uri, "pool": "ours", "name": "quay.qcow2", "image": image});
+    settles(state.path(), "virt_volume", &root).await;
+    settles(state.path(), "virt_volume", &json!({"uri": uri, "pool": "ours", "name": "quay-vdb", "size": 1}))
+        .await;
+    let converted = json!({"uri": uri, "pool": "ours", "name": "lv", "image": image, "convert": true});
+    settles(state.path(), "virt_volume", &converted).await;
+
+    let vm = |memory: u64| {
+        json!({
+            "uri": uri, "name": "quay", "fqdn": "quay.quaylab.lan", "memory": memory, "network": "quaylab",
+            "disks": ["ours/quay.qcow2", "ours/quay-vdb"], "password": "redhat", "accelerator": "qemu",
+            "console_log_dir": namespace.path("log/qemu")
+        })
+    };
+    let outcome = settles(state.path(), "virt_domain", &vm(64)).await;
+    assert_eq!(outcome.result["state"], "running");
+    let error = run(&real, "virt_domain", vm(128)).await.unwrap_err();
+    assert!(error.to_string().contains("declared memory: 128 MiB"), "{error}");
+
+    // There is no system on the disk, so no address comes; the error tells what is known.
+    let error = run(&real, "virt_wait", json!({"uri": uri, "name": "quay", "lease": 1})).await.unwrap_err();
+    assert!(error.to_string().contains("stage lease: waited 1 s in vain for an address"), "{error}");
+    assert!(error.to_string().contains("leases of network quaylab: none"), "{error}");
+    hypervisor.call(|d| d.destroy_domain("quay")).await.unwrap();
+    let error = run(&real, "virt_wait", json!({"uri": uri, "name": "quay"})).await.unwrap_err();
+    assert!(error.to_string().contains("the VM is shut off"), "{error}");
+    assert!(run(&real, "virt_domain", vm(128)).await.unwrap().changed, "a stopped VM is changed and started");
+
+    let plan = plan_destroy(&hypervisor, LAB, state.path()).await.unwrap();
+    let done = destroy(&hypervisor, plan, state.path(), &|_| {}).await;
+    assert!(done.failed.is_empty(), "{:?}", done.failed);
+    let left = hypervisor.call(|d| Ok((d.domains()?, d.pools()?, d.networks()?))).await.unwrap();
+    assert_eq!(left, (vec![], vec!["foreign".into()], vec!["foreign".into()]));
+    assert_eq!(std::fs::read_dir(namespace.path("ours")).unwrap().count(), 0);
+}
