@@ -176,14 +176,15 @@ if [ -L "$f" ]; then r=$(readlink -f -- "$f" && echo .) || {{ echo "the link $f 
 if [ -d "$f" ]; then echo "$f is a directory" >&2; exit 1; fi
 d=${{f%/*}}; d=${{d:-/}}
 if [ ! -d "$d" ]; then echo "the folder $d does not exist" >&2; exit 1; fi
-o=; m=$(printf '%o' "$((0644 & ~$(umask)))")
+o=; m=
 if [ -e "$f" ]; then s=$(stat -c '%u:%g %a' -- "$f") || exit; o=${{s% *}}; m=${{s#* }}; fi
 t="${{d%/}}/.quaylab.{random}"
 trap 'rm -f -- "$t"' EXIT
 trap 'exit 143' HUP INT TERM
 ( umask 077; set -C; : >"$t" ) || exit
 cat >"$t" || exit
-{owner}{mode}chmod "$m" "$t" || exit
+{owner}{mode}[ -n "$m" ] || m=$(printf '%o' "$((0644 & ~$(umask)))")
+chmod "$m" "$t" || exit
 if [ -e /sys/fs/selinux/enforce ] && [ -e "$f" ]; then chcon --reference="$f" -- "$t" 2>/dev/null || :; fi
 {validate}{backup}n=; [ -e "$f" ] || n=1
 sync -- "$t" 2>/dev/null || :

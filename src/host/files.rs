@@ -13,7 +13,7 @@ pub enum Content {
 /// Modes are the low twelve bits. Every path is absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Writes a temporary file in the same folder, fsyncs, sets owner, group, mode and SELinux context, renames.
+    /// Writes a temporary file in the same folder, fsyncs, sets owner, group, mode and `SELinux` context, renames.
     /// Without `mode`, `owner`, `group` a file that was there keeps its own; a new one gets 0644 less the umask.
     WriteFile {
         path: String,

@@ -33,13 +33,13 @@ struct Entry {
     key: PublicKey,
 }
 
-/// The name under which known_hosts has a host.
+/// The name under which `known_hosts` has a host.
 fn entry_name(address: &str, port: u16) -> String {
     let address = address.to_ascii_lowercase();
     if port == 22 { address } else { format!("[{address}]:{port}") }
 }
 
-/// The entries of a known_hosts file that speak of a host; lines that cannot be read are passed over, as ssh does.
+/// The entries of a `known_hosts` file that speak of a host; lines that cannot be read are passed over, as ssh does.
 fn entries(text: &str, name: &str) -> Vec<Entry> {
     text.lines()
         .filter_map(|line| {

@@ -66,10 +66,14 @@ async fn attempt<H: Handler>(
     password: Option<&str>,
     tried: &mut Tried,
 ) -> Result<bool, russh::Error> {
-    if let Some(path) = key_file
-        && with_file(handle, user, path, true, tried).await?
-    {
-        return Ok(true);
+    if let Some(path) = key_file {
+        let path = match (path.strip_prefix("~"), home()) {
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => path.to_owned(),
+        };
+        if with_file(handle, user, &path, true, tried).await? {
+            return Ok(true);
+        }
     }
     if with_agent(handle, user, tried).await? {
         return Ok(true);

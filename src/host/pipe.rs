@@ -1,5 +1,7 @@
 //! A script in a channel of its own, with a stream as its standard input.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -24,6 +26,7 @@ pub(super) async fn run(
     let text = body(script).map_err(|reason| HostError::Failed { what: what(), reason })?;
     let mut started = launcher.start(&text).await?;
     let pid = started.pid;
+    let mut killer = KillOnDrop { launcher: Some(launcher.clone()), pid };
     let mut no_input = tokio::io::empty();
     let stdin = started.process.stdin.take();
     let mut reply = Reply { stdout: started.stdout, stderr: started.stderr, status: 0 };
@@ -49,7 +52,7 @@ pub(super) async fn run(
         })?;
         Ok(reply)
     };
-    let send = async {
+    let feed = async {
         let Some(mut stdin) = stdin else { return Ok(()) };
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -64,27 +67,55 @@ pub(super) async fn run(
         Ok::<(), std::io::Error>(())
     };
     let both = async {
-        tokio::pin!(collect, send);
+        tokio::pin!(collect, feed);
         tokio::select! {
             reply = &mut collect => reply,
-            sent = &mut send => {
-                sent.map_err(|e| HostError::Failed { what: what(), reason: format!("its input cannot be read: {e}") })?;
+            result = &mut feed => {
+                result.map_err(|e| HostError::Failed { what: what(), reason: format!("its input cannot be read: {e}") })?;
                 collect.await
             }
         }
     };
-    let Some(limit) = script.timeout else { return both.await };
-    if let Ok(reply) = tokio::time::timeout(limit, both).await {
-        return reply;
-    }
-    let kill = Script::new(kill_script(pid, true));
+    let ended = match script.timeout {
+        None => Ok(both.await),
+        Some(limit) => tokio::time::timeout(limit, both).await.map_err(|_| limit),
+    };
+    killer.launcher = None;
+    let limit = match ended {
+        Ok(reply) => return reply,
+        Err(limit) => limit,
+    };
+    let ending = Script::new(kill_script(pid, true));
     // Boxed, since it is this function once more; a killer has no time limit of its own.
-    let killed = Box::pin(run(launcher, &kill, &mut no_input));
-    let _ = tokio::time::timeout(KILL_PATIENCE, killed).await;
+    let kill = Box::pin(run(launcher, &ending, &mut no_input));
+    let _ = tokio::time::timeout(KILL_PATIENCE, kill).await;
     Err(HostError::Timeout {
         host: launcher.spec.name.clone(),
         what: script.text.lines().next().unwrap_or_default().to_owned(),
         seconds: limit.as_secs(),
+    })
+}
+
+/// Kills a script whose caller has stopped waiting: far away, the end of its channel alone would not end it.
+struct KillOnDrop {
+    /// `None` once the script has ended.
+    launcher: Option<Launcher>,
+    pid: u32,
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let (Some(launcher), Ok(runtime)) = (self.launcher.take(), tokio::runtime::Handle::try_current()) {
+            let transport = Arc::clone(&launcher.transport);
+            transport.kills.spawn_on(run_alone(launcher, kill_script(self.pid, true)), &runtime);
+        }
+    }
+}
+
+/// Boxed, so that a future that kills does not hold itself.
+fn run_alone(launcher: Launcher, text: String) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let _ = run(&launcher, &Script::new(text), &mut tokio::io::empty()).await;
     })
 }
 

@@ -1,3 +1,5 @@
+use super::shell_protocol::single_quoted;
+
 /// A fragment of POSIX `sh` with what it reads on standard input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Script {
@@ -22,7 +24,15 @@ impl Script {
         I: IntoIterator<Item = S>,
         S: AsRef<str>,
     {
-        Self::new(argv.into_iter().map(|a| quote(a.as_ref())).collect::<Vec<_>>().join(" "))
+        let mut words: Vec<String> = argv.into_iter().map(|a| quote(a.as_ref())).collect();
+        // Bare, these would be an assignment or the start of a compound command.
+        if let Some(first) = words
+            .first_mut()
+            .filter(|w| !w.starts_with('\'') && w.contains('=') || KEYWORDS.contains(&w.as_str()))
+        {
+            *first = single_quoted(first);
+        }
+        Self::new(words.join(" "))
     }
 
     #[must_use]
@@ -31,6 +41,11 @@ impl Script {
         self
     }
 }
+
+const KEYWORDS: [&str; 16] = [
+    "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "in",
+    "function", "time", "select",
+];
 
 /// What a script left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,5 +90,8 @@ mod tests {
         assert_eq!(quote("a b"), "'a b'");
         assert_eq!(quote("it's $(x)"), r"'it'\''s $(x)'");
         assert_eq!(Script::argv(["echo", "a b"]).text, "echo 'a b'");
+        assert_eq!(Script::argv(["a=b", "c=d"]).text, "'a=b' c=d");
+        assert_eq!(Script::argv(["if", "if"]).text, "'if' if");
+        assert_eq!(Script::argv(["it's=1"]).text, r"'it'\''s=1'");
     }
 }

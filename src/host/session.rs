@@ -153,7 +153,7 @@ async fn serve(launcher: Launcher, mut started: Started, mut queue: mpsc::Unboun
                 None => {
                     // What still runs was asked for by nobody who waits.
                     let kill = Script::new(kill_script(server.pid, false));
-                    let _ = tokio::time::timeout(END_PATIENCE, pipe::run(&server.launcher, &kill, &mut tokio::io::empty())).await;
+                    let _ = tokio::time::timeout(KILL_PATIENCE, pipe::run(&server.launcher, &kill, &mut tokio::io::empty())).await;
                     break "the session was closed".to_owned();
                 }
             },

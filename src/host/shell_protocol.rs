@@ -228,4 +228,148 @@ mod tests {
             assert_eq!(reader.rest(), b"rest");
         }
     }
+
+    /// Feeds requests to a real shell and gives what each left on both streams.
+    fn converse(shell: &[&str], scripts: &[Script]) -> Vec<(Frame, Frame)> {
+        use std::io::Write as _;
+        let nonce = Nonce::random();
+        let text: String =
+            scripts.iter().zip(1..).map(|(script, id)| request(&nonce, id, script).unwrap()).collect();
+        let mut child = std::process::Command::new(shell[0])
+            .args(&shell[1..])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        let _ = writer.join().unwrap();
+        let frames = |bytes: &[u8]| {
+            let mut reader = FrameReader::new(&nonce);
+            reader.feed(bytes);
+            std::iter::from_fn(|| reader.next_frame().unwrap()).collect::<Vec<_>>()
+        };
+        frames(&output.stdout).into_iter().zip(frames(&output.stderr)).collect()
+    }
+
+    const SHELLS: [&[&str]; 4] = [&["dash"], &["bash"], &["bash", "--posix"], &["busybox", "sh"]];
+
+    fn is_here(shell: &[&str]) -> bool {
+        std::process::Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["-c", ":"])
+            .status()
+            .is_ok_and(|s| s.success())
+    }
+
+    #[test]
+    fn no_script_breaks_the_frame_in_any_shell() {
+        let broken = [
+            "echo 'open",
+            "echo \"open",
+            "echo `open",
+            "echo $(open",
+            "if",
+            "fi",
+            "{",
+            "}",
+            "(",
+            ")",
+            "cat <<EOF",
+            "case x in",
+            "exit 7",
+            "exec true",
+            "set -e; false",
+            "trap 'exit 5' EXIT",
+            "cd /; umask 0; set -u; $unset",
+            "readonly x=1; x=2",
+            "cat; exec <&-",
+            "return 3",
+            "break",
+            "exec >&- 2>&-",
+            "alias echo=false",
+            "echo() { exit 1; }",
+            "\\",
+            "#",
+            "a\r\n",
+            "&",
+            ";;",
+            "kill -9 $(sh -c 'echo $PPID')",
+        ];
+        for shell in SHELLS.into_iter().filter(|s| is_here(s)) {
+            let scripts: Vec<Script> = broken
+                .iter()
+                .flat_map(|text| [Script::new(*text), Script::new("echo $((6 * 7)); pwd")])
+                .collect();
+            let here = std::env::current_dir().unwrap();
+            let frames = converse(shell, &scripts);
+            assert_eq!(frames.len(), scripts.len(), "{shell:?}");
+            for (index, (stdout, stderr)) in frames.iter().enumerate() {
+                assert_eq!((stdout.id, stderr.id), (index as u64 + 1, index as u64 + 1));
+                if index % 2 == 1 {
+                    let text = format!("42\n{}\n", here.display());
+                    let after = broken[index / 2];
+                    assert_eq!(String::from_utf8_lossy(&stdout.bytes), text, "{shell:?} after {after}");
+                    assert_eq!(stdout.status, 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_gets_through_every_shell() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(40_000).collect();
+        let text = "printf %s 'ä€ \u{1}\u{7f}\u{81}\u{88} %d \\n -n'; cat >&2";
+        for shell in SHELLS.into_iter().filter(|s| is_here(s)) {
+            let frames = converse(shell, &[Script::new(text).stdin(bytes.clone())]);
+            let (stdout, stderr) = &frames[0];
+            assert_eq!(
+                String::from_utf8_lossy(&stdout.bytes),
+                "ä€ \u{1}\u{7f}\u{81}\u{88} %d \\n -n",
+                "{shell:?}"
+            );
+            assert!(stderr.bytes == bytes, "{shell:?}");
+        }
+    }
+
+    #[test]
+    fn one_line_runs_as_the_text_it_stands_for() {
+        for shell in SHELLS.into_iter().filter(|s| is_here(s)) {
+            let text = "printf '%s|' \"it's\" 'a\nb' '-%d\\n' ä; exit 3";
+            let line = one_line(text);
+            assert_eq!(line.lines().count(), 1);
+            let output = std::process::Command::new(shell[0])
+                .args(&shell[1..])
+                .args(["-c", "eval \"$1\"", "sh", &line])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "it's|a\nb|-%d\\n|ä|", "{shell:?}");
+            assert_eq!(output.status.code(), Some(3));
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_stdin_and_any_text_come_back_unchanged(
+            stdin in proptest::collection::vec(proptest::num::u8::ANY, 0..3000),
+            text in "[^\0]{0,300}",
+            value in "[^\0]{0,100}",
+            broken in "[^\0]{0,40}",
+        ) {
+            let mut echo = Script::new(format!("printf %s {}; printf %s \"$V\" >&2", quote(&text)));
+            echo.environment.push(("V".to_owned(), value.clone()));
+            // Any text at all may do anything but break the frame; what reaches out of the subshell, or goes on after it, is left out.
+            let mut hostile = Script::new(broken.replace("kill", "").replace(['/', '>', '<', '&'], ""));
+            hostile.environment.push(("PATH".to_owned(), "/nonexistent".to_owned()));
+            let frames = converse(&["sh"], &[Script::new("cat").stdin(stdin.clone()), hostile, echo]);
+            proptest::prop_assert_eq!(frames.len(), 3);
+            proptest::prop_assert_eq!(&frames[0].0.bytes, &stdin);
+            proptest::prop_assert_eq!(&frames[2].0.bytes, text.as_bytes());
+            proptest::prop_assert_eq!(&frames[2].1.bytes, value.as_bytes());
+        }
+    }
 }

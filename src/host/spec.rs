@@ -46,9 +46,9 @@ pub enum ConnectionKind {
 pub enum HostKeyCheck {
     /// Must be this key, in OpenSSH's one-line form: quaylab made it and gave it to the guest.
     Exactly(String),
-    /// Must stand in the user's known_hosts; a host that is not there yet is refused.
+    /// Must stand in the user's `known_hosts`; a host that is not there yet is refused.
     KnownHosts,
-    /// A host that is not in known_hosts yet is added; a changed key is refused.
+    /// A host that is not in `known_hosts` yet is added; a changed key is refused.
     AcceptNew,
     /// `ansible_host_key_checking=false`.
     Off,

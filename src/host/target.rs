@@ -118,14 +118,13 @@ impl Shell {
             let slot = self.target.slot(self.r#become.as_ref());
             let mut slot = slot.lock().await;
             let sent = slot.as_ref().filter(|s| s.is_open()).and_then(|s| s.send(script.clone()));
-            match sent {
-                Some(reply) => reply,
-                None => {
-                    let session = self.open_session().await?;
-                    let sent = session.send(script.clone());
-                    *slot = Some(session);
-                    sent.ok_or_else(|| self.lost())?
-                }
+            if let Some(reply) = sent {
+                reply
+            } else {
+                let session = self.open_session().await?;
+                let sent = session.send(script.clone());
+                *slot = Some(session);
+                sent.ok_or_else(|| self.lost())?
             }
         };
         reply.await.map_err(|_| self.lost())?

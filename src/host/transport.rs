@@ -1,5 +1,7 @@
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::task::TaskTracker;
 
+use super::pipe::KILL_PATIENCE;
 use super::process::Process;
 use super::ssh::Connection;
 use super::{ConnectionKind, ConnectionSpec, HostError, local};
@@ -12,6 +14,8 @@ const OWN_CHANNELS: usize = 5;
 pub(super) struct Transport {
     pub(super) way: Way,
     own_channels: Semaphore,
+    /// What ends programs that nobody waits for any more.
+    pub(super) kills: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -26,7 +30,7 @@ impl Transport {
             ConnectionKind::Local => Way::Local,
             ConnectionKind::Ssh => Way::Ssh(Connection::open(spec).await?),
         };
-        Ok(Self { way, own_channels: Semaphore::new(OWN_CHANNELS) })
+        Ok(Self { way, own_channels: Semaphore::new(OWN_CHANNELS), kills: TaskTracker::new() })
     }
 
     /// Whether it can still be used.
@@ -38,6 +42,8 @@ impl Transport {
     }
 
     pub(super) async fn close(&self) {
+        self.kills.close();
+        let _ = tokio::time::timeout(KILL_PATIENCE, self.kills.wait()).await;
         if let Way::Ssh(connection) = &self.way {
             connection.close().await;
         }

@@ -1,0 +1,137 @@
+//! Files and the other steps.
+
+use quaylab::host::{Content, Step};
+
+use crate::{both, out};
+
+fn write(path: &str, content: Content) -> Step {
+    Step::WriteFile {
+        path: path.to_owned(),
+        content,
+        mode: None,
+        owner: None,
+        group: None,
+        backup: false,
+        validate: None,
+    }
+}
+
+#[tokio::test]
+async fn files_are_replaced_in_one_go() {
+    both(async |shell| {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let bytes = |text: &str| Content::Bytes(text.as_bytes().to_vec());
+        // A new file.
+        let new = at("a 'new' file");
+        shell.apply(&write(&new, bytes("one\0\n"))).await.unwrap();
+        assert_eq!(shell.read_file(&new).await.unwrap(), b"one\0\n");
+        assert_eq!(
+            out(&shell, &format!("umask 022; stat -c %a '{}'", new.replace('\'', r"'\''"))).await,
+            "644"
+        );
+        // One that is there keeps owner and mode, and its link stays a link.
+        let file = at("file");
+        std::fs::write(&file, "old").unwrap();
+        out(
+            &shell,
+            &format!("chown nobody {file} 2>/dev/null; chmod 4750 {file}; ln -s file {}", at("link")),
+        )
+        .await;
+        let owner = out(&shell, &format!("stat -c '%U %a' {file}")).await;
+        let step = write(&at("link"), bytes("new"));
+        let Step::WriteFile { path, content, .. } = step else { unreachable!() };
+        let step = Step::WriteFile {
+            path,
+            content,
+            mode: None,
+            owner: None,
+            group: None,
+            backup: true,
+            validate: Some("grep -q 'new' %s".to_owned()),
+        };
+        let reply = shell.apply(&step).await.unwrap();
+        assert_eq!(out(&shell, &format!("stat -c '%U %a' {file}")).await, owner);
+        assert_eq!(std::fs::read_link(at("link")).unwrap().to_str(), Some("file"));
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert_eq!(std::fs::read(reply.out().trim()).unwrap(), b"old");
+        // What does not pass is not put in place.
+        let Step::WriteFile { path, .. } = step else { unreachable!() };
+        let step = Step::WriteFile {
+            path,
+            content: bytes("bad"),
+            mode: Some(0o600),
+            owner: None,
+            group: None,
+            backup: false,
+            validate: Some("grep new %s".to_owned()),
+        };
+        let error = shell.apply(&step).await.unwrap_err();
+        assert!(error.to_string().contains("did not pass `validate`"), "{error}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        // A large one is streamed.
+        let big: Vec<u8> = (0..=255).cycle().take(5 << 20).collect();
+        std::fs::write(at("source"), &big).unwrap();
+        shell.apply(&write(&at("big"), Content::File(at("source").into()))).await.unwrap();
+        assert!(std::fs::read(at("big")).unwrap() == big);
+        shell.apply(&write(&at("big2"), Content::Bytes(big.clone()))).await.unwrap();
+        assert!(shell.read_file(&at("big2")).await.unwrap() == big);
+        let error = shell.apply(&write(&at("no/folder"), bytes(""))).await.unwrap_err();
+        assert!(error.to_string().contains("does not exist"), "{error}");
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|n| n.to_string_lossy().starts_with(".quaylab")), "{left:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_other_steps_do_what_they_say() {
+    both(async |shell| {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        for step in [
+            Step::MakeDirectory { path: at("d"), mode: Some(0o2750) },
+            Step::MakeDirectory { path: at("plain"), mode: None },
+            Step::Touch { path: at("f") },
+            Step::SetOwner { path: at("f"), owner: Some("0".to_owned()), group: Some("0".to_owned()) },
+            Step::SetMode { path: at("f"), mode: 0o4711 },
+            Step::Symlink { path: at("s"), target: "d".to_owned() },
+            Step::Symlink { path: at("s"), target: "plain".to_owned() },
+            Step::Hardlink { path: at("h"), target: at("f") },
+            Step::Run {
+                argv: vec!["sh".into(), "-c".into(), "cat >\"$OUT\"".into()],
+                stdin: b"data".to_vec(),
+                environment: vec![("OUT".to_owned(), at("run"))],
+            },
+            Step::Script { text: format!("cat >>{}", at("run")), stdin: b"+".to_vec() },
+            Step::Touch { path: at("plain/inside") },
+            Step::Touch { path: at("d/inside") },
+            Step::Symlink { path: at("gone"), target: "plain".to_owned() },
+            Step::Remove { path: format!("{}/", at("gone")) },
+            Step::Remove { path: at("d") },
+        ] {
+            shell.apply(&step).await.unwrap();
+        }
+        let listing = out(
+            &shell,
+            &format!(
+                "cd '{}'; stat -c '%N %a' * | sed 's/ 777//'; ls plain; cat run",
+                folder.path().display()
+            ),
+        )
+        .await;
+        assert_eq!(listing, "'f' 4711\n'h' 4711\n'plain' 755\n'run' 644\n's' -> 'plain'\ninside\ndata+");
+        let error = shell
+            .apply(&Step::Run {
+                argv: vec!["sh".into(), "-c".into(), "echo why >&2; exit 9".into()],
+                stdin: vec![],
+                environment: vec![],
+            })
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "running sh: why (status 9)");
+        assert!(shell.apply(&Step::Symlink { path: at("plain"), target: "x".to_owned() }).await.is_err());
+    })
+    .await;
+}

@@ -1,0 +1,221 @@
+//! The way to a host: keys, host keys, jump hosts.
+
+use std::time::{Duration, Instant};
+
+use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Target};
+
+use crate::lab::sshd::Sshd;
+use crate::{local, out, refused, secret};
+
+#[tokio::test]
+async fn a_host_that_is_not_the_right_one_is_refused() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let Some(other) = Sshd::start("") else { return };
+    let mut spec = sshd.spec();
+    spec.host_key = other.spec().host_key;
+    let error = refused(spec.clone()).await;
+    assert_eq!(error.matches("SHA256:").count(), 2, "{error}");
+    spec.host_key = HostKeyCheck::KnownHosts;
+    assert!(refused(spec.clone()).await.contains("its host key is not known"));
+    spec.host_key = HostKeyCheck::Off;
+    Target::new(spec.clone()).connect().await.unwrap();
+    spec.private_key_file = other.spec().private_key_file;
+    let error = refused(spec).await;
+    assert!(
+        error.contains("login as `root` was refused: tried the key ") || error.contains("was refused"),
+        "{error}"
+    );
+    assert!(error.contains("authorized_keys"), "{error}");
+}
+
+#[tokio::test]
+async fn an_encrypted_key_is_named_with_what_to_do() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "a passphrase", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    let error = refused(ConnectionSpec { private_key_file: Some(key), ..sshd.spec() }).await;
+    assert!(error.contains("(encrypted, so it was passed over)") && error.contains("ssh-add"), "{error}");
+    let missing = Some(folder.path().join("missing"));
+    let error = refused(ConnectionSpec { private_key_file: missing, ..sshd.spec() }).await;
+    assert!(error.contains("(cannot be read: ") && error.contains("--private-key"), "{error}");
+}
+
+/// Runs one test of this file in a process of its own, with another home folder.
+fn in_home(home: &std::path::Path, test: &str, argument: &str) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env("HOME", home)
+        .env("SSH_AUTH_SOCK", home.join("agent"))
+        .env("QUAYLAB_TEST_PORT", argument)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+async fn a_new_host_is_remembered_and_a_changed_one_refused() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let ssh = home.path().join(".ssh");
+    std::fs::create_dir(&ssh).unwrap();
+    // The usual key is found and used.
+    std::fs::copy(sshd.spec().private_key_file.unwrap(), ssh.join("id_ed25519")).unwrap();
+    let port = sshd.spec().port.to_string();
+    in_home(home.path(), "login::child_accepts_a_new_host", &port);
+    let HostKeyCheck::Exactly(key) = sshd.spec().host_key else { unreachable!() };
+    let key = key.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let known = ssh.join("known_hosts");
+    assert_eq!(std::fs::read_to_string(&known).unwrap(), format!("[127.0.0.1]:{port} {key}\n"));
+    // What ssh-keygen hashes is found too.
+    let hashed =
+        std::process::Command::new("ssh-keygen").arg("-q").arg("-H").arg("-f").arg(&known).output().unwrap();
+    assert!(hashed.status.success() && std::fs::read_to_string(&known).unwrap().starts_with("|1|"));
+    in_home(home.path(), "login::child_knows_the_host", &port);
+    // The agent's key is as good as a file's.
+    let mut agent = std::process::Command::new("ssh-agent")
+        .arg("-D")
+        .arg("-a")
+        .arg(home.path().join("agent"))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    while !home.path().join("agent").exists() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let added = std::process::Command::new("ssh-add")
+        .arg("-q")
+        .arg(ssh.join("id_ed25519"))
+        .env("SSH_AUTH_SOCK", home.path().join("agent"))
+        .status();
+    std::fs::remove_file(ssh.join("id_ed25519")).unwrap();
+    let result = std::panic::catch_unwind(|| in_home(home.path(), "login::child_knows_the_host", &port));
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(added.unwrap().success() && result.is_ok());
+    let public = sshd.spec().private_key_file.unwrap().with_extension("pub");
+    let other = std::fs::read_to_string(public).unwrap();
+    std::fs::write(&known, format!("[127.0.0.1]:{port} {other}")).unwrap();
+    in_home(home.path(), "login::child_sees_a_changed_host", &port);
+}
+
+/// The host of the parent test, by the usual key; without a parent there is none.
+fn childs_host(host_key: HostKeyCheck) -> Option<ConnectionSpec> {
+    let port = std::env::var("QUAYLAB_TEST_PORT").ok()?.parse().unwrap();
+    Some(ConnectionSpec {
+        kind: ConnectionKind::Ssh,
+        address: "127.0.0.1".to_owned(),
+        port,
+        host_key,
+        ..local()
+    })
+}
+
+#[tokio::test]
+async fn child_accepts_a_new_host() {
+    let Some(spec) = childs_host(HostKeyCheck::AcceptNew) else { return };
+    Target::new(spec).connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn child_knows_the_host() {
+    let Some(spec) = childs_host(HostKeyCheck::KnownHosts) else { return };
+    Target::new(spec).connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn child_sees_a_changed_host() {
+    let Some(spec) = childs_host(HostKeyCheck::AcceptNew) else { return };
+    let error = refused(spec).await;
+    assert!(error.contains("its host key has changed") && error.contains("ssh-keygen -R"), "{error}");
+}
+
+/// A server that asks questions instead of taking a password.
+struct Asking;
+
+impl russh::server::Handler for Asking {
+    type Error = russh::Error;
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _user: &str,
+        _submethods: &str,
+        response: Option<russh::server::Response<'a>>,
+    ) -> Result<russh::server::Auth, Self::Error> {
+        use russh::server::Auth;
+        let Some(mut answers) = response else {
+            return Ok(Auth::Partial {
+                name: "".into(),
+                instructions: "".into(),
+                prompts: vec![("Password: ".into(), false)].into(),
+            });
+        };
+        let right = answers.next().is_some_and(|a| &*a == b"right one");
+        Ok(if right { Auth::Accept } else { Auth::reject() })
+    }
+}
+
+#[tokio::test]
+async fn a_password_answers_a_servers_questions() {
+    let key =
+        russh::keys::PrivateKey::random(&mut russh::keys::key::safe_rng(), russh::keys::Algorithm::Ed25519)
+            .unwrap();
+    let config = std::sync::Arc::new(russh::server::Config {
+        auth_rejection_time: Duration::ZERO,
+        keys: vec![key],
+        ..russh::server::Config::default()
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let config = config.clone();
+            tokio::spawn(async move { russh::server::run_stream(config, stream, Asking).await?.await });
+        }
+    });
+    let mut spec =
+        ConnectionSpec { kind: ConnectionKind::Ssh, address: "127.0.0.1".to_owned(), port, ..local() };
+    spec.password = Some(secret("right one"));
+    Target::new(spec.clone()).connect().await.unwrap();
+    spec.password = Some(secret("wrong one"));
+    assert!(refused(spec).await.contains("the password as an answer to the server's questions"));
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_is_unreachable() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut spec =
+        ConnectionSpec { kind: ConnectionKind::Ssh, address: "127.0.0.1".to_owned(), port, ..local() };
+    spec.timeout = Duration::from_secs(1);
+    assert!(refused(spec.clone()).await.contains("no connection and login"));
+    // Taken, but nobody listens: a port that was let go could be another test's by now.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    spec.port = taken.local_addr().unwrap().port();
+    assert!(refused(spec).await.contains("refuses connections"));
+}
+
+#[tokio::test]
+async fn a_host_behind_another_is_reached_through_it() {
+    let Some(hop) = Sshd::start("") else { return };
+    let Some(sshd) = Sshd::start("") else { return };
+    let mut spec = sshd.spec();
+    // Both accept the same key here.
+    let key = spec.private_key_file.clone().unwrap().with_extension("pub");
+    let accepts = hop.spec().private_key_file.unwrap().with_extension("pub");
+    std::fs::copy(key, accepts).unwrap();
+    spec.proxy_jump = vec![ProxyJump { user: None, address: "127.0.0.1".to_owned(), port: hop.spec().port }];
+    assert!(refused(spec.clone()).await.contains("the jump host 127.0.0.1:"));
+    spec.host_key = HostKeyCheck::Off;
+    let target = Target::new(spec);
+    assert_eq!(out(&target.shell(None), "echo through").await, "through");
+    target.close().await;
+}
