@@ -208,6 +208,7 @@ async fn containers_networks_and_volumes_converge() {
     images(&site, &engine, &with).await;
     through_a_program(&engine, &with).await;
     networks_and_volumes(&site, &with).await;
+    lab_images(&site, &engine, &with).await;
     containers(&site, &with).await;
 
     let said =
@@ -236,6 +237,50 @@ async fn images(site: &Site, engine: &Docker, with: &impl Fn(serde_json::Value) 
     let pull = with(json!({"name": "127.0.0.1:1/none:1", "source": "pull"}));
     let said = fail(site, "docker_image", pull).await;
     assert!(said.contains("127.0.0.1:1/none:1 cannot be pulled from 127.0.0.1:1"), "{said}");
+}
+
+/// The images that `scripts/service-images.sh` makes, where it has made them.
+async fn lab_images(site: &Site, engine: &Docker, with: &impl Fn(serde_json::Value) -> serde_json::Value) {
+    let made = "/var/cache/quaylab/images";
+    if skip_without(
+        "the lab's own images",
+        &[&format!("{made}/postgresql-15.tar"), &format!("{made}/redis-7.tar")],
+    ) {
+        return;
+    }
+    for (name, archive) in [("postgresql:15", "postgresql-15"), ("redis:7", "redis-7")] {
+        let image = with(
+            json!({"name": format!("localhost/quaylab/{name}"), "archive": format!("{made}/{archive}.tar")}),
+        );
+        assert!(run(site, "docker_image", image.clone()).await.changed, "{name}");
+        assert!(!run(site, "docker_image", image).await.changed, "{name}");
+    }
+    let (data, socket) = (engine.folder("pgdata", 26), engine.folder("pgrun", 26));
+    let args = with(json!({
+        "name": "postgresql", "image": "localhost/quaylab/postgresql:15", "restart_policy": "always",
+        "volumes": [format!("{data}:/var/lib/pgsql/data:Z"), format!("{socket}:/run/postgresql")],
+        "env": {"POSTGRESQL_USER": "quay", "POSTGRESQL_PASSWORD": "p", "POSTGRESQL_DATABASE": "quay"}
+    }));
+    assert!(run(site, "docker_container", args.clone()).await.changed);
+    // The port is in the engine's own network namespace; the socket is reached from here.
+    let login = json!({"login_unix_socket": socket, "login_user": "quay", "login_db": "quay"});
+    for attempt in 0.. {
+        let answer = run(site, "postgresql_ping", login.clone()).await;
+        if answer.result["is_available"] == json!(true) {
+            break;
+        }
+        assert!(attempt < 60, "{answer:?}");
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    // The registry's role owns its database and may make the extension itself.
+    let mut extension = login;
+    extension["name"] = json!("pg_trgm");
+    assert!(run(site, "postgresql_ext", extension.clone()).await.changed);
+    assert!(!run(site, "postgresql_ext", extension).await.changed);
+    assert!(!run(site, "docker_container", args).await.changed);
+    assert!(
+        run(site, "docker_container", with(json!({"name": "postgresql", "state": "absent"}))).await.changed
+    );
 }
 
 /// Another user than the one who logged in reaches the engine through its client's `dial-stdio`.

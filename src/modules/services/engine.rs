@@ -1,4 +1,5 @@
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use bollard::errors::Error;
 use bollard::models::ContainerInspectResponse;
@@ -20,11 +21,17 @@ pub(super) const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 /// How long an answer may take; loading an image answers only when the image is in.
 const ANSWER_SECONDS: u64 = 3600;
 
-/// The way to an engine's API, with the connection that is free at the moment.
+/// Connections that stand and wait for the next task, by the way they go.
+///
+/// Starting a program that reaches an engine as another user costs far more than asking the engine.
+static WAITING: LazyLock<Mutex<HashMap<String, Wire>>> = LazyLock::new(Mutex::default);
+
+/// The way to an engine's API.
 struct Line {
     shell: Shell,
     endpoint: Endpoint,
-    idle: Mutex<Option<Wire>>,
+    /// Host, users and endpoint: what makes two ways the same.
+    way: String,
 }
 
 impl Line {
@@ -33,25 +40,45 @@ impl Line {
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
         parts.uri = path.parse::<Uri>().map_err(|e| Error::IOError { err: std::io::Error::other(e) })?;
         parts.headers.insert(HOST, HeaderValue::from_static("docker"));
-        let request = Request::from_parts(parts, body.map_err(std::io::Error::other).boxed_unsync());
-        let idle = self.idle.lock().await.take().filter(Wire::is_idle);
-        let mut wire = if let Some(wire) = idle {
-            wire
-        } else {
-            let stream = self.shell.dial(&self.endpoint).await.map_err(std::io::Error::other)?;
-            Wire::open(stream).await?
-        };
-        let response = wire.send(request).await?;
-        *self.idle.lock().await = Some(wire);
+        let mut request = Request::from_parts(parts, body.map_err(std::io::Error::other).boxed_unsync());
+        let waiting = WAITING.lock().await.remove(&self.way).filter(Wire::is_idle);
+        if let Some(mut wire) = waiting {
+            match wire.send_again(request).await {
+                Ok(answer) => return self.keep(wire, answer).await,
+                Err(unsent) => request = unsent,
+            }
+        }
+        let stream = self.shell.dial(&self.endpoint).await.map_err(std::io::Error::other)?;
+        let mut wire = Wire::open(stream).await?;
+        let answer = wire.send(request).await;
+        self.keep(wire, answer).await
+    }
+
+    async fn keep(
+        &self,
+        wire: Wire,
+        answer: Result<Response<Incoming>, hyper::Error>,
+    ) -> Result<Response<Incoming>, Error> {
+        let response = answer?;
+        WAITING.lock().await.insert(self.way.clone(), wire);
         Ok(response)
+    }
+
+    async fn is_open(&self) -> bool {
+        WAITING.lock().await.get(&self.way).is_some_and(Wire::is_idle)
     }
 }
 
-/// Connects to the engine that the target sees at `docker_host` and agrees on a version of its API.
+/// Connects to the engine that the target sees at `docker_host`.
+///
+/// Requests name no version of the API, so that each engine answers in its own.
 pub(super) async fn connect(cx: &TaskContext, docker_host: Option<&str>) -> Result<Docker, ModuleError> {
     let host = address(cx, docker_host);
-    let endpoint = endpoint(cx, &host).await?;
-    let line = Arc::new(Line { shell: cx.shell.clone(), endpoint, idle: Mutex::new(None) });
+    let (user, endpoint) = endpoint(cx, &host).await?;
+    let spec = cx.shell.target().spec();
+    let way = format!("{} {}@{}:{} {user} {endpoint:?}", spec.name, spec.user, spec.address, spec.port);
+    let line = Arc::new(Line { shell: cx.shell.clone(), endpoint, way });
+    let open = line.is_open().await;
     let docker = Docker::connect_with_custom_transport(
         move |request: BollardRequest| {
             let line = Arc::clone(&line);
@@ -62,14 +89,17 @@ pub(super) async fn connect(cx: &TaskContext, docker_host: Option<&str>) -> Resu
         API_DEFAULT_VERSION,
     )
     .map_err(|e| failure("the container engine's address", &e))?;
-    docker.negotiate_version().await.map_err(|e| {
-        ModuleError::failed(format!(
-            "the container engine on {} does not answer at {host}: {}",
-            cx.host,
-            reason(&e)
-        ))
-        .hint("is it installed and started (systemctl status docker), and may this user reach it (become: true)?")
-    })
+    if !open {
+        docker.ping().await.map_err(|e| {
+            ModuleError::failed(format!(
+                "the container engine on {} does not answer at {host}: {}",
+                cx.host,
+                reason(&e)
+            ))
+            .hint("is it installed and started (systemctl status docker), and may this user reach it (become: true)?")
+        })?;
+    }
+    Ok(docker)
 }
 
 fn address(cx: &TaskContext, docker_host: Option<&str>) -> String {
@@ -78,14 +108,14 @@ fn address(cx: &TaskContext, docker_host: Option<&str>) -> String {
     docker_host.map(str::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_HOST.to_owned())
 }
 
-/// The way in: the socket itself for the login user; as another user a program of that user's that speaks to it.
-async fn endpoint(cx: &TaskContext, host: &str) -> Result<Endpoint, ModuleError> {
+/// Who the target's user is, and the way in: the socket itself for the login user; as another user a program of that user's that speaks to it.
+async fn endpoint(cx: &TaskContext, host: &str) -> Result<(String, Endpoint), ModuleError> {
     if let Some(address) = host.strip_prefix("tcp://") {
         let (name, port) = address.rsplit_once(':').unwrap_or((address, "2375"));
         let port = port
             .parse()
             .map_err(|_| ModuleError::Arguments(format!("docker_host {host:?} has no valid port")))?;
-        return Ok(Endpoint::Tcp { host: name.trim_matches(['[', ']']).to_owned(), port });
+        return Ok((String::new(), Endpoint::Tcp { host: name.trim_matches(['[', ']']).to_owned(), port }));
     }
     let Some(path) = host.strip_prefix("unix://") else {
         return Err(ModuleError::Arguments(format!(
@@ -96,14 +126,15 @@ async fn endpoint(cx: &TaskContext, host: &str) -> Result<Endpoint, ModuleError>
     let reply = cx.shell.run(&probe).await?;
     let out = reply.out();
     let mut lines = out.lines();
-    let is_login_user = lines.next() == Some(cx.shell.target().spec().user.as_str());
+    let user = lines.next().unwrap_or_default().to_owned();
     let has_client = lines.next() == Some("docker");
-    Ok(if !is_login_user && has_client {
+    let endpoint = if user != cx.shell.target().spec().user && has_client {
         let argv = ["docker", "-H", host, "system", "dial-stdio"].map(str::to_owned).to_vec();
         Endpoint::Program { argv }
     } else {
         Endpoint::Unix { path: path.to_owned() }
-    })
+    };
+    Ok((user, endpoint))
 }
 
 /// What an engine's error says, without the crate's wrapping.

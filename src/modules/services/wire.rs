@@ -37,4 +37,19 @@ impl Wire {
         self.0.ready().await?;
         self.0.send_request(request).await
     }
+
+    /// Sends a request over a connection that has waited for a while; gives it back where the connection turns out
+    /// to be gone.
+    pub(super) async fn send_again(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Result<Response<Incoming>, hyper::Error>, Request<Body>> {
+        match self.0.try_send_request(request).await {
+            Ok(response) => Ok(Ok(response)),
+            Err(mut refused) => match refused.take_message() {
+                Some(request) => Err(request),
+                None => Ok(Err(refused.into_error())),
+            },
+        }
+    }
 }

@@ -395,6 +395,13 @@ impl Docker {
         format!("unix://{}", self.folder.path().join("docker.sock").display())
     }
 
+    /// A folder for a container's data, which belongs to this user.
+    pub(super) fn folder(&self, name: &str, owner: u32) -> String {
+        let path = self.folder.path().join(name).display().to_string();
+        quiet("install", &["-d", "-m", "0755", "-o", &owner.to_string(), "-g", &owner.to_string(), &path]);
+        path
+    }
+
     fn docker(&self, args: &[&str]) -> std::io::Result<std::process::Output> {
         Command::new("/usr/bin/docker").args(["-H", &self.address()]).args(args).output()
     }
