@@ -168,13 +168,13 @@ done
                 .map(|n| quote(n))
                 .collect();
             for name in asked {
-                text.push_str(&match self.state {
+                text.extend([match self.state {
                     // Only what is there can be upgraded; what is missing is installed anyway.
                     DnfState::Latest => {
                         format!("if rpmq {name} && ask {verb} {name}; then say pending-{name} {name}; fi\n")
                     }
                     _ => format!("if ask {verb} {name}; then say pending-{name} {name}; fi\n"),
-                });
+                }]);
             }
         }
         text

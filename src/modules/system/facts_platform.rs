@@ -245,7 +245,13 @@ pub(super) fn facts(sections: &Sections, names: &[String]) -> Map {
             .flat_map(str::split_whitespace)
             .collect()
     };
-    facts.insert("dns".into(), json!({"nameservers": resolver("nameserver"), "search": resolver("search")}));
+    let dns: Map = ["nameservers", "search"]
+        .into_iter()
+        .zip([resolver("nameserver"), resolver("search")])
+        .filter(|(_, words)| !words.is_empty())
+        .map(|(name, words)| (name.to_owned(), json!(words)))
+        .collect();
+    facts.insert("dns".into(), Value::Object(dns));
     for line in sections.lines("ssh-keys") {
         let mut words = line.split_whitespace();
         if let (Some(kind), Some(key)) = (words.next(), words.next()) {
