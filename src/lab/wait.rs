@@ -135,8 +135,8 @@ impl fmt::Display for WaitFailure {
                     write!(f, " (last: {last})")?;
                 }
             }
-            Why::Stopped(state) => {
-                write!(f, "VM {vm}: stage {stage}: after {seconds} s the VM is {}", state.word())?;
+            Why::Stopped(now) => {
+                write!(f, "VM {vm}: stage {stage}: after {seconds} s the VM is {}", now.word())?;
             }
             Why::Missing => write!(f, "VM {vm}: stage {stage}: there is no such VM")?,
             Why::CloudInit(errors) => {
