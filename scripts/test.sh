@@ -56,5 +56,4 @@ else
     run 'the quickstart again, with changed=0' unchanged
     run 'its removal' scripts/clean-lab.sh
 fi
-stage_first_now=$(date +%s)
-say "$passed stages passed, $skipped skipped, $((stage_first_now - stage_first)) s"
+say "$passed stages passed, $skipped skipped, $(($(date +%s) - stage_first)) s"
