@@ -18,7 +18,10 @@ type Outcome = Result<(), String>;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.as_slice() {
-        [step, folder] if step == "--child" => child(Path::new(folder)),
+        [step, folder] if step == "--join" => joined(Path::new(folder)),
+        [step, folder] if step == "--network" => {
+            joined(Path::new(folder)).and_then(|()| network(Path::new(folder)))
+        }
         // What a test harness is asked by tools that list tests.
         [first, ..] if first == "--list" => Ok(()),
         _ => match missing() {
@@ -58,14 +61,19 @@ fn hypervisor(folder: &Path) -> PrivateHypervisor {
     PrivateHypervisor { state: folder.join("state"), run: folder.join("run") }
 }
 
-/// Joins, and says what it found there: `fresh` or `joined`, the interfaces, the networks that run.
-fn child(folder: &Path) -> Outcome {
+/// Joins, and says whether it is `fresh` or was `joined`.
+fn joined(folder: &Path) -> Outcome {
     let before = std::env::current_dir().map_err(|e| e.to_string())?;
     let entered = hypervisor(folder).ensure_and_enter(Wanted::Always).map_err(|e| e.to_string())?;
     if std::env::current_dir().map_err(|e| e.to_string())? != before {
         return Err("the working directory has changed".into());
     }
     println!("{}", if entered == (Entered::Private { fresh: true }) { "fresh" } else { "joined" });
+    Ok(())
+}
+
+/// Starts a network if there is none, and says which run and which interfaces there are.
+fn network(folder: &Path) -> Outcome {
     let xml = folder.join("network.xml");
     fs::write(&xml, NETWORK).map_err(|e| e.to_string())?;
     if !said("virsh", &["-q", "-c", "qemu:///system", "net-list", "--all", "--name"])?
@@ -111,7 +119,7 @@ fn steps(folder: &Path) -> Outcome {
     hypervisor(folder).down().map_err(|e| e.to_string())?;
     fs::create_dir_all(folder.join("run")).map_err(|e| e.to_string())?;
     fs::write(folder.join("run/namespaces"), "net:[1] mnt:[2] ready\n").map_err(|e| e.to_string())?;
-    let two: Vec<_> = (0..2).map(|_| spawn(folder)).collect::<Result<_, _>>()?;
+    let two: Vec<_> = (0..2).map(|_| spawn("--join", folder)).collect::<Result<_, _>>()?;
     let mut fresh = 0;
     for child in two {
         let output = child.wait_with_output().map_err(|e| e.to_string())?;
@@ -122,15 +130,14 @@ fn steps(folder: &Path) -> Outcome {
     check(fresh == 1, "after a reboot, of two runs at once one starts it and the other joins")
 }
 
-fn spawn(folder: &Path) -> Result<std::process::Child, String> {
+fn spawn(step: &str, folder: &Path) -> Result<std::process::Child, String> {
     let this = std::env::current_exe().map_err(|e| e.to_string())?;
-    let child =
-        Command::new(this).arg("--child").arg(folder).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let child = Command::new(this).arg(step).arg(folder).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     child.map_err(|e| e.to_string())
 }
 
 fn join(folder: &Path) -> Result<String, String> {
-    let output = spawn(folder)?.wait_with_output().map_err(|e| e.to_string())?;
+    let output = spawn("--network", folder)?.wait_with_output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() { Ok(text) } else { Err(text) }
 }
