@@ -101,6 +101,9 @@ pub(super) fn start_holder(private: &PrivateHypervisor) -> Result<Namespaces, Pr
         }
         mounts.extend([PathBuf::from(machine), own]);
     }
+    // The guests' consoles are logged here; only the daemon's packages would make it.
+    let consoles = private.state.join("log/qemu");
+    fs::create_dir_all(&consoles).map_err(|e| PrivateError::file("make", &consoles, e))?;
     write(&private.state.join("etc/qemu.conf"), QEMU_CONF)?;
     write(&private.state.join("etc/libvirtd.conf"), LIBVIRTD_CONF)?;
     let resolv = if find("slirp4netns").is_some() {
