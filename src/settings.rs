@@ -67,9 +67,14 @@ impl Settings {
         let home = var("HOME").map(|h| Path::new(&h).join(".quaylab.cfg"));
         let chosen = var("QUAYLAB_CONFIG").map(PathBuf::from);
         if let Some(path) = chosen.as_ref().filter(|p| !p.is_file()) {
-            return Err(Diagnostic::new(format!("QUAYLAB_CONFIG names {}, which is not a file", path.display())));
+            return Err(Diagnostic::new(format!(
+                "QUAYLAB_CONFIG names {}, which is not a file",
+                path.display()
+            )));
         }
-        let file = chosen.or_else(|| [Some(PathBuf::from("quaylab.cfg")), home].into_iter().flatten().find(|p| p.is_file()));
+        let file = chosen.or_else(|| {
+            [Some(PathBuf::from("quaylab.cfg")), home].into_iter().flatten().find(|p| p.is_file())
+        });
         let mut settings = Self::default();
         if let Some(path) = file {
             settings.read(&path)?;
@@ -77,14 +82,15 @@ impl Settings {
         }
         for (_, key, name) in KEYS {
             if let Some(value) = var(name) {
-                settings.set(key, &value, Path::new(".")).map_err(|e| Diagnostic::new(format!("{name}: {e}")))?;
+                settings
+                    .set(key, &value, Path::new("."))
+                    .map_err(|e| Diagnostic::new(format!("{name}: {e}")))?;
             }
         }
         Ok(settings)
     }
 
     fn read(&mut self, path: &Path) -> Result<(), Diagnostic> {
-        
         let wrong = |e: String| Diagnostic::new(format!("{}: {e}", path.display()));
         let name = path.to_string_lossy();
         let sections = ini::ini!(safe name.as_ref() as &str).map_err(wrong)?;
@@ -92,7 +98,8 @@ impl Settings {
         for (section, keys) in sections {
             for (key, value) in keys {
                 if !KEYS.iter().any(|(s, k, _)| *s == section && *k == key) {
-                    let near = closest(&key, KEYS.iter().map(|(_, k, _)| *k)).map(|n| format!("did you mean {n}?"));
+                    let near =
+                        closest(&key, KEYS.iter().map(|(_, k, _)| *k)).map(|n| format!("did you mean {n}?"));
                     return Err(wrong(format!("[{section}] {key} is not a setting")).hint_opt(near));
                 }
                 self.set(&key, value.as_deref().unwrap_or(""), folder).map_err(wrong)?;
@@ -103,14 +110,16 @@ impl Settings {
 
     fn set(&mut self, key: &str, value: &str, folder: &Path) -> Result<(), String> {
         let flag = || truth(&value.into()).ok_or_else(|| format!("{key} must be a boolean, not {value:?}"));
-        let number = || value.trim().parse::<u64>().map_err(|_| format!("{key} must be a number, not {value:?}"));
+        let number =
+            || value.trim().parse::<u64>().map_err(|_| format!("{key} must be a number, not {value:?}"));
         let path = |text: &str| match (text.strip_prefix("~/"), std::env::var_os("HOME")) {
             (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
             _ => folder.join(text),
         };
         match key {
             "inventory" => {
-                self.inventory = value.split(',').map(|part| path(part.trim()).to_string_lossy().into_owned()).collect();
+                self.inventory =
+                    value.split(',').map(|part| path(part.trim()).to_string_lossy().into_owned()).collect();
             }
             "forks" => self.forks = usize::try_from(number()?).ok().filter(|n| *n > 0),
             "roles_path" => self.roles_path = value.split(':').map(path).collect(),
@@ -143,7 +152,9 @@ mod tests {
 
     #[test]
     fn a_file_sets_what_it_names() {
-        let settings = read("[defaults]\nforks = 7\nhost_key_checking = no\n[privilege_escalation]\nbecome = true\n").expect("valid");
+        let settings =
+            read("[defaults]\nforks = 7\nhost_key_checking = no\n[privilege_escalation]\nbecome = true\n")
+                .expect("valid");
         assert_eq!((settings.forks, settings.host_key_checking, settings.r#become), (Some(7), false, true));
     }
 
@@ -153,6 +164,9 @@ mod tests {
             read("[defaults]\nfork = 7\n").expect_err("unknown"),
             "/quaylab.cfg: [defaults] fork is not a setting\n  hint: did you mean forks?"
         );
-        assert_eq!(read("[defaults]\nforks = many\n").expect_err("no number"), "/quaylab.cfg: forks must be a number, not \"many\"");
+        assert_eq!(
+            read("[defaults]\nforks = many\n").expect_err("no number"),
+            "/quaylab.cfg: forks must be a number, not \"many\""
+        );
     }
 }

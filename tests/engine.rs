@@ -96,7 +96,12 @@ impl Case {
         let events = std::mem::take(&mut *events.lock().expect("unpoisoned"));
         let stats = outcome.as_ref().map(|s| s.stats.clone().into_iter().collect()).unwrap_or_default();
         let place = format!("{}/", folder.display());
-        Ran { result: outcome.map(|_| ()).map_err(|e| e.to_string().replace(&place, "")), events, stats, folder: self.folder }
+        Ran {
+            result: outcome.map(|_| ()).map_err(|e| e.to_string().replace(&place, "")),
+            events,
+            stats,
+            folder: self.folder,
+        }
     }
 }
 
@@ -119,9 +124,10 @@ impl Ran {
     /// The messages of failed tasks.
     fn failures(&self) -> Vec<String> {
         let failed = |event: &Event| match event {
-            Event::Result { host, result, .. } if result.status == Status::Failed => {
-                Some(format!("{host}: {}", result.result.get("msg").map(quaylab::value::plain).unwrap_or_default()))
-            }
+            Event::Result { host, result, .. } if result.status == Status::Failed => Some(format!(
+                "{host}: {}",
+                result.result.get("msg").map(quaylab::value::plain).unwrap_or_default()
+            )),
             _ => None,
         };
         self.events.iter().filter_map(failed).collect()
@@ -216,7 +222,16 @@ async fn handlers_run_once_at_the_end_of_a_section() {
     .await;
     assert_eq!(
         ran.said(),
-        ["a: tasks done", "b: tasks done", "a: first", "b: first", "a: second", "b: second", "a: post", "b: post"]
+        [
+            "a: tasks done",
+            "b: tasks done",
+            "a: first",
+            "b: first",
+            "a: second",
+            "b: second",
+            "a: post",
+            "b: post"
+        ]
     );
 }
 
@@ -423,7 +438,10 @@ async fn mistakes_are_found_before_anything_runs() {
 #[tokio::test]
 async fn wrong_role_arguments_point_at_where_they_were_written() {
     let ran = Case::new("- hosts: a\n  gather_facts: false\n  vars:\n    port: many\n  roles: [r]\n")
-        .file("roles/r/meta/argument_specs.yml", "argument_specs:\n  main:\n    options:\n      port: {type: int}\n")
+        .file(
+            "roles/r/meta/argument_specs.yml",
+            "argument_specs:\n  main:\n    options:\n      port: {type: int}\n",
+        )
         .file("roles/r/tasks/main.yml", "- debug: {msg: ran}\n")
         .run()
         .await;

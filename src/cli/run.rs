@@ -110,10 +110,15 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     let passwords = Passwords::ask(args)?;
     // Namespaces are joined while there is still one thread only.
-    let wants_lab = args.playbooks.is_empty() || !matches!(wanted_private(&inventory)?, private::Wanted::Never);
-    if wants_lab && let private::Entered::Private { fresh } = private::ensure_and_enter(wanted_private(&inventory)?)? {
+    let wants_lab =
+        args.playbooks.is_empty() || !matches!(wanted_private(&inventory)?, private::Wanted::Never);
+    if wants_lab
+        && let private::Entered::Private { fresh } = private::ensure_and_enter(wanted_private(&inventory)?)?
+    {
         let how = if fresh { "brought one up" } else { "using the one that is running" };
-        tell(&format!("no libvirt daemon answers at qemu:///system: {how} in namespaces of its own (libvirt_private)"));
+        tell(&format!(
+            "no libvirt daemon answers at qemu:///system: {how} in namespaces of its own (libvirt_private)"
+        ));
     }
     lab.prepare()?;
     let hosts = inventory.hosts().count();
@@ -141,12 +146,19 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
         lab: lab.name,
         ask: ask(),
     };
-    let terminal = Arc::new(Terminal::new(Lines { verbosity: Verbosity(args.verbose), palette: Palette::detect(), width: width() }));
+    let terminal = Arc::new(Terminal::new(Lines {
+        verbosity: Verbosity(args.verbose),
+        palette: Palette::detect(),
+        width: width(),
+    }));
     for warning in warnings {
         terminal.show(&Event::Warning(warning));
     }
     let sink: Sink = Arc::new(move |event| terminal.show(&event));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     let summary = runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone());
@@ -185,7 +197,9 @@ fn become_method(name: Option<&str>) -> Result<BecomeMethod> {
         None | Some("sudo") => Ok(BecomeMethod::Sudo),
         Some("su") => Ok(BecomeMethod::Su),
         Some("doas") => Ok(BecomeMethod::Doas),
-        Some(other) => Err(Diagnostic::new(format!("become method {other:?} is not supported")).hint("use sudo, su or doas").into()),
+        Some(other) => Err(Diagnostic::new(format!("become method {other:?} is not supported"))
+            .hint("use sudo, su or doas")
+            .into()),
     }
 }
 
@@ -196,9 +210,14 @@ struct Passwords {
 
 impl Passwords {
     fn ask(args: &RunArgs) -> Result<Self> {
-        let read = |prompt: &str| rpassword::prompt_password(prompt).map(Secret).context("cannot read the password from the terminal");
+        let read = |prompt: &str| {
+            rpassword::prompt_password(prompt)
+                .map(Secret)
+                .context("cannot read the password from the terminal")
+        };
         let ssh = args.ask_pass.then(|| read("SSH password: ")).transpose()?;
-        let mut r#become = args.ask_become_pass.then(|| read("BECOME password[defaults to SSH password]: ")).transpose()?;
+        let mut r#become =
+            args.ask_become_pass.then(|| read("BECOME password[defaults to SSH password]: ")).transpose()?;
         if r#become.as_ref().is_some_and(|p| p.0.is_empty()) {
             r#become.clone_from(&ssh);
         }
@@ -216,7 +235,14 @@ fn ask() -> Ask {
         }
         loop {
             let answer = answer(question).map_err(|e| e.to_string())?;
-            if !question.confirm || answer == self::answer(&Question { text: format!("confirm {}", question.text), ..question.clone() }).map_err(|e| e.to_string())? {
+            if !question.confirm
+                || answer
+                    == self::answer(&Question {
+                        text: format!("confirm {}", question.text),
+                        ..question.clone()
+                    })
+                    .map_err(|e| e.to_string())?
+            {
                 return Ok(answer);
             }
             tell("***** VALUES ENTERED DO NOT MATCH ****");
@@ -225,7 +251,12 @@ fn ask() -> Ask {
 }
 
 fn answer(question: &Question) -> std::io::Result<String> {
-    let default = question.default.as_ref().filter(|_| !question.private).map(|d| format!(" [{d}]")).unwrap_or_default();
+    let default = question
+        .default
+        .as_ref()
+        .filter(|_| !question.private)
+        .map(|d| format!(" [{d}]"))
+        .unwrap_or_default();
     let prompt = format!("{}{default}: ", question.text);
     let mut typed = String::new();
     if question.private {
@@ -243,7 +274,10 @@ fn answer(question: &Question) -> std::io::Result<String> {
 /// The first Ctrl-C (or SIGTERM) stops cleanly, the second at once.
 fn stop_on_signal(stop: CancellationToken) {
     tokio::spawn(async move {
-        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        else {
+            return;
+        };
         loop {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
@@ -265,5 +299,8 @@ fn tell(text: &str) {
 
 fn width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
-    columns.or_else(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|s| usize::from(s.ws_col))).filter(|w| *w > 20).unwrap_or(79)
+    columns
+        .or_else(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|s| usize::from(s.ws_col)))
+        .filter(|w| *w > 20)
+        .unwrap_or(79)
 }

@@ -55,7 +55,13 @@ fn delegate(play: &PlayRun, context: &Context, scope: &Arc<dyn Scope>) -> Result
 }
 
 /// The module's arguments, known: templates rendered, omitted ones left out, module defaults filled in.
-fn arguments(play: &PlayRun, task: &Task, context: &Context, module: &str, scope: &Arc<dyn Scope>) -> Result<Map, Diagnostic> {
+fn arguments(
+    play: &PlayRun,
+    task: &Task,
+    context: &Context,
+    module: &str,
+    scope: &Arc<dyn Scope>,
+) -> Result<Map, Diagnostic> {
     let mut args = Map::new();
     for node in context.keywords.iter().flat_map(|k| &k.module_defaults) {
         if let Value::Object(all) = play.run.templar.render(node, scope)? {
@@ -70,7 +76,8 @@ fn arguments(play: &PlayRun, task: &Task, context: &Context, module: &str, scope
     match play.run.templar.render(&task.args, scope)? {
         Value::Object(own) => args.extend(own),
         other => {
-            return Err(Diagnostic::new(format!("the arguments of {module} must be a mapping, got {other}")).at(&task.args.origin));
+            return Err(Diagnostic::new(format!("the arguments of {module} must be a mapping, got {other}"))
+                .at(&task.args.origin));
         }
     }
     let mut args = Value::Object(args);
@@ -107,12 +114,19 @@ async fn run_module(
     name: &str,
     args: Map,
 ) -> ItemOutcome {
-    let Some(module) = registry().get(name) else { return ItemOutcome::failed(format!("there is no module {name}")) };
+    let Some(module) = registry().get(name) else {
+        return ItemOutcome::failed(format!("there is no module {name}"));
+    };
     let shared = scope.clone().shared();
     let prepared = (|| {
         // A delegated task connects as the other host's variables say, not as this host's do.
         let connect_scope = match delegated {
-            Some(other) => HostScope::new(play, other, &Context { keywords: context.keywords.clone(), ..Context::default() }).shared(),
+            Some(other) => HostScope::new(
+                play,
+                other,
+                &Context { keywords: context.keywords.clone(), ..Context::default() },
+            )
+            .shared(),
             None => Arc::clone(&shared),
         };
         let on = delegated.unwrap_or(host);
@@ -122,7 +136,9 @@ async fn run_module(
             node.map_or(Ok(default), |n| Ok(truth(&play.run.templar.render(n, &shared)?).unwrap_or(default)))
         };
         let timeout = match context.nearest(|k| k.timeout.as_ref()) {
-            Some(node) => plain(&play.run.templar.render(node, &shared)?).parse::<u64>().ok().filter(|s| *s > 0),
+            Some(node) => {
+                plain(&play.run.templar.render(node, &shared)?).parse::<u64>().ok().filter(|s| *s > 0)
+            }
             None => None,
         };
         let cx = TaskContext {
@@ -149,7 +165,9 @@ async fn run_module(
     let result = match timeout {
         Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), running).await {
             Ok(result) => result,
-            Err(_) => return ItemOutcome::failed(format!("the task took longer than its timeout of {seconds} s")),
+            Err(_) => {
+                return ItemOutcome::failed(format!("the task took longer than its timeout of {seconds} s"));
+            }
         },
         None => running.await,
     };
@@ -165,7 +183,9 @@ async fn run_module(
 
 fn from_error(module: &str, error: ModuleError) -> ItemOutcome {
     match error {
-        ModuleError::Host(error) if error.is_unreachable() => ItemOutcome::unreachable(error.to_string(), error.hint()),
+        ModuleError::Host(error) if error.is_unreachable() => {
+            ItemOutcome::unreachable(error.to_string(), error.hint())
+        }
         ModuleError::Host(error) => {
             let mut outcome = ItemOutcome::failed(error.to_string());
             outcome.hint = error.hint().map(str::to_owned);
@@ -185,14 +205,22 @@ fn from_error(module: &str, error: ModuleError) -> ItemOutcome {
 }
 
 /// The environments of play, blocks and task as one; inner ones win.
-fn environment(play: &PlayRun, context: &Context, scope: &Arc<dyn Scope>) -> Result<Vec<(String, String)>, Diagnostic> {
+fn environment(
+    play: &PlayRun,
+    context: &Context,
+    scope: &Arc<dyn Scope>,
+) -> Result<Vec<(String, String)>, Diagnostic> {
     let mut all = Map::new();
     for node in context.keywords.iter().flat_map(|k| &k.environment) {
         match play.run.templar.render(node, scope)? {
             Value::Object(more) => all.extend(more),
             Value::Null => {}
             Value::String(text) if text.is_empty() || text == OMIT => {}
-            other => return Err(Diagnostic::new(format!("environment must be a mapping, got {other}")).at(&node.origin)),
+            other => {
+                return Err(
+                    Diagnostic::new(format!("environment must be a mapping, got {other}")).at(&node.origin)
+                );
+            }
         }
     }
     let mut all = Value::Object(all);

@@ -21,13 +21,21 @@ use crate::vars::Scope;
 use crate::yaml::Node;
 
 /// Does what a task says that needs no host.
-pub(super) fn perform(play: &Arc<PlayRun>, task: &Task, action: &Action, host: &str, scope: &HostScope) -> ItemOutcome {
+pub(super) fn perform(
+    play: &Arc<PlayRun>,
+    task: &Task,
+    action: &Action,
+    host: &str,
+    scope: &HostScope,
+) -> ItemOutcome {
     let work = Work { play, task, host, scope: scope.clone().shared() };
     let outcome = match action {
         Action::SetFact => work.set_fact(),
         Action::Debug => work.debug(),
         Action::Assert => work.assert(),
-        Action::Fail => work.text("msg").map(|m| Outcome::failed(m.unwrap_or_else(|| "Failed as requested from task".into()), Map::new())),
+        Action::Fail => work.text("msg").map(|m| {
+            Outcome::failed(m.unwrap_or_else(|| "Failed as requested from task".into()), Map::new())
+        }),
         Action::IncludeVars => work.include_vars(),
         Action::AddHost => work.add_host(),
         Action::GroupBy => work.group_by(),
@@ -90,11 +98,15 @@ impl Work<'_> {
     }
 
     fn assert(&self) -> Result<Outcome, Diagnostic> {
-        let that = self.arg("that").ok_or_else(|| Diagnostic::new("assert needs `that`").at(&self.task.origin))?;
+        let that =
+            self.arg("that").ok_or_else(|| Diagnostic::new("assert needs `that`").at(&self.task.origin))?;
         let conditions = that.as_seq().map_or_else(|| vec![that.clone()], <[Node]>::to_vec);
         for condition in &conditions {
             if !self.play.run.templar.condition(condition, &self.scope)? {
-                let message = self.value("fail_msg")?.or(self.value("msg")?).unwrap_or_else(|| json!("Assertion failed"));
+                let message = self
+                    .value("fail_msg")?
+                    .or(self.value("msg")?)
+                    .unwrap_or_else(|| json!("Assertion failed"));
                 let mut result = Map::new();
                 result.insert("assertion".into(), condition.to_value());
                 result.insert("evaluated_to".into(), json!(false));
@@ -124,11 +136,21 @@ impl Work<'_> {
             None => Folder::Disk(path.into()),
         });
         let mut folders: Vec<Folder> = role.iter().flat_map(|r| [r.join("vars"), r.clone()]).collect();
-        folders.extend([self.task.folder.join("vars"), self.task.folder.clone(), self.play.play.folder.join("vars"), self.play.play.folder.clone()]);
-        let folder = folders.iter().find(|f| f.read(&file).is_some() || file.starts_with('/')).ok_or_else(|| {
-            let looked: Vec<String> = folders.iter().map(|f| f.describe(&file)).collect();
-            Diagnostic::new(format!("could not find the variables file {file:?}; looked for {}", looked.join(", "))).at(&self.task.origin)
-        })?;
+        folders.extend([
+            self.task.folder.join("vars"),
+            self.task.folder.clone(),
+            self.play.play.folder.join("vars"),
+            self.play.play.folder.clone(),
+        ]);
+        let folder =
+            folders.iter().find(|f| f.read(&file).is_some() || file.starts_with('/')).ok_or_else(|| {
+                let looked: Vec<String> = folders.iter().map(|f| f.describe(&file)).collect();
+                Diagnostic::new(format!(
+                    "could not find the variables file {file:?}; looked for {}",
+                    looked.join(", ")
+                ))
+                .at(&self.task.origin)
+            })?;
         let vars = self.play.run.loader.variables(folder, &file)?;
         let names = json!(vars.keys().collect::<Vec<_>>());
         let state = self.play.run.host(self.host);
@@ -158,7 +180,12 @@ impl Work<'_> {
         };
         let vars = args.iter().map(|(k, v)| (k.clone(), Node::from_value(v, &self.task.origin))).collect();
         let name = plain(&name);
-        self.play.run.inventory.write().unwrap_or_else(PoisonError::into_inner).add_host(&name, &groups, vars);
+        self.play
+            .run
+            .inventory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add_host(&name, &groups, vars);
         self.play.forget_inventory();
         let mut result = Map::new();
         result.insert("add_host".into(), json!({"host_name": name, "groups": groups, "host_vars": args}));
@@ -166,10 +193,15 @@ impl Work<'_> {
     }
 
     fn group_by(&self) -> Result<Outcome, Diagnostic> {
-        let key = self.text("key")?.ok_or_else(|| Diagnostic::new("group_by needs a key").at(&self.task.origin))?;
+        let key =
+            self.text("key")?.ok_or_else(|| Diagnostic::new("group_by needs a key").at(&self.task.origin))?;
         let group = key.replace(' ', "-");
         let groups = [group.clone()];
-        self.play.run.inventory.write().unwrap_or_else(PoisonError::into_inner).add_host(self.host, &groups, IndexMap::new());
+        self.play.run.inventory.write().unwrap_or_else(PoisonError::into_inner).add_host(
+            self.host,
+            &groups,
+            IndexMap::new(),
+        );
         self.play.forget_inventory();
         let mut result = Map::new();
         result.insert("add_group".into(), json!(group));
@@ -177,11 +209,16 @@ impl Work<'_> {
     }
 
     fn validate(&self) -> Result<Outcome, Diagnostic> {
-        let spec = self.arg("argument_spec").ok_or_else(|| Diagnostic::new("argument_spec is missing").at(&self.task.origin))?;
+        let spec = self
+            .arg("argument_spec")
+            .ok_or_else(|| Diagnostic::new("argument_spec is missing").at(&self.task.origin))?;
         let spec = ArgumentSpec::from_node(spec).map_err(|e| Diagnostic::new(e).at(&self.task.origin))?;
-        let mut args = self.value("provided_arguments")?.and_then(|v| v.as_object().cloned()).unwrap_or_default();
+        let mut args =
+            self.value("provided_arguments")?.and_then(|v| v.as_object().cloned()).unwrap_or_default();
         for name in spec.names() {
-            if let (false, Ok(Some(value))) = (args.contains_key(name), self.play.run.templar.lookup(name, &self.scope)) {
+            if let (false, Ok(Some(value))) =
+                (args.contains_key(name), self.play.run.templar.lookup(name, &self.scope))
+            {
                 args.insert(name.to_owned(), value);
             }
         }
@@ -200,7 +237,12 @@ fn judged(errors: Vec<String>) -> Outcome {
 }
 
 /// Checks a role's arguments where the role begins, as a task of its own.
-pub(super) async fn validate_role(play: &Arc<PlayRun>, role: &Arc<Role>, hosts: &Hosts, context: &Context) -> Result<Hosts, Diagnostic> {
+pub(super) async fn validate_role(
+    play: &Arc<PlayRun>,
+    role: &Arc<Role>,
+    hosts: &Hosts,
+    context: &Context,
+) -> Result<Hosts, Diagnostic> {
     let origin = crate::diag::Origin::synthetic(role.folder.describe("meta/argument_specs.yml"));
     let description = role.spec.as_ref().and_then(|s| s.short_description.clone());
     let name = match description {
@@ -219,7 +261,8 @@ pub(super) async fn validate_role(play: &Arc<PlayRun>, role: &Arc<Role>, hosts: 
     }
     // Only what is wrong is worth a heading: every role of every run passes here.
     if !results.is_empty() {
-        let label = Arc::new(TaskLabel { name, action: "validate_argument_spec".into(), origin, handler: false });
+        let label =
+            Arc::new(TaskLabel { name, action: "validate_argument_spec".into(), origin, handler: false });
         play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
         for (host, outcome) in results {
             {
@@ -247,9 +290,21 @@ pub(super) async fn validate_role(play: &Arc<PlayRun>, role: &Arc<Role>, hosts: 
 }
 
 /// The play's own course.
-pub(super) async fn meta(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, context: &Context) -> Result<Hosts, Diagnostic> {
+pub(super) async fn meta(
+    play: &Arc<PlayRun>,
+    task: &Arc<Task>,
+    hosts: &Hosts,
+    context: &Context,
+) -> Result<Hosts, Diagnostic> {
     const KNOWN: [&str; 9] = [
-        "noop", "flush_handlers", "end_play", "end_batch", "end_host", "clear_facts", "clear_host_errors", "refresh_inventory",
+        "noop",
+        "flush_handlers",
+        "end_play",
+        "end_batch",
+        "end_host",
+        "clear_facts",
+        "clear_host_errors",
+        "refresh_inventory",
         "reset_connection",
     ];
     let full = context.inside(&task.keywords, None);
@@ -259,7 +314,10 @@ pub(super) async fn meta(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, c
         if !chosen(play, task, context, &scope)? {
             continue;
         }
-        let holds = full.keywords.iter().flat_map(|k| &k.when).try_fold(true, |all, n| Ok::<_, Diagnostic>(all && play.run.templar.condition(n, &scope)?))?;
+        let holds =
+            full.keywords.iter().flat_map(|k| &k.when).try_fold(true, |all, n| {
+                Ok::<_, Diagnostic>(all && play.run.templar.condition(n, &scope)?)
+            })?;
         if holds {
             on.push(host.clone());
         }
@@ -267,7 +325,12 @@ pub(super) async fn meta(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, c
     if on.is_empty() {
         return Ok(Hosts::new());
     }
-    let what = task.args.as_map().and_then(|m| m.get("_raw_params").or_else(|| m.get("free_form"))).map(Node::key_text).unwrap_or_default();
+    let what = task
+        .args
+        .as_map()
+        .and_then(|m| m.get("_raw_params").or_else(|| m.get("free_form")))
+        .map(Node::key_text)
+        .unwrap_or_default();
     match what.as_str() {
         "noop" => {}
         "flush_handlers" => {
@@ -302,7 +365,9 @@ pub(super) async fn meta(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, c
         }
         other => {
             let near = crate::diag::closest(other, KNOWN).map(|n| format!("did you mean {n}?"));
-            return Err(Diagnostic::new(format!("meta does not know {other:?}")).at(&task.origin).hint_opt(near));
+            return Err(Diagnostic::new(format!("meta does not know {other:?}"))
+                .at(&task.origin)
+                .hint_opt(near));
         }
     }
     Ok(Hosts::new())
@@ -314,10 +379,15 @@ mod tests {
 
     #[test]
     fn violations_become_one_message() {
-        let outcome = judged(vec!["missing required argument: a".into(), "argument b must be of type int, got \"x\"".into()]);
+        let outcome = judged(vec![
+            "missing required argument: a".into(),
+            "argument b must be of type int, got \"x\"".into(),
+        ]);
         assert_eq!(
             outcome.failed.as_deref(),
-            Some("Validation of arguments failed:\nmissing required argument: a\nargument b must be of type int, got \"x\"")
+            Some(
+                "Validation of arguments failed:\nmissing required argument: a\nargument b must be of type int, got \"x\""
+            )
         );
         assert!(judged(Vec::new()).failed.is_none());
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::play::PlayRun;
 use super::scope::Context;
 use crate::diag::Diagnostic;
-use crate::host::{BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Secret};
+use crate::host::{
+    BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Secret,
+};
 use crate::template::OMIT;
 use crate::value::{plain, truth};
 use crate::vars::Scope;
@@ -40,7 +42,12 @@ impl Lookup<'_> {
 }
 
 /// The connection to a host. `scope` is that host's, also where the task is another host's.
-pub(super) fn spec(play: &PlayRun, host: &str, context: &Context, scope: &Arc<dyn Scope>) -> Result<ConnectionSpec, Diagnostic> {
+pub(super) fn spec(
+    play: &PlayRun,
+    host: &str,
+    context: &Context,
+    scope: &Arc<dyn Scope>,
+) -> Result<ConnectionSpec, Diagnostic> {
     let options = &play.run.options;
     let look = Lookup { play, scope };
     let kind = match look.var(&["ansible_connection"])? {
@@ -56,7 +63,8 @@ pub(super) fn spec(play: &PlayRun, host: &str, context: &Context, scope: &Arc<dy
         None if implicit_local => ConnectionKind::Local,
         None | Some("ssh" | "smart" | "paramiko" | "paramiko_ssh" | "libssh") => ConnectionKind::Ssh,
         Some(other) => {
-            return Err(Diagnostic::new(format!("the connection {other:?} of {host} is not supported")).hint("use ssh or local"));
+            return Err(Diagnostic::new(format!("the connection {other:?} of {host} is not supported"))
+                .hint("use ssh or local"));
         }
     };
     let user = match look.var(&["ansible_user", "ansible_ssh_user"])? {
@@ -68,21 +76,30 @@ pub(super) fn spec(play: &PlayRun, host: &str, context: &Context, scope: &Arc<dy
         None => look.keyword(context.nearest(|k| k.port.as_ref()))?,
     };
     let port = port.map_or(Ok(22), |p| {
-        p.parse().map_err(|_| Diagnostic::new(format!("the port {p:?} of {host} is not a number from 1 to 65535")))
+        p.parse()
+            .map_err(|_| Diagnostic::new(format!("the port {p:?} of {host} is not a number from 1 to 65535")))
     })?;
     let arguments = ["ansible_ssh_common_args", "ansible_ssh_extra_args", "ansible_ssh_args"];
-    let arguments = arguments.iter().filter_map(|n| look.var(&[n]).transpose()).collect::<Result<Vec<_>, _>>()?.join(" ");
+    let arguments =
+        arguments.iter().filter_map(|n| look.var(&[n]).transpose()).collect::<Result<Vec<_>, _>>()?.join(" ");
     let given_key = look.var(&["quaylab_ssh_host_key"])?.filter(|k| !k.is_empty());
     let checking = look.var(&["ansible_host_key_checking", "ansible_ssh_host_key_checking"])?;
     let checking = checking.and_then(|c| truth(&c.into())).unwrap_or(options.host_key_checking);
     let host_key = match given_key {
         Some(key) => HostKeyCheck::Exactly(key),
-        None if !checking || ssh_option(&arguments, "StrictHostKeyChecking").is_some_and(|v| v == "no" || v == "off") => HostKeyCheck::Off,
-        None if ssh_option(&arguments, "StrictHostKeyChecking").is_some_and(|v| v == "accept-new") => HostKeyCheck::AcceptNew,
+        None if !checking
+            || ssh_option(&arguments, "StrictHostKeyChecking").is_some_and(|v| v == "no" || v == "off") =>
+        {
+            HostKeyCheck::Off
+        }
+        None if ssh_option(&arguments, "StrictHostKeyChecking").is_some_and(|v| v == "accept-new") => {
+            HostKeyCheck::AcceptNew
+        }
         None => HostKeyCheck::KnownHosts,
     };
     let password = look.var(&["ansible_password", "ansible_ssh_password", "ansible_ssh_pass"])?.map(Secret);
-    let private_key = look.var(&["ansible_ssh_private_key_file", "ansible_private_key_file"])?.map(|p| expand_home(&p));
+    let private_key =
+        look.var(&["ansible_ssh_private_key_file", "ansible_private_key_file"])?.map(|p| expand_home(&p));
     Ok(ConnectionSpec {
         name: host.to_owned(),
         kind,
@@ -93,12 +110,20 @@ pub(super) fn spec(play: &PlayRun, host: &str, context: &Context, scope: &Arc<dy
         private_key_file: private_key.or_else(|| options.private_key_file.clone()),
         host_key,
         proxy_jump: jumps(&arguments),
-        timeout: look.var(&["ansible_timeout", "ansible_ssh_timeout"])?.and_then(|t| t.parse().ok()).map_or(options.timeout, Duration::from_secs),
+        timeout: look
+            .var(&["ansible_timeout", "ansible_ssh_timeout"])?
+            .and_then(|t| t.parse().ok())
+            .map_or(options.timeout, Duration::from_secs),
     })
 }
 
 /// Who the task's commands run as. For a delegated task the keywords of the task still count, its host's variables do not.
-pub(super) fn r#become(play: &PlayRun, context: &Context, scope: &Arc<dyn Scope>, delegated: bool) -> Result<Option<BecomeSpec>, Diagnostic> {
+pub(super) fn r#become(
+    play: &PlayRun,
+    context: &Context,
+    scope: &Arc<dyn Scope>,
+    delegated: bool,
+) -> Result<Option<BecomeSpec>, Diagnostic> {
     let options = &play.run.options;
     let look = Lookup { play, scope };
     let wanted = match look.var(&["ansible_become"])? {
@@ -122,9 +147,13 @@ pub(super) fn r#become(play: &PlayRun, context: &Context, scope: &Arc<dyn Scope>
         Some("sudo") => BecomeMethod::Sudo,
         Some("su") => BecomeMethod::Su,
         Some("doas") => BecomeMethod::Doas,
-        Some(other) => return Err(Diagnostic::new(format!("become_method {other:?} is not supported")).hint("use sudo, su or doas")),
+        Some(other) => {
+            return Err(Diagnostic::new(format!("become_method {other:?} is not supported"))
+                .hint("use sudo, su or doas"));
+        }
     };
-    let password = look.var(&["ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"])?.map(Secret);
+    let password =
+        look.var(&["ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"])?.map(Secret);
     Ok(Some(BecomeSpec {
         user: user.or_else(|| options.become_user.clone()).unwrap_or_else(|| "root".into()),
         method,
@@ -170,7 +199,11 @@ fn expand_home(path: &str) -> PathBuf {
 }
 
 fn current_user() -> String {
-    ["LOGNAME", "USER"].iter().find_map(|n| std::env::var(n).ok()).filter(|u| !u.is_empty()).unwrap_or_else(|| "root".into())
+    ["LOGNAME", "USER"]
+        .iter()
+        .find_map(|n| std::env::var(n).ok())
+        .filter(|u| !u.is_empty())
+        .unwrap_or_else(|| "root".into())
 }
 
 #[cfg(test)]

@@ -43,7 +43,10 @@ impl TaskController {
         places.iter().find(exists).map(|f| (f.clone(), name.to_owned())).ok_or_else(|| {
             let mut looked: Vec<String> = places.iter().map(|f| f.describe(name)).collect();
             looked.dedup();
-            ModuleError::failed(format!("could not find {name:?} on the controller; looked for {}", looked.join(", ")))
+            ModuleError::failed(format!(
+                "could not find {name:?} on the controller; looked for {}",
+                looked.join(", ")
+            ))
         })
     }
 }
@@ -70,7 +73,9 @@ impl Controller for TaskController {
     fn locate(&self, kind: FileKind, name: &str) -> Result<PathBuf, ModuleError> {
         let (folder, file) = self.find(kind, name)?;
         let path = folder.path().map(|p| p.join(&file));
-        path.filter(|p| p.exists()).ok_or_else(|| ModuleError::failed(format!("there is no file {} on the controller", folder.describe(&file))))
+        path.filter(|p| p.exists()).ok_or_else(|| {
+            ModuleError::failed(format!("there is no file {} on the controller", folder.describe(&file)))
+        })
     }
 
     fn render(&self, name: &str, text: &str) -> Result<String, ModuleError> {

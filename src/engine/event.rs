@@ -10,21 +10,50 @@ use crate::value::Map;
 /// What happens in a run, in order. Renderers print it; the engine prints nothing.
 #[derive(Debug, Clone)]
 pub enum Event {
-    PlayStarted { name: String, hosts: usize },
+    PlayStarted {
+        name: String,
+        hosts: usize,
+    },
     /// Nothing to do in a play, and why.
-    PlaySkipped { name: String, reason: String },
-    TaskStarted { task: Arc<TaskLabel>, hosts: usize },
+    PlaySkipped {
+        name: String,
+        reason: String,
+    },
+    TaskStarted {
+        task: Arc<TaskLabel>,
+        hosts: usize,
+    },
     /// What a running task waits for.
-    Progress { host: String, message: String },
+    Progress {
+        host: String,
+        message: String,
+    },
     /// One item of a loop is done.
-    Item { host: String, task: Arc<TaskLabel>, item: String, result: HostResult },
+    Item {
+        host: String,
+        task: Arc<TaskLabel>,
+        item: String,
+        result: HostResult,
+    },
     /// One host is done with a task.
-    Result { host: String, task: Arc<TaskLabel>, result: HostResult },
+    Result {
+        host: String,
+        task: Arc<TaskLabel>,
+        result: HostResult,
+    },
     /// A failed attempt that will be tried again.
-    Retry { host: String, task: Arc<TaskLabel>, left: u32 },
+    Retry {
+        host: String,
+        task: Arc<TaskLabel>,
+        left: u32,
+    },
     Warning(Diagnostic),
     /// A handler that nobody has, a pattern without hosts: said once, by name.
-    Finished { stats: IndexMap<String, Stats>, elapsed: Duration, interrupted: bool },
+    Finished {
+        stats: IndexMap<String, Stats>,
+        elapsed: Duration,
+        interrupted: bool,
+    },
 }
 
 /// A task as people see it.

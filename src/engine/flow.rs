@@ -14,12 +14,20 @@ use crate::vars::Var;
 pub(super) type Hosts = Vec<String>;
 
 /// Runs one section of a play; hosts on which a task fails for good leave the run.
-pub(super) async fn section(play: &Arc<PlayRun>, entries: &[Entry], hosts: &Hosts, context: &Context) -> Result<(), Diagnostic> {
+pub(super) async fn section(
+    play: &Arc<PlayRun>,
+    entries: &[Entry],
+    hosts: &Hosts,
+    context: &Context,
+) -> Result<(), Diagnostic> {
     if entries.is_empty() {
         return Ok(());
     }
-    let lanes: Vec<Hosts> = if play.free { hosts.iter().map(|h| vec![h.clone()]).collect() } else { vec![hosts.clone()] };
-    for failed in join_all(lanes.into_iter().map(|lane| entries_on(play, entries, lane, context.clone()))).await {
+    let lanes: Vec<Hosts> =
+        if play.free { hosts.iter().map(|h| vec![h.clone()]).collect() } else { vec![hosts.clone()] };
+    for failed in
+        join_all(lanes.into_iter().map(|lane| entries_on(play, entries, lane, context.clone()))).await
+    {
         for host in failed? {
             play.run.host(&host).state().failed = true;
         }
@@ -56,7 +64,12 @@ pub(super) fn entries_on<'a>(
     .boxed()
 }
 
-async fn block(play: &Arc<PlayRun>, block: &Block, hosts: &Hosts, context: &Context) -> Result<Hosts, Diagnostic> {
+async fn block(
+    play: &Arc<PlayRun>,
+    block: &Block,
+    hosts: &Hosts,
+    context: &Context,
+) -> Result<Hosts, Diagnostic> {
     let context = context.inside(&block.keywords, block.role.as_ref());
     let mut inner = context.clone();
     inner.rescuable = context.rescuable || !block.rescue.is_empty();

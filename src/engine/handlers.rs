@@ -80,7 +80,10 @@ fn unknown(play: &PlayRun, hosts: &Hosts) {
         }
         for name in std::mem::take(&mut host.state().notified) {
             if !said.contains(&name) {
-                play.run.warn(Diagnostic::new(format!("no handler is called {name:?} or listens to it")).at(&play.play.origin));
+                play.run.warn(
+                    Diagnostic::new(format!("no handler is called {name:?} or listens to it"))
+                        .at(&play.play.origin),
+                );
                 said.push(name);
             }
         }

@@ -23,7 +23,12 @@ struct Wanted {
 }
 
 /// `include_tasks` and `include_role`: hosts that want the same go through it together.
-pub(super) async fn run(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, context: &Context) -> Result<Hosts, Diagnostic> {
+pub(super) async fn run(
+    play: &Arc<PlayRun>,
+    task: &Arc<Task>,
+    hosts: &Hosts,
+    context: &Context,
+) -> Result<Hosts, Diagnostic> {
     let Some(first) = hosts.first() else { return Ok(Hosts::new()) };
     let scope = HostScope::new(play, first, context).with_task_vars(&task.keywords.vars).shared();
     if !chosen(play, task, context, &scope)? {
@@ -79,7 +84,8 @@ pub(super) async fn run(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, co
         });
     }
     for (wanted, members) in groups {
-        let members: Hosts = members.into_iter().filter(|h| !failed.contains(h) && play.run.host(h).active()).collect();
+        let members: Hosts =
+            members.into_iter().filter(|h| !failed.contains(h) && play.run.host(h).active()).collect();
         if members.is_empty() {
             continue;
         }
@@ -116,16 +122,29 @@ fn target_name(task: &Task, args: &Map) -> Option<String> {
 }
 
 /// What this host wants included: nothing, one thing, or one for each item of a loop.
-fn wanted(play: &Arc<PlayRun>, task: &Arc<Task>, context: &Context, host: &str) -> Result<Vec<Wanted>, Diagnostic> {
+fn wanted(
+    play: &Arc<PlayRun>,
+    task: &Arc<Task>,
+    context: &Context,
+    host: &str,
+) -> Result<Vec<Wanted>, Diagnostic> {
     let full = context.inside(&task.keywords, None);
     let scope = HostScope::new(play, host, &full);
     let templar = &play.run.templar;
     let holds = |scope: &Arc<dyn Scope>| -> Result<bool, Diagnostic> {
-        full.keywords.iter().flat_map(|k| &k.when).try_fold(true, |all, n| Ok(all && templar.condition(n, scope)?))
+        full.keywords
+            .iter()
+            .flat_map(|k| &k.when)
+            .try_fold(true, |all, n| Ok(all && templar.condition(n, scope)?))
     };
     let args = |scope: &Arc<dyn Scope>| -> Result<Map, Diagnostic> {
         // `apply` stays a node: it holds keywords, not arguments.
-        let plain_args = Mapping(task.args.as_map().map(|m| m.0.iter().filter(|(k, _)| k.as_str() != Some("apply")).cloned().collect()).unwrap_or_default());
+        let plain_args = Mapping(
+            task.args
+                .as_map()
+                .map(|m| m.0.iter().filter(|(k, _)| k.as_str() != Some("apply")).cloned().collect())
+                .unwrap_or_default(),
+        );
         match templar.render(&Node::new(Kind::Map(plain_args), &task.args.origin), scope)? {
             Value::Object(mut args) => {
                 args.retain(|_, v| v.as_str() != Some(crate::template::OMIT));
@@ -136,7 +155,11 @@ fn wanted(play: &Arc<PlayRun>, task: &Arc<Task>, context: &Context, host: &str) 
     };
     let Some(looping) = &task.looping else {
         let shared = scope.shared();
-        return if holds(&shared)? { Ok(vec![Wanted { args: args(&shared)?, locals: Vec::new() }]) } else { Ok(Vec::new()) };
+        return if holds(&shared)? {
+            Ok(vec![Wanted { args: args(&shared)?, locals: Vec::new() }])
+        } else {
+            Ok(Vec::new())
+        };
     };
     let terms = templar.render(&looping.items, &scope.clone().shared())?;
     let items = match looping.lookup.as_deref() {
@@ -150,7 +173,13 @@ fn wanted(play: &Arc<PlayRun>, task: &Arc<Task>, context: &Context, host: &str) 
             }
         }
     };
-    let name = task.loop_control.as_ref().and_then(|c| c.get("loop_var")).and_then(Node::as_str).unwrap_or("item").to_owned();
+    let name = task
+        .loop_control
+        .as_ref()
+        .and_then(|c| c.get("loop_var"))
+        .and_then(Node::as_str)
+        .unwrap_or("item")
+        .to_owned();
     let mut all = Vec::new();
     for item in items {
         let locals = vec![(name.clone(), item)];
@@ -163,15 +192,23 @@ fn wanted(play: &Arc<PlayRun>, task: &Arc<Task>, context: &Context, host: &str) 
 }
 
 /// Reads what is included, and what it inherits.
-fn entries(play: &Arc<PlayRun>, task: &Task, context: &Context, wanted: &Wanted) -> Result<(Vec<Entry>, Context), Diagnostic> {
+fn entries(
+    play: &Arc<PlayRun>,
+    task: &Task,
+    context: &Context,
+    wanted: &Wanted,
+) -> Result<(Vec<Entry>, Context), Diagnostic> {
     let mut handlers = Vec::new();
     // The include's own condition and tags chose whether it happens; what is inside inherits its variables only.
-    let mut inner = context.inside(&Arc::new(Keywords { vars: task.keywords.vars.clone(), ..Keywords::default() }), None);
+    let mut inner =
+        context.inside(&Arc::new(Keywords { vars: task.keywords.vars.clone(), ..Keywords::default() }), None);
     if let Some(apply) = task.args.as_map().and_then(|m| m.get("apply")) {
         let mut keywords = Keywords::default();
         for (key, value) in apply.as_map().into_iter().flat_map(Mapping::iter) {
             if !keywords.take(&key.key_text(), value)? {
-                return Err(Diagnostic::new(format!("apply does not take {:?}", key.key_text())).at(&key.origin));
+                return Err(
+                    Diagnostic::new(format!("apply does not take {:?}", key.key_text())).at(&key.origin)
+                );
             }
         }
         inner = inner.inside(&Arc::new(keywords), None);
@@ -191,13 +228,21 @@ fn entries(play: &Arc<PlayRun>, task: &Task, context: &Context, wanted: &Wanted)
         }
         vec![Entry::Block(loaded.block)]
     } else {
-        let file = target_name(task, &wanted.args).ok_or_else(|| Diagnostic::new("include_tasks needs a file").at(&task.origin))?;
+        let file = target_name(task, &wanted.args)
+            .ok_or_else(|| Diagnostic::new("include_tasks needs a file").at(&task.origin))?;
         let role = context.role.as_ref().map(|r| r.folder.join("tasks"));
         let folders: Vec<&Folder> = [&task.folder].into_iter().chain(&role).chain([playbook]).collect();
-        let folder = folders.iter().find(|f| f.read(&file).is_some() || file.starts_with('/')).copied().ok_or_else(|| {
-            let looked: Vec<String> = folders.iter().map(|f| f.describe(&file)).collect();
-            Diagnostic::new(format!("could not find the task file {file:?}; looked for {}", looked.join(", "))).at(&task.origin)
-        })?;
+        let folder =
+            folders.iter().find(|f| f.read(&file).is_some() || file.starts_with('/')).copied().ok_or_else(
+                || {
+                    let looked: Vec<String> = folders.iter().map(|f| f.describe(&file)).collect();
+                    Diagnostic::new(format!(
+                        "could not find the task file {file:?}; looked for {}",
+                        looked.join(", ")
+                    ))
+                    .at(&task.origin)
+                },
+            )?;
         play.run.loader.tasks(playbook, folder, &file, &mut handlers)?
     };
     play.handlers.lock().unwrap_or_else(PoisonError::into_inner).extend(handlers);

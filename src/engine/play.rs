@@ -84,7 +84,9 @@ impl PlayRun {
         let name = play.name.as_ref().map(text).transpose()?.unwrap_or_else(|| pattern.clone());
         let (mut hosts, warnings) = {
             let inventory = run.inventory.read().unwrap_or_else(PoisonError::into_inner);
-            inventory.select_limited(&pattern, run.options.limit.as_deref()).map_err(|e| e.at_least(&play.hosts.origin))?
+            inventory
+                .select_limited(&pattern, run.options.limit.as_deref())
+                .map_err(|e| e.at_least(&play.hosts.origin))?
         };
         for warning in warnings {
             run.warn(warning);
@@ -97,7 +99,11 @@ impl PlayRun {
         }
         let prompted = Self::prompt(run, play, &scope)?;
         let free = play.strategy.as_ref().map(text).transpose()?.is_some_and(|s| s.ends_with("free"));
-        let force = play.force_handlers.as_ref().and_then(|n| truth(&n.to_value())).unwrap_or(run.options.force_handlers);
+        let force = play
+            .force_handlers
+            .as_ref()
+            .and_then(|n| truth(&n.to_value()))
+            .unwrap_or(run.options.force_handlers);
         run.emit(Event::PlayStarted { name: name.clone(), hosts: hosts.len() });
         let mut sizes = Vec::new();
         for node in &play.serial {
@@ -105,7 +111,8 @@ impl PlayRun {
                 Diagnostic::new("serial must be a number or a percentage").at(&node.origin)
             })?);
         }
-        let limit = play.max_fail_percentage.as_ref().map(text).transpose()?.and_then(|t| t.parse::<f64>().ok());
+        let limit =
+            play.max_fail_percentage.as_ref().map(text).transpose()?.and_then(|t| t.parse::<f64>().ok());
         let this = Arc::new(Self::new(run, play, name, hosts.clone(), prompted, free, force));
         let mut rest = hosts.as_slice();
         let mut round = 0;
@@ -116,7 +123,14 @@ impl PlayRun {
             round += 1;
             this.batch.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&batch.to_vec());
             this.sections(batch).await?;
-            let failed = batch.iter().filter(|h| { let host = run.host(h); let s = host.state(); s.failed || s.unreachable }).count();
+            let failed = batch
+                .iter()
+                .filter(|h| {
+                    let host = run.host(h);
+                    let s = host.state();
+                    s.failed || s.unreachable
+                })
+                .count();
             #[expect(clippy::cast_precision_loss, reason = "a count of hosts is far below 2^52")]
             let over = limit.is_some_and(|l| failed as f64 * 100.0 / batch.len() as f64 > l);
             if failed == batch.len() || over {
@@ -131,7 +145,15 @@ impl PlayRun {
         Ok(!fatal && any_left)
     }
 
-    fn new(run: &Arc<Run>, play: &Arc<Play>, name: String, hosts: Vec<String>, prompted: Vars, free: bool, force_handlers: bool) -> Self {
+    fn new(
+        run: &Arc<Run>,
+        play: &Arc<Play>,
+        name: String,
+        hosts: Vec<String>,
+        prompted: Vars,
+        free: bool,
+        force_handlers: bool,
+    ) -> Self {
         Self {
             run: Arc::clone(run),
             play: Arc::clone(play),
@@ -160,7 +182,9 @@ impl PlayRun {
             if run.options.extra_vars.contains_key(&prompt.name) {
                 continue;
             }
-            let text = |node: &Option<Node>| node.as_ref().map(|n| run.templar.render(n, scope).map(|v| plain(&v))).transpose();
+            let text = |node: &Option<Node>| {
+                node.as_ref().map(|n| run.templar.render(n, scope).map(|v| plain(&v))).transpose()
+            };
             let question = Question {
                 variable: prompt.name.clone(),
                 text: text(&prompt.prompt)?.unwrap_or_else(|| prompt.name.clone()),
@@ -169,7 +193,9 @@ impl PlayRun {
                 confirm: prompt.confirm,
             };
             let answer = (run.options.ask)(&question).map_err(|e| {
-                Diagnostic::new(e).at(&play.origin).hint(format!("give the value with -e {}=...", prompt.name))
+                Diagnostic::new(e)
+                    .at(&play.origin)
+                    .hint(format!("give the value with -e {}=...", prompt.name))
             })?;
             answers.insert(prompt.name.clone(), Var::Known(Value::String(answer)));
         }
@@ -201,11 +227,13 @@ impl PlayRun {
     }
 
     pub(super) fn end(&self, whole_run: bool) {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = if whole_run { Ended::Run } else { Ended::Play };
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) =
+            if whole_run { Ended::Run } else { Ended::Play };
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.run.stop.is_cancelled() || *self.ended.lock().unwrap_or_else(PoisonError::into_inner) != Ended::No
+        self.run.stop.is_cancelled()
+            || *self.ended.lock().unwrap_or_else(PoisonError::into_inner) != Ended::No
     }
 
     /// Roles whose variables the play sees.
@@ -238,7 +266,10 @@ impl PlayRun {
         let base = self.inventory_layers.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         let base = base.unwrap_or_else(|| {
             let layers = self.read_inventory(name);
-            self.inventory_layers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), layers.clone());
+            self.inventory_layers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name.to_owned(), layers.clone());
             layers
         });
         let host = self.run.host(name);
@@ -264,7 +295,8 @@ impl PlayRun {
             // What `group_vars/all` says comes first and is weaker than what any other group says.
             let level = |index: usize, all, others| if index == 0 { all } else { others };
             for (index, vars) in inventory.group_files(name).iter().enumerate() {
-                layers = with(layers, level(index, Level::InventoryGroupVarsAll, Level::InventoryGroupVars), vars);
+                layers =
+                    with(layers, level(index, Level::InventoryGroupVarsAll, Level::InventoryGroupVars), vars);
             }
             layers = with(layers, Level::InventoryHost, &inventory.host_layer(name));
             layers = with(layers, Level::InventoryHostVars, &inventory.host_files(name));
@@ -274,7 +306,11 @@ impl PlayRun {
                 match inventory::vars_beside(folder, &groups, name) {
                     Ok((groups, host)) => {
                         for (index, vars) in groups.iter().enumerate() {
-                            layers = with(layers, level(index, Level::PlaybookGroupVarsAll, Level::PlaybookGroupVars), vars);
+                            layers = with(
+                                layers,
+                                level(index, Level::PlaybookGroupVarsAll, Level::PlaybookGroupVars),
+                                vars,
+                            );
                         }
                         layers = with(layers, Level::PlaybookHostVars, &host);
                     }
@@ -305,11 +341,16 @@ impl PlayRun {
             };
             let found = candidates.iter().find(|c| self.play.folder.read(c).is_some() || c.starts_with('/'));
             let file = found.ok_or_else(|| {
-                Diagnostic::new(format!("none of the vars_files {} exists", candidates.join(", "))).at(&node.origin)
+                Diagnostic::new(format!("none of the vars_files {} exists", candidates.join(", ")))
+                    .at(&node.origin)
             })?;
-            let more = self.run.loader.variables(&self.play.folder, file).map_err(|e| e.at_least(&node.origin))?;
+            let more =
+                self.run.loader.variables(&self.play.folder, file).map_err(|e| e.at_least(&node.origin))?;
             vars.extend(raw(&more));
-            self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Arc::new(vars.clone()));
+            self.files
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name.to_owned(), Arc::new(vars.clone()));
         }
         Ok(())
     }
@@ -326,12 +367,18 @@ impl PlayRun {
             "inventory_hostname" if !host.is_empty() => json!(host),
             "inventory_hostname_short" if !host.is_empty() => {
                 // An address has no short form.
-                let short = if host.parse::<std::net::IpAddr>().is_ok() { host } else { host.split('.').next().unwrap_or(host) };
+                let short = if host.parse::<std::net::IpAddr>().is_ok() {
+                    host
+                } else {
+                    host.split('.').next().unwrap_or(host)
+                };
                 json!(short)
             }
             "inventory_file" => json!(inventory().sources().first()),
             "inventory_dir" => json!(inventory().source_dirs().first()),
-            "groups" => Value::Object(inventory().groups().into_iter().map(|(g, hosts)| (g, json!(hosts))).collect()),
+            "groups" => {
+                Value::Object(inventory().groups().into_iter().map(|(g, hosts)| (g, json!(hosts))).collect())
+            }
             "group_names" if !host.is_empty() => json!(inventory().groups_of(host)),
             "play_hosts" | "ansible_play_hosts" => json!(active(&self.hosts)),
             "ansible_play_hosts_all" => json!(*self.hosts.lock().unwrap_or_else(PoisonError::into_inner)),
@@ -343,7 +390,9 @@ impl PlayRun {
             "ansible_check_mode" => json!(options.check),
             "ansible_diff_mode" => json!(options.diff),
             "ansible_verbosity" => json!(options.verbosity),
-            "ansible_version" => json!({"full": "2.19.0", "major": 2, "minor": 19, "revision": 0, "string": "2.19.0"}),
+            "ansible_version" => {
+                json!({"full": "2.19.0", "major": 2, "minor": 19, "revision": 0, "string": "2.19.0"})
+            }
             "ansible_run_tags" => {
                 json!(if options.tags.is_empty() { vec!["all".to_owned()] } else { options.tags.clone() })
             }

@@ -27,14 +27,23 @@ pub(super) fn check(run: &Arc<Run>, plays: &[Arc<Play>]) -> Result<(), Diagnosti
         };
         for host in &hosts {
             for role in &play.roles {
-                let context = Context { role: Some(Arc::clone(role)), keywords: vec![Arc::clone(&play.keywords)], ..Context::default() };
+                let context = Context {
+                    role: Some(Arc::clone(role)),
+                    keywords: vec![Arc::clone(&play.keywords)],
+                    ..Context::default()
+                };
                 let scope = HostScope::new(&preview, host, &context).shared();
                 // What is missing may still be set by a task; what is there must be right.
                 let errors: Vec<String> =
                     violations(run, role, &scope).into_iter().filter(|e| !e.starts_with("missing")).collect();
                 if !errors.is_empty() {
-                    let mut error = Diagnostic::new(format!("role {} on {host}: {}", role.name, errors.join("; ")))
-                        .note(format!("what it takes is written in {}", role.folder.describe("meta/argument_specs.yml")));
+                    let mut error =
+                        Diagnostic::new(format!("role {} on {host}: {}", role.name, errors.join("; "))).note(
+                            format!(
+                                "what it takes is written in {}",
+                                role.folder.describe("meta/argument_specs.yml")
+                            ),
+                        );
                     if let Some(origin) = origin_of(&errors, role, &scope) {
                         error = error.at(&origin);
                     }
@@ -60,8 +69,14 @@ pub(super) fn violations(run: &Run, role: &Role, scope: &Arc<dyn crate::vars::Sc
 }
 
 /// Where the variable that the first error names was written.
-fn origin_of(errors: &[String], role: &Role, scope: &Arc<dyn crate::vars::Scope>) -> Option<crate::diag::Origin> {
-    let named = |name: &&str| errors.first().is_some_and(|e| e.split([' ', '.', '[', ',', ':']).any(|word| word == *name));
+fn origin_of(
+    errors: &[String],
+    role: &Role,
+    scope: &Arc<dyn crate::vars::Scope>,
+) -> Option<crate::diag::Origin> {
+    let named = |name: &&str| {
+        errors.first().is_some_and(|e| e.split([' ', '.', '[', ',', ':']).any(|word| word == *name))
+    };
     let name = role.spec.as_ref()?.names().find(named)?;
     match scope.get(name)? {
         crate::vars::Var::Raw(node) => Some(node.origin),

@@ -103,14 +103,24 @@ impl Run {
 
     fn stats(&self) -> IndexMap<String, Stats> {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.iter().filter(|(_, h)| h.state().seen).map(|(name, h)| (name.clone(), h.state().stats)).collect()
+        hosts
+            .iter()
+            .filter(|(_, h)| h.state().seen)
+            .map(|(name, h)| (name.clone(), h.state().stats))
+            .collect()
     }
 }
 
 /// Runs a playbook that has been read and checked.
 ///
 /// Errors are what is wrong with the input; what goes wrong on hosts is in the summary.
-pub async fn run(playbook: Playbook, loader: Loader, options: Options, sink: Sink, stop: CancellationToken) -> Result<Summary, Diagnostic> {
+pub async fn run(
+    playbook: Playbook,
+    loader: Loader,
+    options: Options,
+    sink: Sink,
+    stop: CancellationToken,
+) -> Result<Summary, Diagnostic> {
     let started = Instant::now();
     let search_paths = playbook.plays.iter().filter_map(|p| p.folder.path()).map(ToOwned::to_owned).collect();
     let working_dir = std::env::current_dir().unwrap_or_default();
@@ -138,7 +148,8 @@ pub async fn run(playbook: Playbook, loader: Loader, options: Options, sink: Sin
             break;
         }
     }
-    let targets: Vec<Target> = run.targets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+    let targets: Vec<Target> =
+        run.targets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     futures_util::future::join_all(targets.iter().map(Target::close)).await;
     let summary = Summary { stats: run.stats(), interrupted: run.stop.is_cancelled() };
     run.emit(Event::Finished {

@@ -70,7 +70,9 @@ impl HostScope {
     /// Everything that a task on this host sees, before its own `vars`.
     pub(super) fn new(play: &Arc<PlayRun>, host: &str, context: &Context) -> Self {
         let mut layers = play.host_layers(host);
-        let role_level = |layers: Layers, level, vars: &VarMap| if vars.is_empty() { layers } else { layers.with(level, Arc::new(raw(vars))) };
+        let role_level = |layers: Layers, level, vars: &VarMap| {
+            if vars.is_empty() { layers } else { layers.with(level, Arc::new(raw(vars))) }
+        };
         for role in play.roles().iter().chain(&context.role) {
             layers = role_level(layers, Level::RoleDefaults, &role.defaults);
             layers = role_level(layers, Level::Role, &role.vars);

@@ -45,9 +45,14 @@ mod tests {
             ("a,b", "a", "b", false),
             ("a", "", "tagged", false),
         ] {
-            let split = |s: &str| s.split(',').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+            let split =
+                |s: &str| s.split(',').filter(|p| !p.is_empty()).map(str::to_owned).collect::<Vec<_>>();
             let set = split(tags).into_iter().collect();
-            assert_eq!(selected(&set, &split(only), &split(skip)), expected, "{tags:?} -t {only:?} --skip-tags {skip:?}");
+            assert_eq!(
+                selected(&set, &split(only), &split(skip)),
+                expected,
+                "{tags:?} -t {only:?} --skip-tags {skip:?}"
+            );
         }
     }
 }

@@ -18,7 +18,12 @@ use crate::vars::{Scope, Var};
 use crate::yaml::Node;
 
 /// Whether tags let a task run.
-pub(super) fn chosen(play: &PlayRun, task: &Task, context: &Context, scope: &Arc<dyn Scope>) -> Result<bool, Diagnostic> {
+pub(super) fn chosen(
+    play: &PlayRun,
+    task: &Task,
+    context: &Context,
+    scope: &Arc<dyn Scope>,
+) -> Result<bool, Diagnostic> {
     let options = &play.run.options;
     let mut tags = BTreeSet::new();
     for node in context.keywords.iter().chain([&task.keywords]).flat_map(|k| &k.tags) {
@@ -31,7 +36,13 @@ pub(super) fn chosen(play: &PlayRun, task: &Task, context: &Context, scope: &Arc
 }
 
 /// What people see of a task.
-pub(super) fn label(play: &PlayRun, task: &Task, context: &Context, scope: &Arc<dyn Scope>, handler: bool) -> Arc<TaskLabel> {
+pub(super) fn label(
+    play: &PlayRun,
+    task: &Task,
+    context: &Context,
+    scope: &Arc<dyn Scope>,
+    handler: bool,
+) -> Arc<TaskLabel> {
     let own = task.name.as_ref().map(|node| {
         // A name that cannot be rendered (it uses the loop's item, say) is shown as written.
         play.run.templar.render(node, scope).map_or_else(|_| node.key_text(), |v| plain(&v))
@@ -42,7 +53,12 @@ pub(super) fn label(play: &PlayRun, task: &Task, context: &Context, scope: &Arc<
 }
 
 /// Runs a task on hosts side by side; returns those on which it failed.
-pub(super) async fn on_hosts(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, context: &Context) -> Result<Hosts, Diagnostic> {
+pub(super) async fn on_hosts(
+    play: &Arc<PlayRun>,
+    task: &Arc<Task>,
+    hosts: &Hosts,
+    context: &Context,
+) -> Result<Hosts, Diagnostic> {
     on_hosts_as(play, task, hosts, context, false).await
 }
 
@@ -77,7 +93,9 @@ pub(super) async fn on_hosts_as(
         .map(|host| {
             let (label, full) = (Arc::clone(&label), &full);
             async move {
-                let failed = HostTask { play, task, context: full, label, host: &host }.run(once.then_some(hosts)).await;
+                let failed = HostTask { play, task, context: full, label, host: &host }
+                    .run(once.then_some(hosts))
+                    .await;
                 (host, failed)
             }
         })
@@ -135,15 +153,24 @@ impl HostTask<'_> {
     }
 
     fn flag(&self, scope: &Arc<dyn Scope>, node: Option<&Node>) -> bool {
-        node.and_then(|n| self.play.run.templar.render(n, scope).ok()).and_then(|v| truth(&v)).unwrap_or(false)
+        node.and_then(|n| self.play.run.templar.render(n, scope).ok())
+            .and_then(|v| truth(&v))
+            .unwrap_or(false)
     }
 
     /// Registers, counts, notifies and reports.
-    fn settle(&self, scope: &HostScope, mut outcome: ItemOutcome, started: Instant, everyone: Option<&Hosts>) -> bool {
+    fn settle(
+        &self,
+        scope: &HostScope,
+        mut outcome: ItemOutcome,
+        started: Instant,
+        everyone: Option<&Hosts>,
+    ) -> bool {
         let scope = scope.clone().shared();
-        let ignored = outcome.status == Status::Failed && self.flag(&scope, self.context.nearest(|k| k.ignore_errors.as_ref()));
-        let forgiven =
-            outcome.status == Status::Unreachable && self.flag(&scope, self.context.nearest(|k| k.ignore_unreachable.as_ref()));
+        let ignored = outcome.status == Status::Failed
+            && self.flag(&scope, self.context.nearest(|k| k.ignore_errors.as_ref()));
+        let forgiven = outcome.status == Status::Unreachable
+            && self.flag(&scope, self.context.nearest(|k| k.ignore_unreachable.as_ref()));
         if ignored || forgiven {
             outcome.result.insert("ignore_errors".into(), json!(true));
         }
@@ -154,16 +181,22 @@ impl HostTask<'_> {
             let state = self.play.run.host(host);
             let mut state = state.state();
             if let Some(name) = &self.task.register {
-                Arc::make_mut(&mut state.set).insert(name.clone(), Var::Known(Value::Object(outcome.result.clone())));
+                Arc::make_mut(&mut state.set)
+                    .insert(name.clone(), Var::Known(Value::Object(outcome.result.clone())));
             }
             let own_facts = fact_host.as_deref().is_none_or(|h| h == host);
             if !outcome.facts.is_empty() && own_facts {
                 let facts = outcome.facts.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone())));
-                let store = if self.task.action == playbook::Action::SetFact { &mut state.set } else { &mut state.facts };
+                let store = if self.task.action == playbook::Action::SetFact {
+                    &mut state.set
+                } else {
+                    &mut state.facts
+                };
                 Arc::make_mut(store).extend(facts);
             }
             if outcome.status == Status::Changed {
-                let names = self.task.notify.iter().filter_map(|n| self.play.run.templar.render(n, &scope).ok());
+                let names =
+                    self.task.notify.iter().filter_map(|n| self.play.run.templar.render(n, &scope).ok());
                 for name in names.map(|v| plain(&v)) {
                     if !state.notified.contains(&name) {
                         state.notified.push(name);
@@ -173,7 +206,8 @@ impl HostTask<'_> {
         }
         if let Some(other) = fact_host.filter(|h| h != self.host) {
             let other = self.play.run.host(&other);
-            Arc::make_mut(&mut other.state().facts).extend(outcome.facts.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone()))));
+            Arc::make_mut(&mut other.state().facts)
+                .extend(outcome.facts.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone()))));
         }
         if failed && self.context.rescuable {
             flow::remember_failure(self.play, self.host, &self.label.name, &outcome.result);
@@ -244,12 +278,22 @@ impl HostTask<'_> {
                 }
             },
             Some("items") => match terms {
-                Value::Array(items) => items.into_iter().flat_map(|i| if let Value::Array(inner) = i { inner } else { vec![i] }).collect(),
+                Value::Array(items) => items
+                    .into_iter()
+                    .flat_map(|i| if let Value::Array(inner) = i { inner } else { vec![i] })
+                    .collect(),
                 one => vec![one],
             },
             Some(lookup) => {
-                let positional = matches!(lookup.rsplit('.').next(), Some("dict" | "sequence" | "first_found" | "fileglob" | "lines"));
-                let call = if positional || !terms.is_array() { "query(__lookup, __terms)" } else { "query(__lookup, *__terms)" };
+                let positional = matches!(
+                    lookup.rsplit('.').next(),
+                    Some("dict" | "sequence" | "first_found" | "fileglob" | "lines")
+                );
+                let call = if positional || !terms.is_array() {
+                    "query(__lookup, __terms)"
+                } else {
+                    "query(__lookup, *__terms)"
+                };
                 let locals = [("__lookup".to_owned(), json!(lookup)), ("__terms".to_owned(), terms)];
                 let scope = scope.with_locals(locals).shared();
                 match templar.render_str(&format!("{{{{ {call} }}}}"), &looping.items.origin, &scope)? {
@@ -264,7 +308,10 @@ impl HostTask<'_> {
     fn loop_names(&self, scope: &Arc<dyn Scope>) -> Result<LoopNames, Diagnostic> {
         let control = self.task.loop_control.as_ref();
         let text = |key: &str| -> Result<Option<String>, Diagnostic> {
-            control.and_then(|c| c.get(key)).map(|n| self.play.run.templar.render(n, scope).map(|v| plain(&v))).transpose()
+            control
+                .and_then(|c| c.get(key))
+                .map(|n| self.play.run.templar.render(n, scope).map(|v| plain(&v)))
+                .transpose()
         };
         let pause = text("pause")?.and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
         Ok(LoopNames {
@@ -273,7 +320,10 @@ impl HostTask<'_> {
             label: control.and_then(|c| c.get("label")).cloned(),
             pause: Duration::try_from_secs_f64(pause).unwrap_or_default(),
             extended: text("extended")?.is_some_and(|t| truth(&json!(t)).unwrap_or(false)),
-            break_when: control.and_then(|c| c.get("break_when")).map(|n| n.as_seq().map_or_else(|| vec![n.clone()], <[Node]>::to_vec)).unwrap_or_default(),
+            break_when: control
+                .and_then(|c| c.get("break_when"))
+                .map(|n| n.as_seq().map_or_else(|| vec![n.clone()], <[Node]>::to_vec))
+                .unwrap_or_default(),
         })
     }
 
@@ -291,7 +341,8 @@ impl HostTask<'_> {
             if index > 0 && !names.pause.is_zero() {
                 tokio::time::sleep(names.pause).await;
             }
-            let mut locals = vec![(names.item.clone(), item.clone()), ("ansible_loop_var".into(), json!(names.item))];
+            let mut locals =
+                vec![(names.item.clone(), item.clone()), ("ansible_loop_var".into(), json!(names.item))];
             locals.extend(names.index.iter().map(|name| (name.clone(), json!(index))));
             if names.extended {
                 let previous = index.checked_sub(1).and_then(|i| items.get(i));
@@ -310,12 +361,17 @@ impl HostTask<'_> {
             outcome.result.insert(names.item.clone(), item.clone());
             outcome.result.insert("ansible_loop_var".into(), json!(names.item));
             let shared = scope.clone().shared();
-            let shown = names.label.as_ref().and_then(|n| self.play.run.templar.render(n, &shared).ok()).unwrap_or_else(|| item.clone());
+            let shown = names
+                .label
+                .as_ref()
+                .and_then(|n| self.play.run.templar.render(n, &shared).ok())
+                .unwrap_or_else(|| item.clone());
             outcome.result.insert("_ansible_item_label".into(), shown.clone());
             self.report_item(&shared, &outcome, &shown, started);
             let unreachable = outcome.status == Status::Unreachable;
             outcomes.push(outcome);
-            let stop = names.break_when.iter().any(|n| self.play.run.templar.condition(n, &shared).unwrap_or(false));
+            let stop =
+                names.break_when.iter().any(|n| self.play.run.templar.condition(n, &shared).unwrap_or(false));
             if unreachable || stop {
                 break;
             }
@@ -359,12 +415,18 @@ impl HostTask<'_> {
         match self.false_condition(&shared) {
             Ok(None) => {}
             Ok(Some(condition)) => return ItemOutcome::condition_false(condition),
-            Err(error) => return ItemOutcome::failed(format!("the condition could not be evaluated: {error}")),
+            Err(error) => {
+                return ItemOutcome::failed(format!("the condition could not be evaluated: {error}"));
+            }
         }
         let number = |node: Option<&Node>, default: u32| -> u32 {
             let rendered = node.and_then(|n| self.play.run.templar.render(n, &shared).ok());
             rendered.and_then(|v| plain(&v).parse::<f64>().ok()).map_or(default, |n| {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of tries or seconds")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a count of tries or seconds"
+                )]
                 let n = n.max(0.0) as u32;
                 n
             })
@@ -382,7 +444,10 @@ impl HostTask<'_> {
             }
             let judged = self.judge(scope, &mut outcome);
             if let Err(error) = judged {
-                return ItemOutcome { delegated: outcome.delegated, ..ItemOutcome::failed(error.to_string()) };
+                return ItemOutcome {
+                    delegated: outcome.delegated,
+                    ..ItemOutcome::failed(error.to_string())
+                };
             }
             if !retrying || matches!(outcome.status, Status::Skipped | Status::Unreachable) {
                 return outcome;
@@ -391,13 +456,19 @@ impl HostTask<'_> {
                 Ok(outcome.status != Status::Failed)
             } else {
                 let scope = self.with_result(scope, &outcome.result).shared();
-                self.task.until.iter().try_fold(true, |all, n| Ok::<_, Diagnostic>(all && self.play.run.templar.condition(n, &scope)?))
+                self.task.until.iter().try_fold(true, |all, n| {
+                    Ok::<_, Diagnostic>(all && self.play.run.templar.condition(n, &scope)?)
+                })
             };
             match done {
                 Ok(true) => return outcome,
                 Ok(false) if tries <= retries && !self.play.run.stop.is_cancelled() => {
                     let left = retries + 1 - tries;
-                    self.play.run.emit(Event::Retry { host: self.host.to_owned(), task: Arc::clone(&self.label), left });
+                    self.play.run.emit(Event::Retry {
+                        host: self.host.to_owned(),
+                        task: Arc::clone(&self.label),
+                        left,
+                    });
                     tokio::select! {
                         () = tokio::time::sleep(delay) => {}
                         () = self.play.run.stop.cancelled() => {}
@@ -406,7 +477,9 @@ impl HostTask<'_> {
                 Ok(false) => {
                     outcome.status = Status::Failed;
                     outcome.flag();
-                    outcome.result.entry("msg").or_insert_with(|| json!("the condition of until was still false after the last try"));
+                    outcome.result.entry("msg").or_insert_with(|| {
+                        json!("the condition of until was still false after the last try")
+                    });
                     return outcome;
                 }
                 Err(error) => return ItemOutcome::failed(format!("until could not be evaluated: {error}")),

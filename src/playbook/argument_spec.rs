@@ -46,7 +46,10 @@ impl Kind {
     fn of(name: &str) -> Result<Self, String> {
         Self::NAMES.iter().find(|(n, _)| *n == name).map(|(_, kind)| *kind).ok_or_else(|| {
             let near = closest(name, Self::NAMES.iter().map(|(n, _)| *n));
-            format!("unknown type {name:?}{}", near.map(|n| format!("; did you mean {n}?")).unwrap_or_default())
+            format!(
+                "unknown type {name:?}{}",
+                near.map(|n| format!("; did you mean {n}?")).unwrap_or_default()
+            )
         })
     }
 
@@ -131,7 +134,11 @@ fn check(options: &[ArgumentOption], args: &Map, path: &str, errors: &mut Vec<St
             continue;
         };
         if !option.kind.accepts(value) {
-            errors.push(format!("argument {name} must be of type {}, got {}", option.kind.name(), brief(value)));
+            errors.push(format!(
+                "argument {name} must be of type {}, got {}",
+                option.kind.name(),
+                brief(value)
+            ));
             continue;
         }
         let one = std::slice::from_ref(value);
@@ -140,13 +147,21 @@ fn check(options: &[ArgumentOption], args: &Map, path: &str, errors: &mut Vec<St
             let text = |v: &Value| crate::value::plain(v);
             if let Some(bad) = items.iter().find(|v| !option.choices.iter().any(|c| text(c) == text(v))) {
                 let choices: Vec<String> = option.choices.iter().map(text).collect();
-                errors.push(format!("value of {name} must be one of: {}, got: {}", choices.join(", "), text(bad)));
+                errors.push(format!(
+                    "value of {name} must be one of: {}, got: {}",
+                    choices.join(", "),
+                    text(bad)
+                ));
             }
         }
         if let (Kind::List, Some(elements)) = (option.kind, option.elements)
             && let Some(bad) = items.iter().find(|v| !elements.accepts(v))
         {
-            errors.push(format!("elements of {name} must be of type {}, got {}", elements.name(), brief(bad)));
+            errors.push(format!(
+                "elements of {name} must be of type {}, got {}",
+                elements.name(),
+                brief(bad)
+            ));
             continue;
         }
         if !option.options.is_empty() {

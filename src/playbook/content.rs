@@ -44,7 +44,9 @@ impl Folder {
                 let path = folder.join(name);
                 path.is_file().then(|| std::fs::read(path))
             }
-            Self::Embedded(folder) => embedded_file(&format!("{folder}/{name}")).map(|bytes| Ok(bytes.to_vec())),
+            Self::Embedded(folder) => {
+                embedded_file(&format!("{folder}/{name}")).map(|bytes| Ok(bytes.to_vec()))
+            }
         }
     }
 

@@ -124,11 +124,14 @@ pub(super) fn variables(node: &Node) -> Result<IndexMap<String, Node>, Diagnosti
                 } else {
                     Err(Diagnostic::new(format!("{name:?} is not a valid variable name"))
                         .at(&key.origin)
-                        .hint("use letters, digits and underscores, and start with a letter or an underscore"))
+                        .hint(
+                            "use letters, digits and underscores, and start with a letter or an underscore",
+                        ))
                 }
             })
             .collect(),
-        _ => Err(Diagnostic::new(format!("variables must be a mapping, not {}", node.type_name())).at(&node.origin)),
+        _ => Err(Diagnostic::new(format!("variables must be a mapping, not {}", node.type_name()))
+            .at(&node.origin)),
     }
 }
 

@@ -45,7 +45,13 @@ impl Loader {
     }
 
     /// Reads a task file while the play runs, for `include_tasks`.
-    pub fn tasks(&self, playbook: &Folder, folder: &Folder, file: &str, handlers: &mut Vec<Handler>) -> Result<Vec<Entry>, Diagnostic> {
+    pub fn tasks(
+        &self,
+        playbook: &Folder,
+        folder: &Folder,
+        file: &str,
+        handlers: &mut Vec<Handler>,
+    ) -> Result<Vec<Entry>, Diagnostic> {
         let source = source(folder, file)?;
         let (node, warnings) = yaml::load_one(&source)?;
         self.warn(warnings);
@@ -63,7 +69,12 @@ impl Loader {
     }
 
     /// Finds and reads a role with its dependencies.
-    pub fn role(&self, playbook: &Folder, usage: &RoleUse, entry: &EntryPoint) -> Result<LoadedRole, Diagnostic> {
+    pub fn role(
+        &self,
+        playbook: &Folder,
+        usage: &RoleUse,
+        entry: &EntryPoint,
+    ) -> Result<LoadedRole, Diagnostic> {
         self.load_role(playbook, usage, entry, 0)
     }
 
@@ -76,7 +87,13 @@ impl Loader {
         self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(more);
     }
 
-    fn plays(&self, folder: &Folder, file: &str, depth: usize, plays: &mut Vec<Play>) -> Result<(), Diagnostic> {
+    fn plays(
+        &self,
+        folder: &Folder,
+        file: &str,
+        depth: usize,
+        plays: &mut Vec<Play>,
+    ) -> Result<(), Diagnostic> {
         let source = source(folder, file)?;
         let (node, warnings) = yaml::load_one(&source)?;
         self.warn(warnings);
@@ -88,7 +105,8 @@ impl Loader {
         })?;
         for item in items {
             let map = mapping(item, "a play")?;
-            let import = map.entry("import_playbook").or_else(|| map.entry("ansible.builtin.import_playbook"));
+            let import =
+                map.entry("import_playbook").or_else(|| map.entry("ansible.builtin.import_playbook"));
             if let Some((key, value)) = import {
                 if depth > MAX_DEPTH {
                     return Err(Diagnostic::new("playbooks import each other in a circle").at(&key.origin));
@@ -104,8 +122,23 @@ impl Loader {
 
     fn play(&self, node: &Node, map: &Mapping, folder: &Folder) -> Result<Play, Diagnostic> {
         const KNOWN: &[&str] = &[
-            "name", "hosts", "gather_facts", "vars_files", "vars_prompt", "pre_tasks", "roles", "tasks", "post_tasks", "handlers",
-            "serial", "strategy", "max_fail_percentage", "force_handlers", "order", "gather_subset", "import_playbook",
+            "name",
+            "hosts",
+            "gather_facts",
+            "vars_files",
+            "vars_prompt",
+            "pre_tasks",
+            "roles",
+            "tasks",
+            "post_tasks",
+            "handlers",
+            "serial",
+            "strategy",
+            "max_fail_percentage",
+            "force_handlers",
+            "order",
+            "gather_subset",
+            "import_playbook",
         ];
         let mut keywords = Keywords::default();
         let mut play = Play {
@@ -113,7 +146,9 @@ impl Loader {
             folder: folder.clone(),
             name: map.get("name").cloned(),
             hosts: map.get("hosts").cloned().ok_or_else(|| {
-                Diagnostic::new("this play has no hosts").at(&node.origin).hint("add `hosts: all` or a group's name")
+                Diagnostic::new("this play has no hosts")
+                    .at(&node.origin)
+                    .hint("add `hosts: all` or a group's name")
             })?,
             keywords: Arc::default(),
             gather_facts: map.get("gather_facts").cloned(),
@@ -152,8 +187,13 @@ impl Loader {
         }
         for (index, section) in [(0, "pre_tasks"), (2, "tasks"), (3, "post_tasks")] {
             if let Some(tasks) = map.get(section) {
-                let mut reading =
-                    Reading { playbook: folder, folder: folder.clone(), handlers: &mut handlers, roles: &mut roles, depth: 0 };
+                let mut reading = Reading {
+                    playbook: folder,
+                    folder: folder.clone(),
+                    handlers: &mut handlers,
+                    roles: &mut roles,
+                    depth: 0,
+                };
                 play.sections[index] = self.entries(tasks, &mut reading)?;
             }
         }
@@ -166,10 +206,17 @@ impl Loader {
         Ok(play)
     }
 
-    fn handlers(&self, node: &Node, playbook: &Folder, folder: &Folder, role: Option<&Arc<Role>>) -> Result<Vec<Handler>, Diagnostic> {
+    fn handlers(
+        &self,
+        node: &Node,
+        playbook: &Folder,
+        folder: &Folder,
+        role: Option<&Arc<Role>>,
+    ) -> Result<Vec<Handler>, Diagnostic> {
         let mut nested = Vec::new();
         let mut roles = Vec::new();
-        let mut reading = Reading { playbook, folder: folder.clone(), handlers: &mut nested, roles: &mut roles, depth: 0 };
+        let mut reading =
+            Reading { playbook, folder: folder.clone(), handlers: &mut nested, roles: &mut roles, depth: 0 };
         let entries = self.entries(node, &mut reading)?;
         let mut handlers = Vec::new();
         flatten(&entries, &[], role, &mut handlers);
@@ -206,7 +253,8 @@ impl Loader {
     fn block(&self, item: &Node, map: &Mapping, reading: &mut Reading<'_>) -> Result<Entry, Diagnostic> {
         const KNOWN: &[&str] = &["block", "rescue", "always", "name", "notify"];
         let keywords = shared_keywords(map, KNOWN, "block")?;
-        let mut section = |name: &str| map.get(name).map_or_else(|| Ok(Vec::new()), |tasks| self.entries(tasks, reading));
+        let mut section =
+            |name: &str| map.get(name).map_or_else(|| Ok(Vec::new()), |tasks| self.entries(tasks, reading));
         Ok(Entry::Block(Arc::new(Block {
             origin: item.origin.clone(),
             tasks: section("block")?,
@@ -217,16 +265,25 @@ impl Loader {
         })))
     }
 
-    fn import_tasks(&self, item: &Node, map: &Mapping, value: &Node, reading: &mut Reading<'_>) -> Result<Entry, Diagnostic> {
+    fn import_tasks(
+        &self,
+        item: &Node,
+        map: &Mapping,
+        value: &Node,
+        reading: &mut Reading<'_>,
+    ) -> Result<Entry, Diagnostic> {
         let file = match value.as_map() {
-            Some(args) => args.get("file").ok_or_else(|| Diagnostic::new("import_tasks needs a file").at(&value.origin))?,
+            Some(args) => args
+                .get("file")
+                .ok_or_else(|| Diagnostic::new("import_tasks needs a file").at(&value.origin))?,
             None => value,
         };
         let name = plain_text(file, "import_tasks")?;
         if reading.depth > MAX_DEPTH {
             return Err(Diagnostic::new("task files import each other in a circle").at(&value.origin));
         }
-        let keywords = shared_keywords(map, &["name", "import_tasks", "ansible.builtin.import_tasks"], "import_tasks")?;
+        let keywords =
+            shared_keywords(map, &["name", "import_tasks", "ansible.builtin.import_tasks"], "import_tasks")?;
         let source = source(&reading.folder, name).map_err(|e| e.at(&file.origin))?;
         let (node, warnings) = yaml::load_one(&source)?;
         self.warn(warnings);
@@ -247,9 +304,16 @@ impl Loader {
         })))
     }
 
-    fn import_role(&self, item: &Node, map: &Mapping, value: &Node, reading: &mut Reading<'_>) -> Result<Entry, Diagnostic> {
+    fn import_role(
+        &self,
+        item: &Node,
+        map: &Mapping,
+        value: &Node,
+        reading: &mut Reading<'_>,
+    ) -> Result<Entry, Diagnostic> {
         let args = mapping(value, "import_role")?;
-        let keywords = shared_keywords(map, &["name", "import_role", "ansible.builtin.import_role"], "import_role")?;
+        let keywords =
+            shared_keywords(map, &["name", "import_role", "ansible.builtin.import_role"], "import_role")?;
         let (usage, entry) = role_arguments(args, &item.origin, import_vars(map)?)?;
         let loaded = self.load_role(reading.playbook, &usage, &entry, reading.depth + 1)?;
         reading.handlers.extend(loaded.handlers);
@@ -276,7 +340,13 @@ impl Loader {
         places.into_iter().find(Folder::exists)
     }
 
-    fn load_role(&self, playbook: &Folder, usage: &RoleUse, entry: &EntryPoint, depth: usize) -> Result<LoadedRole, Diagnostic> {
+    fn load_role(
+        &self,
+        playbook: &Folder,
+        usage: &RoleUse,
+        entry: &EntryPoint,
+        depth: usize,
+    ) -> Result<LoadedRole, Diagnostic> {
         if depth > MAX_DEPTH {
             return Err(Diagnostic::new(format!("role {} depends on itself", usage.name)).at(&usage.origin));
         }
@@ -288,7 +358,9 @@ impl Loader {
                 .note(format!("looked in {} and among quaylab's own roles", places.join(", ")))
         })?;
         let file = |sub: &str, name: &str| self.role_file(&folder, sub, name);
-        let vars_of = |sub: &str, name: &str| file(sub, name)?.map_or_else(|| Ok(IndexMap::new()), |node| variables(&node));
+        let vars_of = |sub: &str, name: &str| {
+            file(sub, name)?.map_or_else(|| Ok(IndexMap::new()), |node| variables(&node))
+        };
         let role = Arc::new(Role {
             name: usage.name.clone(),
             folder: folder.clone(),
@@ -302,7 +374,8 @@ impl Loader {
         let mut tasks = Vec::new();
         if let Some(meta) = file("meta", "main")? {
             for item in meta.as_map().and_then(|m| m.get("dependencies")).map(list).unwrap_or_default() {
-                let dependency = self.load_role(playbook, &role_use(&item)?, &EntryPoint::default(), depth + 1)?;
+                let dependency =
+                    self.load_role(playbook, &role_use(&item)?, &EntryPoint::default(), depth + 1)?;
                 handlers.extend(dependency.handlers);
                 roles.extend(dependency.roles);
                 tasks.push(Entry::Block(dependency.block));
@@ -324,7 +397,8 @@ impl Loader {
             }
             None if entry.tasks == "main" => Vec::new(),
             None => {
-                return Err(Diagnostic::new(format!("role {} has no tasks/{}.yml", usage.name, entry.tasks)).at(&usage.origin));
+                return Err(Diagnostic::new(format!("role {} has no tasks/{}.yml", usage.name, entry.tasks))
+                    .at(&usage.origin));
             }
         };
         tasks.push(Entry::Block(Arc::new(Block {
@@ -349,8 +423,13 @@ impl Loader {
 
     fn role_file(&self, role: &Folder, sub: &str, name: &str) -> Result<Option<Node>, Diagnostic> {
         let folder = role.join(sub);
-        let exact = name.rsplit_once('.').is_some_and(|(_, ending)| ["yml", "yaml", "json"].contains(&ending));
-        let names = if exact { vec![name.to_owned()] } else { vec![format!("{name}.yml"), format!("{name}.yaml"), name.to_owned()] };
+        let exact =
+            name.rsplit_once('.').is_some_and(|(_, ending)| ["yml", "yaml", "json"].contains(&ending));
+        let names = if exact {
+            vec![name.to_owned()]
+        } else {
+            vec![format!("{name}.yml"), format!("{name}.yaml"), name.to_owned()]
+        };
         for name in names {
             if folder.read(&name).is_some() {
                 let (node, warnings) = yaml::load_one(&source(&folder, &name)?)?;
@@ -364,8 +443,15 @@ impl Loader {
     fn argument_spec(&self, role: &Folder, entry: &str) -> Result<Option<ArgumentSpec>, Diagnostic> {
         let Some(node) = self.role_file(role, "meta", "argument_specs")? else { return Ok(None) };
         let entry = entry.split('.').next().unwrap_or(entry);
-        let spec = node.as_map().and_then(|m| m.get("argument_specs")).and_then(Node::as_map).and_then(|m| m.get(entry));
-        spec.map(|spec| ArgumentSpec::parse(&spec.to_value()).map_err(|e| Diagnostic::new(e).at(&spec.origin))).transpose()
+        let spec = node
+            .as_map()
+            .and_then(|m| m.get("argument_specs"))
+            .and_then(Node::as_map)
+            .and_then(|m| m.get(entry));
+        spec.map(|spec| {
+            ArgumentSpec::parse(&spec.to_value()).map_err(|e| Diagnostic::new(e).at(&spec.origin))
+        })
+        .transpose()
     }
 }
 
@@ -375,7 +461,10 @@ pub(crate) fn role_arguments(
     origin: &Origin,
     params: IndexMap<String, Node>,
 ) -> Result<(RoleUse, EntryPoint), Diagnostic> {
-    let name = args.get("name").or_else(|| args.get("role")).ok_or_else(|| Diagnostic::new("the role's name is missing").at(origin))?;
+    let name = args
+        .get("name")
+        .or_else(|| args.get("role"))
+        .ok_or_else(|| Diagnostic::new("the role's name is missing").at(origin))?;
     let text = |key: &str| args.get(key).map(|n| plain_text(n, key).map(str::to_owned)).transpose();
     let main = || "main".to_owned();
     let entry = EntryPoint {
@@ -390,7 +479,12 @@ pub(crate) fn role_arguments(
 
 fn role_use(node: &Node) -> Result<RoleUse, Diagnostic> {
     if let Some(name) = node.as_str() {
-        return Ok(RoleUse { name: name.to_owned(), origin: node.origin.clone(), keywords: Keywords::default(), params: IndexMap::new() });
+        return Ok(RoleUse {
+            name: name.to_owned(),
+            origin: node.origin.clone(),
+            keywords: Keywords::default(),
+            params: IndexMap::new(),
+        });
     }
     let map = mapping(node, "a role")?;
     let (name_key, name) = map.entry("role").or_else(|| map.entry("name")).ok_or_else(|| {
@@ -426,11 +520,20 @@ fn shared_keywords(map: &Mapping, known: &[&str], what: &str) -> Result<Keywords
     Ok(keywords)
 }
 
-fn flatten(entries: &[Entry], outer: &[Arc<Keywords>], role: Option<&Arc<Role>>, handlers: &mut Vec<Handler>) {
+fn flatten(
+    entries: &[Entry],
+    outer: &[Arc<Keywords>],
+    role: Option<&Arc<Role>>,
+    handlers: &mut Vec<Handler>,
+) {
     for entry in entries {
         match entry {
             Entry::Task(task) => {
-                handlers.push(Handler { task: Arc::clone(task), role: role.cloned(), keywords: outer.to_vec() });
+                handlers.push(Handler {
+                    task: Arc::clone(task),
+                    role: role.cloned(),
+                    keywords: outer.to_vec(),
+                });
             }
             Entry::Block(block) => {
                 let mut keywords = outer.to_vec();
@@ -443,11 +546,18 @@ fn flatten(entries: &[Entry], outer: &[Arc<Keywords>], role: Option<&Arc<Role>>,
 
 fn prompt(node: &Node) -> Result<Prompt, Diagnostic> {
     let map = mapping(node, "a prompt")?;
-    let name = map.get("name").and_then(Node::as_str).ok_or_else(|| Diagnostic::new("the prompt has no name").at(&node.origin))?;
-    let flag = |key: &str, default: bool| map.get(key).map_or(default, |n| truth(&n.to_value()).unwrap_or(default));
-    const KNOWN: &[&str] = &["name", "prompt", "default", "private", "confirm", "encrypt", "salt", "salt_size", "unsafe"];
+    let name = map
+        .get("name")
+        .and_then(Node::as_str)
+        .ok_or_else(|| Diagnostic::new("the prompt has no name").at(&node.origin))?;
+    let flag =
+        |key: &str, default: bool| map.get(key).map_or(default, |n| truth(&n.to_value()).unwrap_or(default));
+    const KNOWN: &[&str] =
+        &["name", "prompt", "default", "private", "confirm", "encrypt", "salt", "salt_size", "unsafe"];
     if let Some((key, _)) = map.iter().find(|(k, _)| !KNOWN.contains(&k.key_text().as_str())) {
-        return Err(Diagnostic::new(format!("unknown option {:?} of vars_prompt", key.key_text())).at(&key.origin));
+        return Err(
+            Diagnostic::new(format!("unknown option {:?} of vars_prompt", key.key_text())).at(&key.origin)
+        );
     }
     Ok(Prompt {
         name: name.to_owned(),
@@ -459,7 +569,9 @@ fn prompt(node: &Node) -> Result<Prompt, Diagnostic> {
 }
 
 fn mapping<'a>(node: &'a Node, what: &str) -> Result<&'a Mapping, Diagnostic> {
-    node.as_map().ok_or_else(|| Diagnostic::new(format!("{what} must be a mapping, not {}", node.type_name())).at(&node.origin))
+    node.as_map().ok_or_else(|| {
+        Diagnostic::new(format!("{what} must be a mapping, not {}", node.type_name())).at(&node.origin)
+    })
 }
 
 /// A text that has to be known before anything runs.
@@ -469,7 +581,10 @@ fn plain_text<'a>(node: &'a Node, what: &str) -> Result<&'a str, Diagnostic> {
             .at(&node.origin)
             .hint("use include_tasks or include_role, which are resolved while the play runs")),
         Some(text) => Ok(text),
-        None => Err(Diagnostic::new(format!("{what} must be a string, not {}", node.type_name())).at(&node.origin)),
+        None => {
+            Err(Diagnostic::new(format!("{what} must be a string, not {}", node.type_name()))
+                .at(&node.origin))
+        }
     }
 }
 
@@ -492,4 +607,3 @@ fn parent(folder: &Folder, file: &str) -> Folder {
         None => folder.clone(),
     }
 }
-

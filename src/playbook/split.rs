@@ -59,7 +59,11 @@ pub(super) fn unquote(word: &str) -> String {
 /// `key=value` words as pairs; a word without `=` is an error unless the module takes a bare string.
 ///
 /// With `free_form` the words that are no known argument are joined into `_raw_params`.
-pub(super) fn arguments(node: &Node, text: &str, free_form: Option<&[&str]>) -> Result<Vec<(Node, Node)>, Diagnostic> {
+pub(super) fn arguments(
+    node: &Node,
+    text: &str,
+    free_form: Option<&[&str]>,
+) -> Result<Vec<(Node, Node)>, Diagnostic> {
     let mut pairs = Vec::new();
     let mut raw = Vec::new();
     for word in words(text) {

@@ -106,7 +106,9 @@ impl Action {
             "validate_argument_spec" => Self::ValidateArgumentSpec,
             "include_tasks" => Self::Include(Include::Tasks),
             "include_role" => Self::Include(Include::Role),
-            _ => Self::Module(registry().get(name).or_else(|| registry().get(strip_builtin(name)))?.spec().name.to_owned()),
+            _ => Self::Module(
+                registry().get(name).or_else(|| registry().get(strip_builtin(name)))?.spec().name.to_owned(),
+            ),
         })
     }
 
@@ -131,7 +133,9 @@ impl Action {
     /// The arguments that a bare string is taken apart for; `None` means `key=value` only.
     fn free_form(&self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Module(name) => registry().get(name).map(|m| m.spec()).filter(|s| s.free_form).map(|s| s.arguments),
+            Self::Module(name) => {
+                registry().get(name).map(|m| m.spec()).filter(|s| s.free_form).map(|s| s.arguments)
+            }
             Self::Meta => Some(&[]),
             Self::IncludeVars => Some(&["file", "dir", "name"]),
             Self::Include(Include::Tasks) => Some(&["file", "apply"]),
@@ -147,7 +151,17 @@ impl Action {
             Self::Assert => &["that", "fail_msg", "msg", "success_msg", "quiet"],
             Self::Fail => &["msg"],
             Self::Meta => &["_raw_params", "free_form"],
-            Self::IncludeVars => &["_raw_params", "file", "dir", "name", "depth", "files_matching", "ignore_files", "extensions", "hash_behaviour"],
+            Self::IncludeVars => &[
+                "_raw_params",
+                "file",
+                "dir",
+                "name",
+                "depth",
+                "files_matching",
+                "ignore_files",
+                "extensions",
+                "hash_behaviour",
+            ],
             Self::GroupBy => &["key", "parents"],
             Self::Include(Include::Tasks) => &["_raw_params", "file", "apply"],
             Self::Include(Include::Role) => &[
@@ -197,12 +211,21 @@ impl Task {
                 "name" => task.name = Some(value.clone()),
                 "loop" => task.set_loop(key, None, value)?,
                 "loop_control" => {
-                    let control = value.as_map().ok_or_else(|| {
-                        Diagnostic::new("loop_control must be a mapping").at(&value.origin)
-                    })?;
-                    const KNOWN: &[&str] =
-                        &["loop_var", "index_var", "label", "pause", "extended", "extended_allitems", "break_when"];
-                    if let Some((key, _)) = control.iter().find(|(k, _)| !KNOWN.contains(&k.key_text().as_str())) {
+                    let control = value
+                        .as_map()
+                        .ok_or_else(|| Diagnostic::new("loop_control must be a mapping").at(&value.origin))?;
+                    const KNOWN: &[&str] = &[
+                        "loop_var",
+                        "index_var",
+                        "label",
+                        "pause",
+                        "extended",
+                        "extended_allitems",
+                        "break_when",
+                    ];
+                    if let Some((key, _)) =
+                        control.iter().find(|(k, _)| !KNOWN.contains(&k.key_text().as_str()))
+                    {
                         return Err(unknown("loop_control option", key, KNOWN.iter().copied()));
                     }
                     task.loop_control = Some(control.clone());
@@ -240,7 +263,12 @@ impl Task {
                         continue;
                     }
                     let Some(found) = Action::of(other) else {
-                        let known = Keywords::NAMES.iter().chain(TASK_KEYWORDS).copied().chain(registry().names()).chain(BUILTIN);
+                        let known = Keywords::NAMES
+                            .iter()
+                            .chain(TASK_KEYWORDS)
+                            .copied()
+                            .chain(registry().names())
+                            .chain(BUILTIN);
                         return Err(unknown("module or task keyword", key, known));
                     };
                     set_action(&mut action, found, value.clone(), key)?;
@@ -248,7 +276,9 @@ impl Task {
             }
         }
         let Some((found, args, key)) = action else {
-            return Err(Diagnostic::new("this task names no module").at(&node.origin).hint("add one, such as ansible.builtin.command"));
+            return Err(Diagnostic::new("this task names no module")
+                .at(&node.origin)
+                .hint("add one, such as ansible.builtin.command"));
         };
         task.args = normalise(&found, &args, extra)?;
         check_names(&found, &task.args)?;
@@ -267,8 +297,17 @@ impl Task {
     }
 }
 
-const BUILTIN: [&str; 9] =
-    ["set_fact", "debug", "assert", "fail", "meta", "include_vars", "add_host", "group_by", "validate_argument_spec"];
+const BUILTIN: [&str; 9] = [
+    "set_fact",
+    "debug",
+    "assert",
+    "fail",
+    "meta",
+    "include_vars",
+    "add_host",
+    "group_by",
+    "validate_argument_spec",
+];
 
 fn unknown<'a>(what: &str, key: &Node, known: impl Iterator<Item = &'a str>) -> Diagnostic {
     let name = key.key_text();
@@ -283,9 +322,13 @@ fn set_action<'a>(
     key: &'a Node,
 ) -> Result<(), Diagnostic> {
     if let Some((first, ..)) = action {
-        return Err(Diagnostic::new(format!("a task can name one module only; this one names {} and {}", first.name(), found.name()))
-            .at(&key.origin)
-            .hint("start a new list item with - for the second module"));
+        return Err(Diagnostic::new(format!(
+            "a task can name one module only; this one names {} and {}",
+            first.name(),
+            found.name()
+        ))
+        .at(&key.origin)
+        .hint("start a new list item with - for the second module"));
     }
     *action = Some((found, args, key));
     Ok(())
@@ -299,9 +342,10 @@ fn old_style(key: &Node, value: &Node) -> Result<(Action, Node), Diagnostic> {
             (name.to_owned(), Node::str(rest.trim(), &value.origin))
         }
         Kind::Map(map) => {
-            let name = map.get("module").and_then(Node::as_str).ok_or_else(|| {
-                Diagnostic::new("the mapping has no `module`").at(&value.origin)
-            })?;
+            let name = map
+                .get("module")
+                .and_then(Node::as_str)
+                .ok_or_else(|| Diagnostic::new("the mapping has no `module`").at(&value.origin))?;
             let rest = map.0.iter().filter(|(k, _)| k.as_str() != Some("module")).cloned().collect();
             (name.to_owned(), Node::new(Kind::Map(Mapping(rest)), &value.origin))
         }
@@ -319,15 +363,22 @@ fn normalise(action: &Action, args: &Node, extra: Option<&Node>) -> Result<Node,
     let mut pairs = match &args.kind {
         Kind::Null => Vec::new(),
         Kind::Map(map) => map.0.clone(),
-        Kind::Str(text) if text.trim_start().starts_with("{{") && action.free_form().is_none() => return Ok(args.clone()),
+        Kind::Str(text) if text.trim_start().starts_with("{{") && action.free_form().is_none() => {
+            return Ok(args.clone());
+        }
         Kind::Str(text) => split::arguments(args, text, action.free_form())?,
         _ => {
-            return Err(Diagnostic::new(format!("the arguments of {} must be a mapping, not {}", action.name(), args.type_name()))
-                .at(&args.origin));
+            return Err(Diagnostic::new(format!(
+                "the arguments of {} must be a mapping, not {}",
+                action.name(),
+                args.type_name()
+            ))
+            .at(&args.origin));
         }
     };
     if let Some(extra) = extra {
-        let more = extra.as_map().ok_or_else(|| Diagnostic::new("args must be a mapping").at(&extra.origin))?;
+        let more =
+            extra.as_map().ok_or_else(|| Diagnostic::new("args must be a mapping").at(&extra.origin))?;
         for (key, value) in more.iter() {
             if !pairs.iter().any(|(k, _)| k.key_text() == key.key_text()) {
                 pairs.push((key.clone(), value.clone()));
@@ -351,7 +402,9 @@ fn check_names(action: &Action, args: &Node) -> Result<(), Diagnostic> {
 /// Arguments that hold no template are checked as a whole before anything runs.
 fn check_values(action: &Action, args: &Node, key: &Node) -> Result<(), Diagnostic> {
     let Action::Module(name) = action else { return Ok(()) };
-    let (Some(module), crate::value::Value::Object(map)) = (registry().get(name), args.to_value()) else { return Ok(()) };
+    let (Some(module), crate::value::Value::Object(map)) = (registry().get(name), args.to_value()) else {
+        return Ok(());
+    };
     if holds_template(args) {
         return Ok(());
     }

@@ -26,9 +26,11 @@ impl Lines {
     pub fn render(&self, event: &Event) -> Option<String> {
         match event {
             Event::PlayStarted { name, .. } => Some(format!("\n{}", self.heading("PLAY", name))),
-            Event::PlaySkipped { name, reason } => {
-                Some(format!("\n{}\n{}", self.heading("PLAY", name), self.palette.skipped(&format!("skipping: {reason}"))))
-            }
+            Event::PlaySkipped { name, reason } => Some(format!(
+                "\n{}\n{}",
+                self.heading("PLAY", name),
+                self.palette.skipped(&format!("skipping: {reason}"))
+            )),
             Event::TaskStarted { task, .. } => {
                 let kind = if task.handler { "RUNNING HANDLER" } else { "TASK" };
                 let mut text = format!("\n{}", self.heading(kind, &task.name));
@@ -38,15 +40,20 @@ impl Lines {
                 Some(text)
             }
             Event::Item { host, item, result, .. } => self.item(host, item, result),
-            Event::Result { host, task, result } => self.result(host, &task.action, &task.origin.to_string(), result),
-            Event::Retry { host, task, left } => {
-                Some(self.palette.faint(&format!("FAILED - RETRYING: [{host}]: {} ({left} retries left).", task.name)))
+            Event::Result { host, task, result } => {
+                self.result(host, &task.action, &task.origin.to_string(), result)
             }
+            Event::Retry { host, task, left } => Some(
+                self.palette
+                    .faint(&format!("FAILED - RETRYING: [{host}]: {} ({left} retries left).", task.name)),
+            ),
             Event::Progress { host, message } => {
                 (self.verbosity >= Verbosity(1)).then(|| self.palette.faint(&format!("  [{host}] {message}")))
             }
             Event::Warning(warning) => Some(self.palette.warning(&format!("[WARNING]: {warning}"))),
-            Event::Finished { stats, elapsed, interrupted } => Some(self.recap(stats, *elapsed, *interrupted)),
+            Event::Finished { stats, elapsed, interrupted } => {
+                Some(self.recap(stats, *elapsed, *interrupted))
+            }
         }
     }
 
@@ -66,7 +73,10 @@ impl Lines {
         let text = match result.status {
             Status::Ok => self.palette.ok(&format!("ok: {who} => {item}")),
             Status::Changed => self.palette.changed(&format!("changed: {who} => {item}")),
-            Status::Skipped => return (self.verbosity >= Verbosity(1)).then(|| self.palette.skipped(&format!("skipping: {who} => {item}"))),
+            Status::Skipped => {
+                return (self.verbosity >= Verbosity(1))
+                    .then(|| self.palette.skipped(&format!("skipping: {who} => {item}")));
+            }
             Status::Failed | Status::Unreachable => {
                 let text = format!("failed: {who} {item}{}", self.failure(result));
                 if result.ignored { self.palette.skipped(&text) } else { self.palette.failed(&text) }
@@ -78,17 +88,29 @@ impl Lines {
     fn result(&self, host: &str, action: &str, origin: &str, result: &HostResult) -> Option<String> {
         let who = Self::who(host, result);
         let text = match result.status {
-            Status::Ok if action == "debug" => self.palette.ok(&format!("ok: {who} => {}", message(&result.result))),
+            Status::Ok if action == "debug" => {
+                self.palette.ok(&format!("ok: {who} => {}", message(&result.result)))
+            }
             Status::Ok => self.palette.ok(&format!("ok: {who}")),
             Status::Changed => self.palette.changed(&format!("changed: {who}")),
             Status::Skipped => {
-                let reason = result.result.get("skip_reason").map(plain).filter(|r| !r.is_empty() && self.explains(r));
-                self.palette.skipped(&format!("skipping: {who}{}", reason.map(|r| format!(" ({r})")).unwrap_or_default()))
+                let reason =
+                    result.result.get("skip_reason").map(plain).filter(|r| !r.is_empty() && self.explains(r));
+                self.palette.skipped(&format!(
+                    "skipping: {who}{}",
+                    reason.map(|r| format!(" ({r})")).unwrap_or_default()
+                ))
             }
-            Status::Unreachable => self.palette.failed(&format!("fatal: {who}: UNREACHABLE!{}", self.failure(result))),
+            Status::Unreachable => {
+                self.palette.failed(&format!("fatal: {who}: UNREACHABLE!{}", self.failure(result)))
+            }
             Status::Failed => {
                 let text = format!("fatal: {who}: FAILED!{}\n    task: {origin}", self.failure(result));
-                if result.ignored { format!("{}\n...ignoring", self.palette.skipped(&text)) } else { self.palette.failed(&text) }
+                if result.ignored {
+                    format!("{}\n...ignoring", self.palette.skipped(&text))
+                } else {
+                    self.palette.failed(&text)
+                }
             }
         };
         Some(self.with_extras(text, result))
@@ -116,7 +138,12 @@ impl Lines {
             let _ = write!(text, "\n{}", diff::render(one, self.palette));
         }
         if self.verbosity >= Verbosity(1) {
-            let shown: Map = result.result.iter().filter(|(k, _)| !SHOWN.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+            let shown: Map = result
+                .result
+                .iter()
+                .filter(|(k, _)| !SHOWN.contains(&k.as_str()))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect();
             if !shown.is_empty() {
                 let json = serde_json::to_string_pretty(&shown).unwrap_or_default();
                 let _ = write!(text, " => {}", self.palette.faint(&json));
@@ -125,7 +152,12 @@ impl Lines {
         text
     }
 
-    fn recap(&self, stats: &indexmap::IndexMap<String, Stats>, elapsed: Duration, interrupted: bool) -> String {
+    fn recap(
+        &self,
+        stats: &indexmap::IndexMap<String, Stats>,
+        elapsed: Duration,
+        interrupted: bool,
+    ) -> String {
         let mut text = format!("\n{}", self.heading("PLAY RECAP", "").replace(" []", ""));
         let width = stats.keys().map(|h| h.chars().count()).max().unwrap_or(0).max(26);
         for (host, s) in stats {
@@ -151,7 +183,12 @@ impl Lines {
             .join(" ");
             let _ = write!(text, "\n{name} : {}", line.trim_end());
         }
-        let _ = write!(text, "\n\n{} in {:.1} s", if interrupted { "interrupted" } else { "finished" }, elapsed.as_secs_f64());
+        let _ = write!(
+            text,
+            "\n\n{} in {:.1} s",
+            if interrupted { "interrupted" } else { "finished" },
+            elapsed.as_secs_f64()
+        );
         text
     }
 }

@@ -17,7 +17,9 @@ impl Terminal {
     pub fn new(lines: Lines) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {bar:24.cyan/dim} {pos}/{len} {wide_msg} {elapsed:.dim}") {
+            if let Ok(style) = ProgressStyle::with_template(
+                "{spinner:.cyan} {bar:24.cyan/dim} {pos}/{len} {wide_msg} {elapsed:.dim}",
+            ) {
                 bar.set_style(style);
             }
             bar

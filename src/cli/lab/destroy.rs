@@ -37,12 +37,12 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
     let uris = hypervisor_uris(&inventory);
     let wanted = wanted_private(&inventory)?;
     // A private hypervisor that is down is brought up: what is defined in it can only be removed through it.
-    let entered = if private::remains() {
-        private::ensure_and_enter(wanted)?
-    } else {
-        private::Entered::System
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let entered =
+        if private::remains() { private::ensure_and_enter(wanted)? } else { private::Entered::System };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     let done = runtime.block_on(remove(args, &lab, &uris));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     let Some(done) = done? else { return Ok(ExitCode::SUCCESS) };
@@ -50,7 +50,11 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
         say(&format!("could not remove {what}: {error}"));
     }
     if !done.failed.is_empty() {
-        bail!("{} of {} things could not be removed; run it again once the cause is mended", done.failed.len(), done.failed.len() + done.removed.len());
+        bail!(
+            "{} of {} things could not be removed; run it again once the cause is mended",
+            done.failed.len(),
+            done.failed.len() + done.removed.len()
+        );
     }
     if matches!(entered, private::Entered::Private { .. }) {
         private::down()?;
@@ -94,7 +98,9 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option
 
 fn confirmed() -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        return Err(Diagnostic::new("there is no terminal to ask on").hint("give --yes to remove all that is listed").into());
+        return Err(Diagnostic::new("there is no terminal to ask on")
+            .hint("give --yes to remove all that is listed")
+            .into());
     }
     let mut out = std::io::stderr();
     out.write_all(b"remove all of this? [y/N] ")?;

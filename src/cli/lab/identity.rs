@@ -19,8 +19,11 @@ impl Lab {
     pub(in crate::cli) fn of(inventory: &Inventory) -> Result<Self> {
         let given = inventory.hosts().find_map(|host| text(inventory, host, "quaylab_lab"));
         let name = given.unwrap_or_else(|| {
-            let source = inventory.sources().first().map_or("lab", String::as_str).trim_end_matches([',', '/']);
-            let stem = Path::new(source).file_stem().map_or_else(|| source.to_owned(), |s| s.to_string_lossy().into_owned());
+            let source =
+                inventory.sources().first().map_or("lab", String::as_str).trim_end_matches([',', '/']);
+            let stem = Path::new(source)
+                .file_stem()
+                .map_or_else(|| source.to_owned(), |s| s.to_string_lossy().into_owned());
             stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect()
         });
         let state_dir = state_home().join("quaylab").join(&name);
@@ -40,7 +43,12 @@ impl Lab {
 
 /// What the hypervisor hosts of an inventory want: the system's libvirt or a private one.
 pub(in crate::cli) fn wanted_private(inventory: &Inventory) -> Result<private::Wanted> {
-    let members = inventory.groups().into_iter().find(|(group, _)| group == "hypervisor").map(|(_, hosts)| hosts).unwrap_or_default();
+    let members = inventory
+        .groups()
+        .into_iter()
+        .find(|(group, _)| group == "hypervisor")
+        .map(|(_, hosts)| hosts)
+        .unwrap_or_default();
     for host in members {
         match text(inventory, &host, "libvirt_private").map(|t| t.to_ascii_lowercase()).as_deref() {
             None => {}
@@ -49,7 +57,9 @@ pub(in crate::cli) fn wanted_private(inventory: &Inventory) -> Result<private::W
                 Some(true) => return Ok(private::Wanted::Always),
                 Some(false) => return Ok(private::Wanted::Never),
                 None => {
-                    return Err(Diagnostic::new(format!("libvirt_private of {host} is {other:?}")).hint("use auto, true or false").into());
+                    return Err(Diagnostic::new(format!("libvirt_private of {host} is {other:?}"))
+                        .hint("use auto, true or false")
+                        .into());
                 }
             },
         }
@@ -59,7 +69,12 @@ pub(in crate::cli) fn wanted_private(inventory: &Inventory) -> Result<private::W
 
 /// The libvirt of each hypervisor host: `libvirt_uri`, else the system's own or one reached by SSH.
 pub(in crate::cli) fn hypervisor_uris(inventory: &Inventory) -> Vec<String> {
-    let members = inventory.groups().into_iter().find(|(group, _)| group == "hypervisor").map(|(_, hosts)| hosts).unwrap_or_default();
+    let members = inventory
+        .groups()
+        .into_iter()
+        .find(|(group, _)| group == "hypervisor")
+        .map(|(_, hosts)| hosts)
+        .unwrap_or_default();
     let uri = |host: &String| {
         let var = |name: &str| text(inventory, host, name);
         if let Some(uri) = var("libvirt_uri") {
@@ -80,7 +95,8 @@ pub(in crate::cli) fn hypervisor_uris(inventory: &Inventory) -> Vec<String> {
 
 /// A variable that the inventory gives a host, as text.
 fn text(inventory: &Inventory, host: &str, name: &str) -> Option<String> {
-    let groups = inventory.group_layers(host).into_iter().map(|(_, vars)| vars).chain(inventory.group_files(host));
+    let groups =
+        inventory.group_layers(host).into_iter().map(|(_, vars)| vars).chain(inventory.group_files(host));
     let hosts = [inventory.host_layer(host), inventory.host_files(host)];
     let node = groups.chain(hosts).filter_map(|vars| vars.get(name).cloned()).last()?;
     Some(crate::value::plain(&node.to_value()))
