@@ -36,7 +36,7 @@ impl Controller for Folder {
         &self.0
     }
 
-    fn lab(&self) -> &str {
+    fn lab(&self) -> &'static str {
         "test"
     }
 }

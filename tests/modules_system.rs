@@ -256,7 +256,7 @@ async fn file_systems_are_made_once_and_never_over_another() {
             .open(&disk)
             .unwrap()
             .set_len(mib << 20)
-            .unwrap()
+            .unwrap();
     };
     sized(32);
     let ext4 = json!({"dev": disk, "fstype": "ext4"});
@@ -404,7 +404,7 @@ fn the_roles_use_modules_and_arguments_that_exist() {
                     }
                 }
                 None => {
-                    assert!(others.contains(&name.rsplit('.').next().unwrap()), "{role}: no module {name}")
+                    assert!(others.contains(&name.rsplit('.').next().unwrap()), "{role}: no module {name}");
                 }
             }
         }

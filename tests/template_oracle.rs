@@ -134,7 +134,7 @@ fn templates_give_what_ansible_core_gives() {
         let equal = same(&theirs, &ours);
         match case {
             Case::Same(text) if !equal => {
-                wrong.push(format!("{text:?}\n  ansible: {theirs}\n  quaylab: {ours}"))
+                wrong.push(format!("{text:?}\n  ansible: {theirs}\n  quaylab: {ours}"));
             }
             Case::Different { text, differs } if equal => {
                 wrong.push(format!("{text:?} is said to differ ({differs}), but does not: {ours}"));
