@@ -118,7 +118,7 @@ async fn libvirts_test_driver_keeps_what_is_declared() {
         [
             Doomed::Vm { name: "quay".into(), running: false },
             Doomed::Volume { pool: "ours".into(), name: "quay-vdb".into() },
-            Doomed::Pool { name: "ours".into(), volume_group: false },
+            Doomed::Pool { name: "ours".into(), stands_on: StandsOn::Other },
             Doomed::Network { name: "quaylab".into(), active: true },
         ]
     );
