@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Target};
-use quaylab::lab::{Doomed, Hypervisor, Mark, destroy, lab_status, plan_destroy};
+use quaylab::lab::{Doomed, Hypervisor, Mark, StandsOn, destroy, lab_status, plan_destroy};
 use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
 use serde_json::{Value, json};
 

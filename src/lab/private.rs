@@ -127,10 +127,13 @@ impl PrivateHypervisor {
             let _kept = fs::remove_dir(folder);
         }
         if made_run {
-            // Through the first process, since this one may live in the private namespaces, or plainly where that is
-            // not allowed. An empty folder that stays until the next boot is no reason to fail.
-            let _gone =
-                fs::remove_dir("/proc/1/root/run/libvirt").or_else(|_| fs::remove_dir("/run/libvirt"));
+            // While it is mounted over where this process lives it cannot go. An empty folder that stays until the next
+            // boot is no reason to fail.
+            let _unmounted = std::process::Command::new("umount")
+                .args(["--lazy", "/run/libvirt"])
+                .stderr(std::process::Stdio::null())
+                .status();
+            let _gone = fs::remove_dir("/run/libvirt");
         }
         Ok(())
     }

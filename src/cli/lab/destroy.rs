@@ -61,13 +61,13 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
             private::down()?;
             say("stopped the private libvirt and removed its namespaces");
         } else {
-            say(&format!("the private libvirt goes on: others' {} live there", done.others.join(", ")));
+            say(&format!("the private libvirt goes on, with what others made in it: {}", done.others.join(", ")));
         }
     }
-    // Only where nothing else is left in it.
-    let _ = std::fs::remove_dir(&lab.state_dir);
-    let _ = lab.state_dir.parent().map(std::fs::remove_dir);
-    say(&format!("the lab {} is gone: {} things removed", lab.name, done.removed.len()));
+    lab.tidy();
+    if !done.removed.is_empty() {
+        say(&format!("the lab {} is gone: {} things removed", lab.name, done.removed.len()));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
