@@ -5,6 +5,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{inventory, run};
 use crate::diag::Diagnostic;
+use crate::lab::LabError;
+use crate::lab::private::PrivateError;
 
 /// Bad input: syntax, inventory, options.
 pub(super) const EXIT_INPUT: u8 = 5;
@@ -52,14 +54,16 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
 
 #[expect(clippy::print_stderr, reason = "the one place where errors are told")]
 fn report(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref::<Diagnostic>() {
-        Some(diagnostic) => {
-            eprintln!("error: {diagnostic}");
-            ExitCode::from(EXIT_INPUT)
-        }
-        None => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(1)
-        }
+    if let Some(diagnostic) = error.downcast_ref::<Diagnostic>() {
+        eprintln!("error: {diagnostic}");
+        return ExitCode::from(EXIT_INPUT);
     }
+    eprintln!("error: {error:#}");
+    if let Some(hint) = error.downcast_ref::<PrivateError>().and_then(PrivateError::hint) {
+        eprintln!("  hint: {hint}");
+    }
+    if let Some(hint) = error.downcast_ref::<LabError>().and_then(LabError::hint) {
+        eprintln!("  hint: {hint}");
+    }
+    ExitCode::from(1)
 }

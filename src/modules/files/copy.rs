@@ -47,12 +47,12 @@ pub(super) struct Copy {
 
 #[derive(Debug, Clone)]
 enum Job {
-    Place(Placement),
+    Place(Box<Placement>),
     Remote(RemoteCopy),
 }
 
 pub(super) enum CopySeen {
-    Place(Seen),
+    Place(Box<Seen>),
     Remote(RemoteSeen),
 }
 
@@ -123,7 +123,7 @@ impl Resource for Copy {
                 source.sha1
             )));
         }
-        self.job = Some(Job::Place(Placement {
+        self.job = Some(Job::Place(Box::new(Placement {
             dest: self.dest.clone(),
             items,
             is_tree,
@@ -138,7 +138,7 @@ impl Resource for Copy {
             check: cx.check,
             diff: cx.diff,
             src: self.src.clone(),
-        }));
+        })));
         Ok(())
     }
 
@@ -152,7 +152,7 @@ impl Resource for Copy {
 
     fn read(&self, reply: &Reply) -> Result<CopySeen, ModuleError> {
         match &self.job {
-            Some(Job::Place(placement)) => placement.read(reply).map(CopySeen::Place),
+            Some(Job::Place(placement)) => placement.read(reply).map(|seen| CopySeen::Place(Box::new(seen))),
             Some(Job::Remote(remote)) => remote.read(reply).map(CopySeen::Remote),
             None => Err(unprepared()),
         }
