@@ -53,7 +53,7 @@ enum Job {
 
 pub(super) enum CopySeen {
     Place(Box<Seen>),
-    Remote(RemoteSeen),
+    Remote(Box<RemoteSeen>),
 }
 
 fn yes() -> bool {
@@ -153,7 +153,7 @@ impl Resource for Copy {
     fn read(&self, reply: &Reply) -> Result<CopySeen, ModuleError> {
         match &self.job {
             Some(Job::Place(placement)) => placement.read(reply).map(|seen| CopySeen::Place(Box::new(seen))),
-            Some(Job::Remote(remote)) => remote.read(reply).map(CopySeen::Remote),
+            Some(Job::Remote(remote)) => remote.read(reply).map(|seen| CopySeen::Remote(Box::new(seen))),
             None => Err(unprepared()),
         }
     }
