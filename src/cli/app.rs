@@ -24,6 +24,10 @@ enum Command {
     Run(run::RunArgs),
     /// Remove what quaylab made for an inventory, and only that.
     Destroy(super::lab::destroy::DestroyArgs),
+    /// Show the lab's VMs: state, address, size.
+    Status(super::lab::status::StatusArgs),
+    /// Open a shell in one of the lab's VMs, or run a command there.
+    Ssh(super::lab::ssh::SshArgs),
     /// Show the inventory as ansible-inventory does.
     Inventory(inventory::InventoryArgs),
     /// Print a completion script for a shell.
@@ -44,6 +48,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Destroy(args) => super::lab::destroy::run(&args),
+        Command::Status(args) => super::lab::status::run(&args),
+        Command::Ssh(args) => super::lab::ssh::run(&args),
         Command::Inventory(args) => inventory::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut std::io::stdout());

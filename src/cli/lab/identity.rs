@@ -94,7 +94,7 @@ pub(in crate::cli) fn hypervisor_uris(inventory: &Inventory) -> Vec<String> {
 }
 
 /// A variable that the inventory gives a host, as text.
-fn text(inventory: &Inventory, host: &str, name: &str) -> Option<String> {
+pub(super) fn text(inventory: &Inventory, host: &str, name: &str) -> Option<String> {
     let groups =
         inventory.group_layers(host).into_iter().map(|(_, vars)| vars).chain(inventory.group_files(host));
     let hosts = [inventory.host_layer(host), inventory.host_files(host)];
