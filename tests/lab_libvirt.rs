@@ -1,10 +1,6 @@
 //! The virt modules and `destroy` on a real libvirt: its own test driver, and a libvirtd in namespaces of its own.
 #![cfg(feature = "libvirt")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test stops at what it did not expect, and says what it skips"
-)]
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -5,6 +5,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{inventory, run};
 use crate::diag::Diagnostic;
+use crate::lab::LabError;
+use crate::lab::private::PrivateError;
 
 /// Bad input: syntax, inventory, options.
 pub(super) const EXIT_INPUT: u8 = 5;
@@ -22,6 +24,10 @@ enum Command {
     Run(run::RunArgs),
     /// Remove what quaylab made for an inventory, and only that.
     Destroy(super::lab::destroy::DestroyArgs),
+    /// Show the lab's VMs: state, address, size.
+    Status(super::lab::status::StatusArgs),
+    /// Open a shell in one of the lab's VMs, or run a command there.
+    Ssh(super::lab::ssh::SshArgs),
     /// Show the inventory as ansible-inventory does.
     Inventory(inventory::InventoryArgs),
     /// Print a completion script for a shell.
@@ -50,6 +56,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Destroy(args) => super::lab::destroy::run(&args),
+        Command::Status(args) => super::lab::status::run(&args),
+        Command::Ssh(args) => super::lab::ssh::run(&args),
         Command::Inventory(args) => inventory::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut std::io::stdout());
@@ -60,14 +68,16 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
 
 #[expect(clippy::print_stderr, reason = "the one place where errors are told")]
 fn report(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref::<Diagnostic>() {
-        Some(diagnostic) => {
-            eprintln!("error: {diagnostic}");
-            ExitCode::from(EXIT_INPUT)
-        }
-        None => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(1)
-        }
+    if let Some(diagnostic) = error.downcast_ref::<Diagnostic>() {
+        eprintln!("error: {diagnostic}");
+        return ExitCode::from(EXIT_INPUT);
     }
+    eprintln!("error: {error:#}");
+    if let Some(hint) = error.downcast_ref::<PrivateError>().and_then(PrivateError::hint) {
+        eprintln!("  hint: {hint}");
+    }
+    if let Some(hint) = error.downcast_ref::<LabError>().and_then(LabError::hint) {
+        eprintln!("  hint: {hint}");
+    }
+    ExitCode::from(1)
 }

@@ -95,7 +95,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
             .into());
     }
     let (inventory, warnings) = Inventory::load(sources)?;
-    let lab = Lab::of(&inventory)?;
+    let lab = Lab::of(&inventory);
     let mut roles_path = settings.roles_path.clone();
     roles_path.push(PathBuf::from("roles"));
     let loader = Loader::new(roles_path);

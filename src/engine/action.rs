@@ -104,7 +104,6 @@ pub(super) fn drop_omitted(value: &mut Value) {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "they are what one module run is")]
 async fn run_module(
     play: &Arc<PlayRun>,
     task: &Arc<Task>,

@@ -77,7 +77,7 @@ impl Work<'_> {
         facts.shift_remove("cacheable");
         let mut result = Map::new();
         result.insert("ansible_facts".into(), Value::Object(facts.clone()));
-        Ok(Outcome { facts, result, ..Outcome::default() })
+        Ok(Outcome { result, facts, ..Outcome::default() })
     }
 
     fn debug(&self) -> Result<Outcome, Diagnostic> {
@@ -222,11 +222,11 @@ impl Work<'_> {
                 args.insert(name.to_owned(), value);
             }
         }
-        Ok(judged(spec.check(&args)))
+        Ok(judged(&spec.check(&args)))
     }
 }
 
-fn judged(errors: Vec<String>) -> Outcome {
+fn judged(errors: &[String]) -> Outcome {
     let mut result = Map::new();
     if errors.is_empty() {
         result.insert("msg".into(), json!("The arg spec validation passed"));
@@ -237,12 +237,12 @@ fn judged(errors: Vec<String>) -> Outcome {
 }
 
 /// Checks a role's arguments where the role begins, as a task of its own.
-pub(super) async fn validate_role(
+pub(super) fn validate_role(
     play: &Arc<PlayRun>,
     role: &Arc<Role>,
     hosts: &Hosts,
     context: &Context,
-) -> Result<Hosts, Diagnostic> {
+) -> Hosts {
     let origin = crate::diag::Origin::synthetic(role.folder.describe("meta/argument_specs.yml"));
     let description = role.spec.as_ref().and_then(|s| s.short_description.clone());
     let name = match description {
@@ -253,7 +253,7 @@ pub(super) async fn validate_role(
     let mut results = Vec::new();
     for host in hosts {
         let scope = HostScope::new(play, host, context).shared();
-        let outcome = ItemOutcome::from_outcome(judged(preflight::violations(&play.run, role, &scope)));
+        let outcome = ItemOutcome::from_outcome(judged(&preflight::violations(&play.run, role, &scope)));
         if outcome.status == Status::Failed {
             failed.push(host.clone());
             results.push((host, outcome));
@@ -286,7 +286,7 @@ pub(super) async fn validate_role(
             });
         }
     }
-    Ok(failed)
+    failed
 }
 
 /// The play's own course.
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn violations_become_one_message() {
-        let outcome = judged(vec![
+        let outcome = judged(&[
             "missing required argument: a".into(),
             "argument b must be of type int, got \"x\"".into(),
         ]);
@@ -389,6 +389,6 @@ mod tests {
                 "Validation of arguments failed:\nmissing required argument: a\nargument b must be of type int, got \"x\""
             )
         );
-        assert!(judged(Vec::new()).failed.is_none());
+        assert!(judged(&[]).failed.is_none());
     }
 }

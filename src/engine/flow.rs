@@ -76,7 +76,7 @@ async fn block(
     let mut failed = Hosts::new();
     let mut alive = hosts.clone();
     if let Some(role) = block.role.as_ref().filter(|r| r.spec.is_some()) {
-        failed.extend(builtin::validate_role(play, role, &alive, &inner).await?);
+        failed.extend(builtin::validate_role(play, role, &alive, &inner));
         alive.retain(|h| !failed.contains(h));
     }
     failed.extend(entries_on(play, &block.tasks, alive, inner).await?);

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::event::Status;
 use crate::modules::{Diff, Outcome};
 use crate::value::{Map, Value};
+use crate::yaml::Node;
 
 /// How one item (or a task without a loop) went.
 #[derive(Debug, Clone)]
@@ -59,10 +60,10 @@ impl ItemOutcome {
     }
 
     /// A condition was false.
-    pub(super) fn condition_false(condition: Option<String>) -> Self {
+    pub(super) fn condition_false(condition: Option<&Node>) -> Self {
         let mut this = Self::from_outcome(Outcome::skipped("Conditional result was False"));
         if let Some(condition) = condition {
-            this.result.insert("false_condition".into(), json!(condition));
+            this.result.insert("false_condition".into(), condition.to_value());
         }
         this
     }

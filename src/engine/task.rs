@@ -145,7 +145,7 @@ impl HostTask<'_> {
             Ok(Some(items)) => self.each(&scope, items).await,
             Err(error) => match self.false_condition(&scope.clone().shared()) {
                 // A loop over what only exists when the condition holds is skipped with it.
-                Ok(Some(condition)) => ItemOutcome::condition_false(condition),
+                Ok(Some(condition)) => ItemOutcome::condition_false(Some(&condition)),
                 _ => ItemOutcome::failed(error.to_string()),
             },
         };
@@ -399,11 +399,11 @@ impl HostTask<'_> {
         });
     }
 
-    /// The first condition that does not hold; `Some(None)` for one that has no text.
-    fn false_condition(&self, scope: &Arc<dyn Scope>) -> Result<Option<Option<String>>, Diagnostic> {
+    /// The first condition that does not hold.
+    fn false_condition(&self, scope: &Arc<dyn Scope>) -> Result<Option<Node>, Diagnostic> {
         for node in self.context.keywords.iter().flat_map(|k| &k.when) {
             if !self.play.run.templar.condition(node, scope)? {
-                return Ok(Some(node.as_str().map(str::to_owned)));
+                return Ok(Some(node.clone()));
             }
         }
         Ok(None)
@@ -414,7 +414,7 @@ impl HostTask<'_> {
         let shared = scope.clone().shared();
         match self.false_condition(&shared) {
             Ok(None) => {}
-            Ok(Some(condition)) => return ItemOutcome::condition_false(condition),
+            Ok(Some(condition)) => return ItemOutcome::condition_false(Some(&condition)),
             Err(error) => {
                 return ItemOutcome::failed(format!("the condition could not be evaluated: {error}"));
             }

@@ -103,7 +103,6 @@ fn unquoted(text: &str) -> &str {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 mod tests {
     use super::*;
     use serde_json::json;

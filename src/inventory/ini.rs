@@ -325,6 +325,5 @@ fn is_identifier(name: &str) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #[path = "ini_tests.rs"]
 mod tests;

@@ -191,6 +191,5 @@ fn read_all(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #[path = "layers_tests.rs"]
 mod tests;

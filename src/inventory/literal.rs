@@ -399,7 +399,6 @@ fn hashable(node: &Node) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 mod tests {
     use super::*;
     use crate::diag::SourceFile;

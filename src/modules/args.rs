@@ -80,7 +80,7 @@ struct Lenient(Value);
 
 type JsonError = serde_json::Error;
 
-impl<'de> IntoDeserializer<'de, JsonError> for Lenient {
+impl IntoDeserializer<'_, JsonError> for Lenient {
     type Deserializer = Self;
     fn into_deserializer(self) -> Self {
         self
@@ -336,10 +336,10 @@ fn symbolic(clause: &str, current: u32, is_directory: bool) -> Option<u32> {
                 'w' => bits |= 2,
                 'x' => bits |= 1,
                 'X' if is_directory || current & 0o111 != 0 => bits |= 1,
-                'X' => {}
                 's' if shift == 6 => special |= 0o4000,
                 's' if shift == 3 => special |= 0o2000,
-                's' => {}
+                // `X` on what nobody executes and `o+s` change nothing.
+                'X' | 's' => {}
                 't' => special |= 0o1000,
                 'u' => bits |= current >> 6 & 7,
                 'g' => bits |= current >> 3 & 7,

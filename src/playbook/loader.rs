@@ -545,6 +545,8 @@ fn flatten(
 }
 
 fn prompt(node: &Node) -> Result<Prompt, Diagnostic> {
+    const KNOWN: &[&str] =
+        &["name", "prompt", "default", "private", "confirm", "encrypt", "salt", "salt_size", "unsafe"];
     let map = mapping(node, "a prompt")?;
     let name = map
         .get("name")
@@ -552,8 +554,6 @@ fn prompt(node: &Node) -> Result<Prompt, Diagnostic> {
         .ok_or_else(|| Diagnostic::new("the prompt has no name").at(&node.origin))?;
     let flag =
         |key: &str, default: bool| map.get(key).map_or(default, |n| truth(&n.to_value()).unwrap_or(default));
-    const KNOWN: &[&str] =
-        &["name", "prompt", "default", "private", "confirm", "encrypt", "salt", "salt_size", "unsafe"];
     if let Some((key, _)) = map.iter().find(|(k, _)| !KNOWN.contains(&k.key_text().as_str())) {
         return Err(
             Diagnostic::new(format!("unknown option {:?} of vars_prompt", key.key_text())).at(&key.origin)

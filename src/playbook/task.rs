@@ -63,6 +63,10 @@ pub struct Loop {
     pub items: Node,
 }
 
+/// What `loop_control` takes.
+const LOOP_CONTROL: &[&str] =
+    &["loop_var", "index_var", "label", "pause", "extended", "extended_allitems", "break_when"];
+
 /// The task keywords besides the shared ones.
 const TASK_KEYWORDS: &[&str] = &[
     "name",
@@ -133,9 +137,11 @@ impl Action {
     /// The arguments that a bare string is taken apart for; `None` means `key=value` only.
     fn free_form(&self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Module(name) => {
-                registry().get(name).map(|m| m.spec()).filter(|s| s.free_form).map(|s| s.arguments)
-            }
+            Self::Module(name) => registry()
+                .get(name)
+                .map(crate::modules::Module::spec)
+                .filter(|s| s.free_form)
+                .map(|s| s.arguments),
             Self::Meta => Some(&[]),
             Self::IncludeVars => Some(&["file", "dir", "name"]),
             Self::Include(Include::Tasks) => Some(&["file", "apply"]),
@@ -214,19 +220,10 @@ impl Task {
                     let control = value
                         .as_map()
                         .ok_or_else(|| Diagnostic::new("loop_control must be a mapping").at(&value.origin))?;
-                    const KNOWN: &[&str] = &[
-                        "loop_var",
-                        "index_var",
-                        "label",
-                        "pause",
-                        "extended",
-                        "extended_allitems",
-                        "break_when",
-                    ];
                     if let Some((key, _)) =
-                        control.iter().find(|(k, _)| !KNOWN.contains(&k.key_text().as_str()))
+                        control.iter().find(|(k, _)| !LOOP_CONTROL.contains(&k.key_text().as_str()))
                     {
-                        return Err(unknown("loop_control option", key, KNOWN.iter().copied()));
+                        return Err(unknown("loop_control option", key, LOOP_CONTROL.iter().copied()));
                     }
                     task.loop_control = Some(control.clone());
                 }

@@ -41,7 +41,7 @@ impl Lines {
             }
             Event::Item { host, item, result, .. } => self.item(host, item, result),
             Event::Result { host, task, result } => {
-                self.result(host, &task.action, &task.origin.to_string(), result)
+                Some(self.result(host, &task.action, &task.origin.to_string(), result))
             }
             Event::Retry { host, task, left } => Some(
                 self.palette
@@ -78,14 +78,14 @@ impl Lines {
                     .then(|| self.palette.skipped(&format!("skipping: {who} => {item}")));
             }
             Status::Failed | Status::Unreachable => {
-                let text = format!("failed: {who} {item}{}", self.failure(result));
+                let text = format!("failed: {who} {item}{}", Self::failure(result));
                 if result.ignored { self.palette.skipped(&text) } else { self.palette.failed(&text) }
             }
         };
         Some(self.with_extras(text, result))
     }
 
-    fn result(&self, host: &str, action: &str, origin: &str, result: &HostResult) -> Option<String> {
+    fn result(&self, host: &str, action: &str, origin: &str, result: &HostResult) -> String {
         let who = Self::who(host, result);
         let text = match result.status {
             Status::Ok if action == "debug" => {
@@ -102,10 +102,10 @@ impl Lines {
                 ))
             }
             Status::Unreachable => {
-                self.palette.failed(&format!("fatal: {who}: UNREACHABLE!{}", self.failure(result)))
+                self.palette.failed(&format!("fatal: {who}: UNREACHABLE!{}", Self::failure(result)))
             }
             Status::Failed => {
-                let text = format!("fatal: {who}: FAILED!{}\n    task: {origin}", self.failure(result));
+                let text = format!("fatal: {who}: FAILED!{}\n    task: {origin}", Self::failure(result));
                 if result.ignored {
                     format!("{}\n...ignoring", self.palette.skipped(&text))
                 } else {
@@ -113,7 +113,7 @@ impl Lines {
                 }
             }
         };
-        Some(self.with_extras(text, result))
+        self.with_extras(text, result)
     }
 
     /// A false condition is what skipping usually means; other reasons are always told.
@@ -121,7 +121,7 @@ impl Lines {
         self.verbosity >= Verbosity(1) || reason != "Conditional result was False"
     }
 
-    fn failure(&self, result: &HostResult) -> String {
+    fn failure(result: &HostResult) -> String {
         let mut text = String::new();
         for key in ["msg", "rc", "stderr", "stdout", "results_failed"] {
             let Some(value) = result.result.get(key).map(plain).filter(|v| !v.is_empty()) else { continue };

@@ -49,12 +49,12 @@ impl<'c, 't, 'e> Call<'c, 't, 'e> {
         self.get(position, name).ok_or_else(|| error(format!("the argument '{name}' is missing")))
     }
 
-    pub(super) fn text(&self, position: usize, name: &str) -> Result<Option<String>, Error> {
-        Ok(self.get(position, name).filter(|v| !v.is_none()).map(|v| python::py_str(&v)))
+    pub(super) fn text(&self, position: usize, name: &str) -> Option<String> {
+        self.get(position, name).filter(|v| !v.is_none()).map(|v| python::py_str(&v))
     }
 
-    pub(super) fn text_or(&self, position: usize, name: &str, default: &str) -> Result<String, Error> {
-        Ok(self.text(position, name)?.unwrap_or_else(|| default.to_owned()))
+    pub(super) fn text_or(&self, position: usize, name: &str, default: &str) -> String {
+        self.text(position, name).unwrap_or_else(|| default.to_owned())
     }
 
     pub(super) fn need_text(&self, position: usize, name: &str) -> Result<String, Error> {

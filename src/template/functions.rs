@@ -25,19 +25,21 @@ pub(super) const fn all() -> &'static [(&'static str, Native)] {
     ]
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a function of templates is one of many that can fail")]
 fn now(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let utc = call.flag(0, "utc", false);
     let moment =
         if utc { jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC) } else { jiff::Zoned::now() };
-    Ok(Value::from(match call.text(1, "fmt")? {
+    Ok(Value::from(match call.text(1, "fmt") {
         Some(format) => moment.strftime(&format).to_string(),
         // As Python prints a datetime.
         None => moment.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string(),
     }))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a function of templates is one of many that can fail")]
 fn undef(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
-    let hint = call.text_or(0, "hint", "a mandatory variable has not been overridden")?;
+    let hint = call.text_or(0, "hint", "a mandatory variable has not been overridden");
     if let Ok(context) = Context::of(call.state) {
         context.note_hint(&hint);
     }

@@ -41,7 +41,7 @@ fn strings(parts: impl IntoIterator<Item = impl Into<String>>) -> Value {
 
 fn text(text: &str, method: &str, call: &Call<'_, '_, '_>) -> Result<Value, Error> {
     let first = || call.need_text(0, "value");
-    let chars = || -> Result<Option<String>, Error> { call.text(0, "chars") };
+    let chars = || call.text(0, "chars");
     Ok(match method {
         "lower" | "casefold" => Value::from(text.to_lowercase()),
         "upper" => Value::from(text.to_uppercase()),
@@ -60,9 +60,9 @@ fn text(text: &str, method: &str, call: &Call<'_, '_, '_>) -> Result<Value, Erro
         ),
         // There are no bytes here: an encoded text is the text.
         "encode" | "decode" => Value::from(text),
-        "strip" => Value::from(stripped(text, chars()?.as_deref(), true, true)),
-        "lstrip" => Value::from(stripped(text, chars()?.as_deref(), true, false)),
-        "rstrip" => Value::from(stripped(text, chars()?.as_deref(), false, true)),
+        "strip" => Value::from(stripped(text, chars().as_deref(), true, true)),
+        "lstrip" => Value::from(stripped(text, chars().as_deref(), true, false)),
+        "rstrip" => Value::from(stripped(text, chars().as_deref(), false, true)),
         "split" => strings(split(text, call, false)?),
         "rsplit" => strings(split(text, call, true)?),
         "splitlines" => strings(split_lines(text, call.flag(0, "keepends", false))),
@@ -99,7 +99,7 @@ fn text(text: &str, method: &str, call: &Call<'_, '_, '_>) -> Result<Value, Erro
         }
         "ljust" | "rjust" | "center" => {
             let width = call.size_or(0, "width", 0)?.min(1_000_000);
-            let fill = call.text_or(1, "fillchar", " ")?.chars().next().unwrap_or(' ');
+            let fill = call.text_or(1, "fillchar", " ").chars().next().unwrap_or(' ');
             let pad: String = std::iter::repeat_n(fill, width.saturating_sub(text.chars().count())).collect();
             Value::from(match method {
                 "ljust" => format!("{text}{pad}"),
@@ -167,7 +167,7 @@ fn split(text: &str, call: &Call<'_, '_, '_>, from_right: bool) -> Result<Vec<St
     let limit = call.int_or(1, "maxsplit", -1)?;
     let limit = usize::try_from(limit).ok().map(|n| n.saturating_add(1));
     let own = |parts: Vec<&str>| parts.into_iter().map(str::to_owned).collect::<Vec<_>>();
-    let Some(separator) = call.text(0, "sep")? else {
+    let Some(separator) = call.text(0, "sep") else {
         return Ok(split_space(text, limit, from_right));
     };
     if separator.is_empty() {

@@ -116,12 +116,11 @@ pub(super) fn expand(template: &str, captures: &Captures<'_, str>) -> Result<Str
             Some('n') => out.push('\n'),
             Some('t') => out.push('\t'),
             Some('r') => out.push('\r'),
-            Some('\\') => out.push('\\'),
+            Some('\\') | None => out.push('\\'),
             Some(other) => {
                 out.push('\\');
                 out.push(other);
             }
-            None => out.push('\\'),
         }
     }
     Ok(out)

@@ -367,6 +367,5 @@ fn size(node: &Node) -> usize {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #[path = "load_tests.rs"]
 mod tests;

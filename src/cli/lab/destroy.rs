@@ -33,7 +33,7 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
         return Err(Diagnostic::new("no inventory is given").hint("name the lab's inventory with -i").into());
     }
     let (inventory, _) = Inventory::load(sources)?;
-    let lab = Lab::of(&inventory)?;
+    let lab = Lab::of(&inventory);
     let uris = hypervisor_uris(&inventory);
     let wanted = wanted_private(&inventory)?;
     // A private hypervisor that is down is brought up: what is defined in it can only be removed through it.

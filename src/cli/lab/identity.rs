@@ -16,7 +16,7 @@ pub(in crate::cli) struct Lab {
 
 impl Lab {
     /// `quaylab_lab` of the inventory, else the name of its first file.
-    pub(in crate::cli) fn of(inventory: &Inventory) -> Result<Self> {
+    pub(in crate::cli) fn of(inventory: &Inventory) -> Self {
         let given = inventory.hosts().find_map(|host| text(inventory, host, "quaylab_lab"));
         let name = given.unwrap_or_else(|| {
             let source =
@@ -27,7 +27,7 @@ impl Lab {
             stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect()
         });
         let state_dir = state_home().join("quaylab").join(&name);
-        Ok(Self { name, state_dir })
+        Self { name, state_dir }
     }
 
     /// Makes the state folder, for its owner only.
@@ -101,7 +101,7 @@ pub(in crate::cli) fn hypervisor_uris(inventory: &Inventory) -> Vec<String> {
 }
 
 /// A variable that the inventory gives a host, as text.
-fn text(inventory: &Inventory, host: &str, name: &str) -> Option<String> {
+pub(super) fn text(inventory: &Inventory, host: &str, name: &str) -> Option<String> {
     let groups =
         inventory.group_layers(host).into_iter().map(|(_, vars)| vars).chain(inventory.group_files(host));
     let hosts = [inventory.host_layer(host), inventory.host_files(host)];

@@ -2,5 +2,8 @@
 
 pub(super) mod destroy;
 mod identity;
+mod session;
+pub(super) mod ssh;
+pub(super) mod status;
 
 pub(super) use identity::{Lab, wanted_private};

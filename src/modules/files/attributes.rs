@@ -120,7 +120,7 @@ impl Attributes {
             group: me.map_or_else(|| "root".into(), |m| m.group.clone()),
             size,
             links: 1,
-            inode: 0,
+            number: 0,
             device: 0,
             atime: 0,
             mtime: 0,

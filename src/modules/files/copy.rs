@@ -47,13 +47,13 @@ pub(super) struct Copy {
 
 #[derive(Debug, Clone)]
 enum Job {
-    Place(Placement),
+    Place(Box<Placement>),
     Remote(RemoteCopy),
 }
 
 pub(super) enum CopySeen {
-    Place(Seen),
-    Remote(RemoteSeen),
+    Place(Box<Seen>),
+    Remote(Box<RemoteSeen>),
 }
 
 fn yes() -> bool {
@@ -123,7 +123,7 @@ impl Resource for Copy {
                 source.sha1
             )));
         }
-        self.job = Some(Job::Place(Placement {
+        self.job = Some(Job::Place(Box::new(Placement {
             dest: self.dest.clone(),
             items,
             is_tree,
@@ -138,7 +138,7 @@ impl Resource for Copy {
             check: cx.check,
             diff: cx.diff,
             src: self.src.clone(),
-        }));
+        })));
         Ok(())
     }
 
@@ -152,8 +152,8 @@ impl Resource for Copy {
 
     fn read(&self, reply: &Reply) -> Result<CopySeen, ModuleError> {
         match &self.job {
-            Some(Job::Place(placement)) => placement.read(reply).map(CopySeen::Place),
-            Some(Job::Remote(remote)) => remote.read(reply).map(CopySeen::Remote),
+            Some(Job::Place(placement)) => placement.read(reply).map(|seen| CopySeen::Place(Box::new(seen))),
+            Some(Job::Remote(remote)) => remote.read(reply).map(|seen| CopySeen::Remote(Box::new(seen))),
             None => Err(unprepared()),
         }
     }

@@ -123,7 +123,7 @@ impl Resource for File {
         if self.recurse {
             let q = quote(path);
             probe = probe.add(format!(
-                r#"if [ -d {q} ]; then find {q}/ -exec stat -c 'tree %f:%u:%g:0:0:0:0:0:0:0:0:%U:%G' {{}} + | sort -u; fi"#
+                r"if [ -d {q} ]; then find {q}/ -exec stat -c 'tree %f:%u:%g:0:0:0:0:0:0:0:0:%U:%G' {{}} + | sort -u; fi"
             ));
         }
         self.attributes().ask(probe).script()

@@ -96,20 +96,18 @@ impl Edit for HtPasswd {
             Ok(Edition { text: Some(lines.concat()), message, ..Edition::default() })
         };
         let at = lines.iter().position(mine);
-        let password = match (self.state, &self.password) {
-            (Presence::Present, Some(password)) => password.0.as_str(),
-            _ => {
-                if before.is_none() {
-                    let message = format!("{} not present", self.path);
-                    return Ok(Edition { message, ..Edition::default() });
-                }
-                if at.is_none() {
-                    return done(lines, format!("{name} not present"));
-                }
-                lines.retain(|l| !mine(l));
-                return done(lines, format!("Remove {name}"));
+        let (Presence::Present, Some(password)) = (self.state, &self.password) else {
+            if before.is_none() {
+                let message = format!("{} not present", self.path);
+                return Ok(Edition { message, ..Edition::default() });
             }
+            if at.is_none() {
+                return done(lines, format!("{name} not present"));
+            }
+            lines.retain(|l| !mine(l));
+            return done(lines, format!("Remove {name}"));
         };
+        let password = password.0.as_str();
         if before.is_none() && !self.create {
             return Err(failed(257, format!("Destination {} does not exist", self.path)));
         }
@@ -119,12 +117,11 @@ impl Edit for HtPasswd {
             return done(lines, format!("{name} already present"));
         }
         let line = format!("{name}:{}\n", self.hash(password)?);
-        let message = match at {
-            Some(n) => {
-                lines[n] = line;
-                format!("Update {name}")
-            }
-            None => {
+        let message = if let Some(n) = at {
+            lines[n] = line;
+            format!("Update {name}")
+        } else {
+            {
                 if let Some(last) = lines.last_mut().filter(|l| !l.ends_with('\n')) {
                     last.push('\n');
                 }

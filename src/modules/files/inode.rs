@@ -22,7 +22,7 @@ pub(super) struct Inode {
     pub(super) gid: u32,
     pub(super) size: u64,
     pub(super) links: u64,
-    pub(super) inode: u64,
+    pub(super) number: u64,
     pub(super) device: u64,
     pub(super) atime: i64,
     pub(super) mtime: i64,
@@ -55,7 +55,7 @@ impl Inode {
             gid: fields.next()?.parse().ok()?,
             size: fields.next()?.parse().ok()?,
             links: fields.next()?.parse().ok()?,
-            inode: fields.next()?.parse().ok()?,
+            number: fields.next()?.parse().ok()?,
             device: fields.next()?.parse().ok()?,
             atime: fields.next()?.parse().ok()?,
             mtime: fields.next()?.parse().ok()?,
@@ -97,7 +97,7 @@ impl Inode {
 
     /// Whether both are one file on the disk.
     pub(super) fn is_same_file(&self, other: &Self) -> bool {
-        self.inode == other.inode && self.device == other.device
+        self.number == other.number && self.device == other.device
     }
 }
 

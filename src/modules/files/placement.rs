@@ -291,7 +291,7 @@ impl Placement {
             return Ok(());
         }
         let attributes = self.attributes(self.file_mode(source));
-        let same = !(is_link && !followed) && place.sha1.as_ref() == Some(&source.sha1);
+        let same = (followed || !is_link) && place.sha1.as_ref() == Some(&source.sha1);
         if let Some(inode) = inode.filter(|_| same) {
             let adjustment = attributes.adjust(path, inode, now.ids);
             adjustment.after.describe(result);
@@ -314,7 +314,7 @@ impl Placement {
             kept.clone().unwrap_or_else(|| Attributes::newborn(Kind::File, now.me.as_ref(), source.size));
         let adjustment = attributes.adjust(path, &before, now.ids);
         let after = Inode { size: source.size, links: 1, ..adjustment.after };
-        plan.diff.push(self.difference(path, source, place, now, inode));
+        plan.diff.push(Self::difference(path, source, place, now, inode));
         if kept.is_some() && adjustment.before_text != adjustment.after_text {
             plan.diff.push(Diff::new(path, adjustment.before_text, adjustment.after_text));
         }
@@ -341,14 +341,7 @@ impl Placement {
         Ok(())
     }
 
-    fn difference(
-        &self,
-        path: &str,
-        source: &Source,
-        place: &Place,
-        now: &Seen,
-        inode: Option<&Inode>,
-    ) -> Diff {
+    fn difference(path: &str, source: &Source, place: &Place, now: &Seen, inode: Option<&Inode>) -> Diff {
         match (source.in_memory(), inode, &now.old) {
             (Some(new), None, _) => difference::contents(path, None, Some(new)),
             (Some(new), Some(_), Some(old)) => difference::contents(path, Some(old), Some(new)),

@@ -16,8 +16,8 @@ pub(super) struct Replace {
     /// `^` and `$` match at every line.
     regexp: String,
     /// What every match becomes; `\1` and `\g<name>` are its groups. Without it matches are removed.
-    #[serde(default)]
-    replace: String,
+    #[serde(default, rename = "replace")]
+    replacement: String,
     /// Only what stands after the first match of this.
     after: Option<String>,
     /// Only what stands before the first match of this.
@@ -93,7 +93,7 @@ impl Edit for Replace {
             }
         };
         let (new, count) = Pattern::new("regexp", "(?m)", &self.regexp)?
-            .replace_all(&text[section.clone()], &self.replace)?;
+            .replace_all(&text[section.clone()], &self.replacement)?;
         if new == text[section.clone()] {
             return Ok(Edition::default());
         }

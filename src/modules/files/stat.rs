@@ -148,7 +148,7 @@ pub(super) fn describe(path: &str, inode: &Inode, me: Option<&Me>) -> Map {
     put("gr_name", inode.group.clone().into());
     put("size", inode.size.into());
     put("blocks", inode.blocks.into());
-    put("inode", inode.inode.into());
+    put("inode", inode.number.into());
     put("dev", inode.device.into());
     put("nlink", inode.links.into());
     put("atime", inode.atime.into());

@@ -9,7 +9,7 @@ pub(super) const TESTS: &[(&str, Native)] = &[
     ("match", |c| matched(c, "match")),
     ("search", |c| matched(c, "search")),
     ("regex", |c| {
-        let how = c.text_or(4, "match_type", "search")?;
+        let how = c.text_or(4, "match_type", "search");
         matched(c, &how)
     }),
     ("lower", |c| cased(c, char::is_lowercase, char::is_uppercase)),

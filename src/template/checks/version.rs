@@ -11,9 +11,9 @@ pub(super) const TESTS: &[(&str, Native)] = &[("version", version), ("version_co
 
 fn version(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let (left, right) = (call.input_text()?, call.need_text(1, "version")?);
-    let operator = call.text_or(2, "operator", "eq")?;
+    let operator = call.text_or(2, "operator", "eq");
     let strict = call.flag(3, "strict", false);
-    let kind = call.text(4, "version_type")?;
+    let kind = call.text(4, "version_type");
     if left.is_empty() || right.is_empty() {
         return Err(error(format!("a version to compare is empty: '{left}' and '{right}'")));
     }

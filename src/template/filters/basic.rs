@@ -44,7 +44,7 @@ fn mandatory(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     if !call.input().is_undefined() {
         return Ok(call.input().clone());
     }
-    match call.text(1, "msg")? {
+    match call.text(1, "msg") {
         Some(message) => Err(error(message)),
         None => Err(hinted(
             "a mandatory variable is not defined",

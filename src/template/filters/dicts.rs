@@ -116,8 +116,8 @@ fn need_mapping(call: &Call<'_, '_, '_>, filter: &str) -> Result<Vec<(Value, Val
 }
 
 fn dict2items(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
-    let key_name = call.text_or(1, "key_name", "key")?;
-    let value_name = call.text_or(2, "value_name", "value")?;
+    let key_name = call.text_or(1, "key_name", "key");
+    let value_name = call.text_or(2, "value_name", "value");
     let pairs = need_mapping(call, "dict2items")?;
     Ok(Value::from(
         pairs
@@ -128,8 +128,8 @@ fn dict2items(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 }
 
 fn items2dict(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
-    let key_name = Value::from(call.text_or(1, "key_name", "key")?);
-    let value_name = Value::from(call.text_or(2, "value_name", "value")?);
+    let key_name = Value::from(call.text_or(1, "key_name", "key"));
+    let value_name = Value::from(call.text_or(2, "value_name", "value"));
     if !convert::is_list(call.input()) {
         return Err(error(format!(
             "items2dict requires a list, got {} instead",
@@ -165,7 +165,7 @@ fn pair_list(pairs: Vec<(Value, Value)>) -> Value {
 
 fn dictsort(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let case = call.flag(1, "case_sensitive", false);
-    let by_value = call.text_or(2, "by", "key")? == "value";
+    let by_value = call.text_or(2, "by", "key") == "value";
     let reverse = call.flag(3, "reverse", false);
     let mut pairs = need_mapping(call, "dictsort")?;
     super::lists::sort_by(

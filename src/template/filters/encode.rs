@@ -24,7 +24,7 @@ pub(super) const FILTERS: &[(&str, Native)] = &[
     ("from_yaml", from_yaml),
     ("from_yaml_all", from_yaml_all),
     ("hash", |c| {
-        let kind = c.text_or(1, "hashtype", "sha1")?;
+        let kind = c.text_or(1, "hashtype", "sha1");
         digest(c, &kind)
     }),
     ("checksum", |c| digest(c, "sha1")),
@@ -147,8 +147,8 @@ fn digest(call: &Call<'_, '_, '_>, kind: &str) -> Result<Value, Error> {
 }
 
 fn password_hash(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
-    let scheme = call.text_or(1, "hashtype", "sha512")?;
-    let salt = call.text(2, "salt")?;
+    let scheme = call.text_or(1, "hashtype", "sha512");
+    let salt = call.text(2, "salt");
     let rounds = call.int(4, "rounds")?.and_then(|n| u32::try_from(n).ok());
     hashing::crypt(&call.input_text()?, &scheme, salt.as_deref(), rounds).map(Value::from)
 }
@@ -156,7 +156,7 @@ fn password_hash(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 /// A version 5 UUID in Ansible's name space, unless another is named.
 fn to_uuid(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     use sha1::Digest;
-    let space = call.text_or(1, "namespace", "361E6D51-FAEC-444A-9079-341386DA8E2E")?.replace('-', "");
+    let space = call.text_or(1, "namespace", "361E6D51-FAEC-444A-9079-341386DA8E2E").replace('-', "");
     let space = hex::decode(&space)
         .ok()
         .filter(|b| b.len() == 16)

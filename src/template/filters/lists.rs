@@ -57,7 +57,7 @@ fn last(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 }
 
 fn join(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
-    let separator = call.text_or(1, "d", "")?;
+    let separator = call.text_or(1, "d", "");
     let attribute = call.get(2, "attribute").filter(|v| !v.is_none());
     let mut parts = Vec::new();
     for item in call.input_items()? {
@@ -200,7 +200,7 @@ fn extra(call: &Call<'_, '_, '_>, from: usize) -> Vec<Value> {
 fn choose(call: &mut Call<'_, '_, '_>, by_attribute: bool, keep: bool) -> Result<Value, Error> {
     let attribute = if by_attribute { Some(call.need(1, "attribute")?) } else { None };
     let at = if by_attribute { 2 } else { 1 };
-    let test = call.text(at, "test")?;
+    let test = call.text(at, "test");
     let extra = extra(call, at + 1);
     let mut chosen = Vec::new();
     for item in call.input_items()? {

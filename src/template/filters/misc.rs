@@ -90,7 +90,7 @@ const SIZES: [(char, f64); 9] = [
 fn human_readable(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let size = number(call.input()).ok_or_else(|| error("human_readable needs a number"))?;
     let bits = call.flag(1, "isbits", false);
-    let unit = call.text(2, "unit")?.map(|u| u.to_uppercase());
+    let unit = call.text(2, "unit").map(|u| u.to_uppercase());
     let base = if bits { "bits" } else { "Bytes" };
     let found = SIZES.iter().find(|(letter, limit)| match &unit {
         Some(unit) => unit.starts_with(*letter),
@@ -102,7 +102,7 @@ fn human_readable(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 }
 
 fn human_to_bytes(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
-    let default = call.text(1, "default_unit")?;
+    let default = call.text(1, "default_unit");
     let text = call.input_text()?;
     let end = text.trim().find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.trim().len());
     let (amount, unit) = text.trim().split_at(end);
@@ -156,7 +156,7 @@ fn strftime(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 /// There is no type for moments here: what Python would print.
 fn to_datetime(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let text = call.input_text()?;
-    let format = call.text_or(1, "format", "%Y-%m-%d %H:%M:%S")?;
+    let format = call.text_or(1, "format", "%Y-%m-%d %H:%M:%S");
     let parsed = jiff::fmt::strtime::parse(&format, &text)
         .map_err(|e| error(format!("'{text}' is not of the form {format}: {e}")))?;
     let moment = parsed
@@ -168,7 +168,7 @@ fn to_datetime(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 
 fn urlsplit(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let url = call.input_text()?;
-    let query = call.text_or(1, "query", "")?;
+    let query = call.text_or(1, "query", "");
     let (rest, fragment) = url.split_once('#').unwrap_or((&url, ""));
     let (rest, search) = rest.split_once('?').unwrap_or((rest, ""));
     let scheme_end = rest.find(':').filter(|at| {

@@ -93,7 +93,7 @@ fn abs(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 
 fn round(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let precision = call.int_or(1, "precision", 0)?.clamp(-300, 300);
-    let method = call.text_or(2, "method", "common")?;
+    let method = call.text_or(2, "method", "common");
     let number = need_number(call)?;
     let places = i32::try_from(precision).unwrap_or(0);
     let scale = 10_f64.powi(places);

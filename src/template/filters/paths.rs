@@ -147,7 +147,7 @@ fn realpath(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 
 fn relpath(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let path = absolute(&call.input_text()?);
-    let start = absolute(&call.text_or(1, "start", ".")?);
+    let start = absolute(&call.text_or(1, "start", "."));
     let parts = |p: &str| p.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     let (to, from) = (parts(&path), parts(&start));
     let common = to.iter().zip(&from).take_while(|(a, b)| a == b).count();

@@ -29,8 +29,8 @@ fn gave_up(e: &fancy_regex::Error) -> Error {
 
 fn regex_replace(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let text = call.input_text()?;
-    let regex = compile(&call.text_or(1, "pattern", "")?, flags(call, 3, 4))?;
-    let replacement = call.text_or(2, "replacement", "")?;
+    let regex = compile(&call.text_or(1, "pattern", ""), flags(call, 3, 4))?;
+    let replacement = call.text_or(2, "replacement", "");
     let count = call.size_or(5, "count", 0)?;
     let mandatory = call.size_or(6, "mandatory_count", 0)?;
     if mandatory > 0 && regex.find_iter(&text).count() < mandatory {
@@ -82,7 +82,7 @@ fn regex_findall(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 }
 
 fn regex_escape(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
-    let posix = call.text_or(1, "re_type", "python")? == "posix_basic";
+    let posix = call.text_or(1, "re_type", "python") == "posix_basic";
     let special = if posix { "].[^$*\\" } else { "()[]{}?*+-|^$\\.&~# \t\n\r\u{b}\u{c}" };
     let text = convert::checked(call.input().clone()).map(|v| python::py_str(&v))?;
     let mut out = String::new();

@@ -58,7 +58,7 @@ fn title(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 
 fn trim(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let text = call.input_text()?;
-    Ok(Value::from(match call.text(1, "chars")? {
+    Ok(Value::from(match call.text(1, "chars") {
         Some(chars) => text.trim_matches(|c| chars.contains(c)).to_owned(),
         None => text.trim().to_owned(),
     }))
@@ -140,7 +140,7 @@ fn wordcount(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 fn wordwrap(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let width = call.size_or(1, "width", 79)?.max(1);
     let break_long = call.flag(2, "break_long_words", true);
-    let joint = call.text_or(3, "wrapstring", "\n")?;
+    let joint = call.text_or(3, "wrapstring", "\n");
     let text = call.input_text()?;
     let mut lines: Vec<String> = Vec::new();
     for paragraph in text.lines() {
@@ -184,7 +184,7 @@ fn wordwrap(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 fn truncate(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let length = call.size_or(1, "length", 255)?;
     let cut_words = call.flag(2, "killwords", false);
-    let end = call.text_or(3, "end", "...")?;
+    let end = call.text_or(3, "end", "...");
     let leeway = call.size_or(4, "leeway", 5)?;
     let text = call.input_text()?;
     if text.chars().count() <= length + leeway {
@@ -215,7 +215,7 @@ struct Style {
 }
 
 fn comment(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
-    let style = call.text_or(1, "style", "plain")?;
+    let style = call.text_or(1, "style", "plain");
     let style = match style.as_str() {
         "plain" => Style { begin: "", decoration: "# ", end: "" },
         "erlang" => Style { begin: "", decoration: "% ", end: "" },
@@ -228,16 +228,16 @@ fn comment(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
             )));
         }
     };
-    let newline = call.text_or(9, "newline", "\n")?;
+    let newline = call.text_or(9, "newline", "\n");
     let named = |call: &Call<'_, '_, '_>, name: &str, default: &str| call.text_or(99, name, default);
-    let begin = named(call, "beginning", style.begin)?;
-    let end = named(call, "end", style.end)?;
-    let decoration = named(call, "decoration", style.decoration)?;
+    let begin = named(call, "beginning", style.begin);
+    let end = named(call, "end", style.end);
+    let decoration = named(call, "decoration", style.decoration);
     let edge = decoration.trim_end().to_owned();
     let block = !style.begin.is_empty();
     let default_edge = if block { decoration.trim_end_matches(' ').to_owned() } else { edge };
-    let prefix = named(call, "prefix", &default_edge)?;
-    let postfix = named(call, "postfix", &default_edge)?;
+    let prefix = named(call, "prefix", &default_edge);
+    let postfix = named(call, "postfix", &default_edge);
     let count = |call: &Call<'_, '_, '_>, name: &str| call.size_or(99, name, 1);
     let (prefix_count, postfix_count) = (count(call, "prefix_count")?, count(call, "postfix_count")?);
     let text = call.input_text()?;

@@ -91,7 +91,7 @@ pub(super) fn query(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
 
 fn run(call: &mut Call<'_, '_, '_>, as_list: bool) -> Result<Value, Error> {
     let name = call.need_text(0, "plugin_name")?;
-    let errors = call.text(usize::MAX, "errors")?.unwrap_or_else(|| "strict".into());
+    let errors = call.text(usize::MAX, "errors").unwrap_or_else(|| "strict".into());
     let context = Context::of(call.state)?;
     let mut named = call.named.clone();
     named.shift_remove("wantlist");

@@ -12,7 +12,7 @@ pub(super) fn vars(ask: &Ask<'_>) -> Result<Vec<Value>, Error> {
         let value =
             ask.context.lookup(&name).map(convert::checked).transpose()?.filter(|v| !v.is_undefined());
         if let Some(value) = value.or_else(|| ask.named.get("default").cloned()) {
-            found.push(value)
+            found.push(value);
         } else {
             if ask.context.scope.get(&name).is_none() {
                 ask.context.note_undefined(&name);
