@@ -122,8 +122,18 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
             "no libvirt daemon answers at qemu:///system: {how} in namespaces of its own (libvirt_private)"
         ));
     }
-    lab.prepare()?;
-    let (kept, check) = (lab.clone(), args.check);
+    // A check of a lab that does not exist yet leaves nothing behind, so what it remembers goes with it.
+    let passing = (args.check && !lab.state_dir.exists())
+        .then(tempfile::tempdir)
+        .transpose()
+        .context("cannot make a folder for the check")?;
+    let state_dir = match &passing {
+        Some(folder) => folder.path().to_owned(),
+        None => {
+            lab.prepare()?;
+            lab.state_dir
+        }
+    };
     let hosts = inventory.hosts().count();
     let options = Options {
         inventory,
@@ -145,7 +155,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
         timeout: Duration::from_secs(args.timeout.unwrap_or(settings.timeout)),
         verbosity: args.verbose,
         force_handlers: args.force_handlers || settings.force_handlers,
-        state_dir: lab.state_dir,
+        state_dir,
         lab: lab.name,
         ask: ask(),
     };
@@ -169,12 +179,9 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
     });
     // A blocking call into libvirt must not hold the program up once the run is over.
     runtime.shutdown_timeout(Duration::from_secs(2));
-    if check {
+    if args.check && brought_up {
         // Only saying what would change changes nothing: what had to be there for it goes again.
-        if brought_up {
-            private::down()?;
-        }
-        kept.tidy();
+        private::down()?;
     }
     let summary = summary?;
     Ok(match summary {

@@ -19,6 +19,7 @@ fail() {
 start() {
     start_log=$1
     shift
+    : >"$start_log"
     run_mark=$(basename "$scratch").$(date +%s%N)
     QUAYLAB_TEST_MARK=$run_mark "$program" run -i "$lab" "$@" >"$start_log" 2>&1 </dev/null &
     run_pid=$!
