@@ -8,8 +8,9 @@ ip=$(address)
 [ -n "$ip" ] || fail "the VM has no address"
 key=$state/id_ed25519
 ssh_in() { inside ssh -i "$key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "debian@$ip" "$@" </dev/null; }
-# The key that the host answers with is given, as an inventory would.
-host_key=$(ssh_in cat /etc/ssh/ssh_host_ed25519_key.pub | cut -d' ' -f1,2)
+# The key that the host answers with is given, as an inventory of ready-made machines does it.
+host_key=$(ssh-keygen -y -f "$state/hosts/quay/ssh_host_ed25519_key" | cut -d' ' -f1,2)
+[ -n "$host_key" ] || fail "there is no host key in $state/hosts/quay"
 ready() {
     inside "$program" run -i tests/vm/ready.inv -e "ansible_host=$ip" -e "ansible_ssh_private_key_file=$key" \
         -e "{\"quaylab_ssh_host_key\": \"$host_key\"}" "$@" </dev/null

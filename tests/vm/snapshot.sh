@@ -5,8 +5,8 @@ me=snapshot.sh
 . "$(dirname -- "$0")/lib.sh"
 ip -o link | awk -F': ' '{ print "interface", $2 }'
 find /etc/libvirt -printf 'file %p %s %T@\n' 2>/dev/null | sort
-find /var/lib/quaylab /run/quaylab "$(dirname "$state")" "$HOME/.ssh" -printf 'file %p\n' 2>/dev/null | sort
-[ ! -d /run/libvirt ] || echo 'folder /run/libvirt'
+find /var/lib/quaylab /run/quaylab "$state" "$HOME/.ssh" -printf 'file %p\n' 2>/dev/null | sort
+for folder in /run/libvirt "$(dirname "$state")"; do [ ! -d "$folder" ] || echo "folder $folder"; done
 if [ -S /run/libvirt/libvirt-sock ] || [ -S /run/libvirt/virtqemud-sock ]; then
     for what in list net-list pool-list; do virsh -q -c qemu:///system "$what" --all --name | sed "s/^/$what /"; done
 fi
