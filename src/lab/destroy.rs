@@ -44,7 +44,9 @@ impl fmt::Display for Doomed {
         match self {
             Self::Vm { name, .. } => write!(f, "VM {name}"),
             Self::Volume { pool, name } => write!(f, "volume {pool}/{name}"),
-            Self::Pool { name, stands_on: StandsOn::VolumeGroup } => write!(f, "pool {name} with its volume group"),
+            Self::Pool { name, stands_on: StandsOn::VolumeGroup } => {
+                write!(f, "pool {name} with its volume group")
+            }
             Self::Pool { name, .. } => write!(f, "pool {name}"),
             Self::Network { name, .. } => write!(f, "network {name}"),
             Self::State(path) => write!(f, "{}", path.display()),
@@ -144,7 +146,8 @@ pub async fn defined(hypervisor: &Hypervisor) -> Result<Vec<String>, LabError> {
             let named = |what: &str, names: Vec<String>| {
                 names.into_iter().map(|name| format!("{what} {name}")).collect::<Vec<_>>()
             };
-            Ok([named("VM", d.domains()?), named("pool", d.pools()?), named("network", d.networks()?)].concat())
+            Ok([named("VM", d.domains()?), named("pool", d.pools()?), named("network", d.networks()?)]
+                .concat())
         })
         .await
 }

@@ -153,8 +153,7 @@ impl Filler {
             convert_to_raw(image, device, true).await?;
         } else {
             let folder = super::default_cache_dir();
-            std::fs::create_dir_all(&folder)
-                .map_err(LabError::io(format!("making {}", folder.display())))?;
+            std::fs::create_dir_all(&folder).map_err(LabError::io(format!("making {}", folder.display())))?;
             let raw = tempfile::Builder::new()
                 .suffix(".raw")
                 .tempfile_in(&folder)

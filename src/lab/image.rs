@@ -132,7 +132,9 @@ impl ImageRequest {
         if local.is_none() {
             tokio::fs::rename(&part, &path).await.map_err(LabError::io(finishing()))?;
         }
-        tokio::fs::write(self.note(), format!("{digest}{seen}\n")).await.map_err(LabError::io(finishing()))?;
+        tokio::fs::write(self.note(), format!("{digest}{seen}\n"))
+            .await
+            .map_err(LabError::io(finishing()))?;
         inspect(&path, digest).await
     }
 

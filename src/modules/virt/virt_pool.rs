@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::common::{check_name, connect, default_uri, native_plan, yes};
 use crate::lab::{
-    BUILT_FOLDER, BUILT_VOLUME_GROUP, Element, Made, MadeKind, PoolKind, PoolNow, PoolSpec, PoolState, PoolStep, Registry,
-    plan_pool,
+    BUILT_FOLDER, BUILT_VOLUME_GROUP, Element, Made, MadeKind, PoolKind, PoolNow, PoolSpec, PoolState,
+    PoolStep, Registry, plan_pool,
 };
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
