@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Target};
-use quaylab::lab::{Doomed, Hypervisor, Mark, destroy, lab_status, plan_destroy};
+use quaylab::lab::{Doomed, Hypervisor, Mark, StandsOn, destroy, lab_status, plan_destroy};
 use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
 use serde_json::{Value, json};
 
@@ -114,7 +114,7 @@ async fn libvirts_test_driver_keeps_what_is_declared() {
         [
             Doomed::Vm { name: "quay".into(), running: false },
             Doomed::Volume { pool: "ours".into(), name: "quay-vdb".into() },
-            Doomed::Pool { name: "ours".into(), volume_group: false },
+            Doomed::Pool { name: "ours".into(), stands_on: StandsOn::Other },
             Doomed::Network { name: "quaylab".into(), active: true },
         ]
     );

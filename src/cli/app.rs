@@ -38,7 +38,15 @@ enum Command {
 pub fn main() -> ExitCode {
     // Ring is the one TLS provider; a second call would only say that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match dispatch(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and the version come as errors too; what really is one is bad input, not a task that failed.
+        Err(told) => {
+            let _closed = told.print();
+            return if told.use_stderr() { ExitCode::from(EXIT_INPUT) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli) {
         Ok(code) => code,
         Err(error) => report(&error),
     }

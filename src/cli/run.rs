@@ -112,15 +112,18 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
     // Namespaces are joined while there is still one thread only.
     let wants_lab =
         args.playbooks.is_empty() || !matches!(wanted_private(&inventory)?, private::Wanted::Never);
+    let mut brought_up = false;
     if wants_lab
         && let private::Entered::Private { fresh } = private::ensure_and_enter(wanted_private(&inventory)?)?
     {
+        brought_up = fresh;
         let how = if fresh { "brought one up" } else { "using the one that is running" };
         tell(&format!(
             "no libvirt daemon answers at qemu:///system: {how} in namespaces of its own (libvirt_private)"
         ));
     }
     lab.prepare()?;
+    let (kept, check) = (lab.clone(), args.check);
     let hosts = inventory.hosts().count();
     let options = Options {
         inventory,
@@ -166,6 +169,13 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
     });
     // A blocking call into libvirt must not hold the program up once the run is over.
     runtime.shutdown_timeout(Duration::from_secs(2));
+    if check {
+        // Only saying what would change changes nothing: what had to be there for it goes again.
+        if brought_up {
+            private::down()?;
+        }
+        kept.tidy();
+    }
     let summary = summary?;
     Ok(match summary {
         s if s.interrupted => ExitCode::from(130),

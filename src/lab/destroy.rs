@@ -15,10 +15,10 @@ pub enum Doomed {
         pool: String,
         name: String,
     },
-    /// `volume_group`: quaylab made the volume group too.
+    /// With the volume group or the folder where quaylab made that too.
     Pool {
         name: String,
-        volume_group: bool,
+        stands_on: StandsOn,
     },
     Network {
         name: String,
@@ -28,12 +28,23 @@ pub enum Doomed {
     State(PathBuf),
 }
 
+/// What a pool stands on, as far as it goes with the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StandsOn {
+    /// A volume group that quaylab made; it is no reason to lose volumes of others.
+    VolumeGroup,
+    /// A folder that quaylab made; it stays when something else lies in it.
+    Folder,
+    /// Something that was there before.
+    Other,
+}
+
 impl fmt::Display for Doomed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Vm { name, .. } => write!(f, "VM {name}"),
             Self::Volume { pool, name } => write!(f, "volume {pool}/{name}"),
-            Self::Pool { name, volume_group: true } => write!(f, "pool {name} with its volume group"),
+            Self::Pool { name, stands_on: StandsOn::VolumeGroup } => write!(f, "pool {name} with its volume group"),
             Self::Pool { name, .. } => write!(f, "pool {name}"),
             Self::Network { name, .. } => write!(f, "network {name}"),
             Self::State(path) => write!(f, "{}", path.display()),
@@ -76,8 +87,12 @@ pub async fn plan_destroy(
                         doomed.push(Doomed::Volume { pool: pool.to_owned(), name: name.to_owned() });
                     }
                     (MadeKind::Pool, _) if driver.pool(&thing.name)?.is_some() => {
-                        let volume_group = thing.source.as_deref() == Some(BUILT_VOLUME_GROUP);
-                        doomed.push(Doomed::Pool { name: thing.name.clone(), volume_group });
+                        let stands_on = match thing.source.as_deref() {
+                            Some(BUILT_VOLUME_GROUP) => StandsOn::VolumeGroup,
+                            Some(BUILT_FOLDER) => StandsOn::Folder,
+                            _ => StandsOn::Other,
+                        };
+                        doomed.push(Doomed::Pool { name: thing.name.clone(), stands_on });
                     }
                     _ => {}
                 }
@@ -103,6 +118,9 @@ pub async fn plan_destroy(
 /// What the registry notes of a pool whose volume group quaylab made.
 pub const BUILT_VOLUME_GROUP: &str = "volume group";
 
+/// What it notes of a pool whose folder quaylab made.
+pub const BUILT_FOLDER: &str = "folder";
+
 fn is_base(doomed: &Doomed) -> bool {
     matches!(doomed, Doomed::Volume { name, .. } if name.starts_with("quaylab-base-"))
 }
@@ -117,6 +135,18 @@ impl Doomed {
             Self::State(_) => 4,
         }
     }
+}
+
+/// What is defined on a hypervisor, whoever made it.
+pub async fn defined(hypervisor: &Hypervisor) -> Result<Vec<String>, LabError> {
+    hypervisor
+        .call(|d| {
+            let named = |what: &str, names: Vec<String>| {
+                names.into_iter().map(|name| format!("{what} {name}")).collect::<Vec<_>>()
+            };
+            Ok([named("VM", d.domains()?), named("pool", d.pools()?), named("network", d.networks()?)].concat())
+        })
+        .await
 }
 
 /// Removes what was planned; goes on after a failure, and then keeps what is remembered of the lab.
@@ -159,12 +189,12 @@ async fn remove(hypervisor: &Hypervisor, doomed: &Doomed, state_dir: &Path) -> R
             hypervisor.call(move |d| d.delete_volume(&pool, &name)).await?;
             registry.remove(&uri, MadeKind::Volume, &full)
         }
-        Doomed::Pool { name, volume_group } => {
+        Doomed::Pool { name, stands_on } => {
             let pool = name.clone();
             hypervisor
                 .call(move |d| {
                     let Some(now) = d.pool(&name)? else { return Ok(()) };
-                    if volume_group && now.active {
+                    if stands_on == StandsOn::VolumeGroup && now.active {
                         let foreign = d.volumes(&name)?;
                         if !foreign.is_empty() {
                             return Err(LabError::Conflict(format!(
@@ -176,8 +206,11 @@ async fn remove(hypervisor: &Hypervisor, doomed: &Doomed, state_dir: &Path) -> R
                     if now.active {
                         d.set_pool_active(&name, false)?;
                     }
-                    if volume_group {
-                        d.delete_pool(&name)?;
+                    match stands_on {
+                        StandsOn::VolumeGroup => d.delete_pool(&name)?,
+                        // Only an empty folder can be removed, and one with files of others is not to be.
+                        StandsOn::Folder => drop(d.delete_pool(&name)),
+                        StandsOn::Other => {}
                     }
                     d.undefine_pool(&name)
                 })

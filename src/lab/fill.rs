@@ -152,10 +152,12 @@ impl Filler {
         if self.hypervisor.is_local() && std::fs::OpenOptions::new().write(true).open(device).is_ok() {
             convert_to_raw(image, device, true).await?;
         } else {
-            let folder = image.path.parent().unwrap_or(Path::new("/var/tmp"));
+            let folder = super::default_cache_dir();
+            std::fs::create_dir_all(&folder)
+                .map_err(LabError::io(format!("making {}", folder.display())))?;
             let raw = tempfile::Builder::new()
                 .suffix(".raw")
-                .tempfile_in(folder)
+                .tempfile_in(&folder)
                 .map_err(LabError::io(format!("making a file in {}", folder.display())))?;
             convert_to_raw(image, raw.path(), false).await?;
             self.upload(&spec.pool, &spec.name, raw.path(), progress).await?;

@@ -1,3 +1,4 @@
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -61,11 +62,20 @@ impl ImageRequest {
         self.cache_dir.join(format!("{short}-{}", if name.is_empty() { "image" } else { &name }))
     }
 
-    /// The image if the cache has it, complete.
+    /// Where the image is once it is fetched: in the cache, or, for one that is on this machine, where it lies.
+    pub fn path(&self) -> PathBuf {
+        local_path(&self.uri).unwrap_or_else(|| self.cached_path())
+    }
+
+    /// The image if the cache has it, complete; of one on this machine, if its digest is known as it is now.
     pub async fn cached(&self) -> Result<Option<SourceImage>, LabError> {
-        let path = self.cached_path();
-        let digest = match tokio::fs::read_to_string(with_suffix(&path, ".sha256")).await {
-            Ok(digest) if path.is_file() => digest.trim().to_owned(),
+        let path = self.path();
+        let Ok(note) = tokio::fs::read_to_string(self.note()).await else { return Ok(None) };
+        let digest = match (note.trim().split_once(' '), local_path(&self.uri)) {
+            (Some((digest, seen)), Some(local)) if stamp(&local).is_ok_and(|now| now == seen) => {
+                digest.to_owned()
+            }
+            (None, None) if path.is_file() => note.trim().to_owned(),
             _ => return Ok(None),
         };
         if self.checksum.as_deref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&digest)) {
@@ -74,33 +84,41 @@ impl ImageRequest {
         inspect(&path, digest).await.map(Some)
     }
 
+    /// The file that says which digest the image had when it was fetched.
+    fn note(&self) -> PathBuf {
+        with_suffix(&self.cached_path(), ".sha256")
+    }
+
     /// Brings the image into the cache: into a `.part` file that a broken download resumes, checked before it counts.
     pub async fn fetch(&self, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<SourceImage, LabError> {
         if let Some(image) = self.cached().await? {
             return Ok(image);
         }
-        let path = self.cached_path();
         tokio::fs::create_dir_all(&self.cache_dir)
             .await
             .map_err(LabError::io(format!("making {}", self.cache_dir.display())))?;
-        let part = with_suffix(&path, ".part");
-        match local_path(&self.uri) {
+        let local = local_path(&self.uri);
+        let (part, seen) = match &local {
+            // It is read where it lies: a copy would take room and time, and would hide that the file was replaced.
             Some(local) => {
-                tokio::fs::copy(&local, &part).await.map_err(LabError::io(format!(
-                    "copying {} to {}",
-                    local.display(),
-                    part.display()
-                )))?;
+                let seen = stamp(local).map_err(LabError::io(format!("reading {}", local.display())))?;
+                (local.clone(), format!(" {seen}"))
             }
-            None => self.download(&part, progress).await?,
-        }
+            None => {
+                let part = with_suffix(&self.cached_path(), ".part");
+                self.download(&part, progress).await?;
+                (part, String::new())
+            }
+        };
         progress("checking the image's digest");
         let digest = digest_of(&part).await?;
         if let Some(wanted) = &self.checksum
             && !wanted.eq_ignore_ascii_case(&digest)
         {
-            // What is wrong must not be resumed.
-            let _ = tokio::fs::remove_file(&part).await;
+            if local.is_none() {
+                // What is wrong must not be resumed.
+                let _ = tokio::fs::remove_file(&part).await;
+            }
             return Err(LabError::failed(
                 format!("image {}", self.uri),
                 format!("its checksum is {digest}, not {wanted}"),
@@ -109,11 +127,12 @@ impl ImageRequest {
                 "the image was replaced or the download was altered; compare with what its publisher says",
             ));
         }
-        let renaming = || format!("finishing {}", path.display());
-        tokio::fs::rename(&part, &path).await.map_err(LabError::io(renaming()))?;
-        tokio::fs::write(with_suffix(&path, ".sha256"), format!("{digest}\n"))
-            .await
-            .map_err(LabError::io(renaming()))?;
+        let path = self.path();
+        let finishing = || format!("finishing {}", path.display());
+        if local.is_none() {
+            tokio::fs::rename(&part, &path).await.map_err(LabError::io(finishing()))?;
+        }
+        tokio::fs::write(self.note(), format!("{digest}{seen}\n")).await.map_err(LabError::io(finishing()))?;
         inspect(&path, digest).await
     }
 
@@ -194,6 +213,12 @@ fn local_path(uri: &str) -> Option<PathBuf> {
         Some(("file", path)) => Some(PathBuf::from(path.strip_prefix("localhost").unwrap_or(path))),
         Some(_) => None,
     }
+}
+
+/// What changes when a file is replaced or written to: which file it is, its size, its time.
+fn stamp(path: &Path) -> std::io::Result<String> {
+    let (file, meta) = (std::fs::canonicalize(path)?, std::fs::metadata(path)?);
+    Ok(format!("{} {}.{} {}", meta.len(), meta.mtime(), meta.mtime_nsec(), file.display()))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -365,5 +390,20 @@ mod tests {
         let error = request.fetch(&|_| {}).await.expect_err("refused");
         assert!(error.to_string().contains("its checksum is sha256:"), "{error}");
         assert_eq!(std::fs::read_dir(&cache).expect("a folder").count(), 0);
+        assert!(file.exists(), "a file of somebody else is not removed");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_replaced_is_another_image() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("source.img");
+        std::fs::write(&file, [0; 512]).expect("written");
+        let request = request(&format!("file://{}", file.display()), None, &dir.path().join("cache"));
+        let first = request.fetch(&|_| {}).await.expect("it is there");
+        assert_eq!(first.path, file);
+        assert_eq!(request.cached().await.expect("read"), Some(first.clone()));
+        std::fs::write(&file, [1; 1024]).expect("written");
+        assert_eq!(request.cached().await.expect("read"), None);
+        assert_ne!(request.fetch(&|_| {}).await.expect("it is there").digest, first.digest);
     }
 }

@@ -28,7 +28,9 @@ mod xml;
 pub use cloud_init::{GuestSetup, Seed, mac_address};
 pub use connection::{DEFAULT_URI, Hypervisor};
 pub use console::Console;
-pub use destroy::{BUILT_VOLUME_GROUP, Destroyed, Doomed, destroy, plan_destroy};
+pub use destroy::{
+    BUILT_FOLDER, BUILT_VOLUME_GROUP, Destroyed, Doomed, StandsOn, defined, destroy, plan_destroy,
+};
 pub use domain::{
     DirectBoot, DiskSpec, DomainObserved, DomainSpec, DomainStep, VmState, disk_name, disk_paths, plan_domain,
 };

@@ -164,6 +164,14 @@ pub fn plan_pool(
     let autostart = if now.ours { autostart } else { defined.autostart };
     let active = state == PoolState::Active;
     let mut steps = Vec::new();
+    if now.ours && !defined.active && active {
+        // A run may have broken off between defining it and making what it stands on.
+        match spec.kind {
+            PoolKind::Dir => steps.push(PoolStep::BuildFolder),
+            PoolKind::Logical if now.volume_group => {}
+            PoolKind::Logical => steps.push(PoolStep::BuildVolumeGroup { device: spec.path.clone() }),
+        }
+    }
     if defined.autostart != autostart {
         steps.push(PoolStep::Autostart(autostart));
     }
@@ -258,6 +266,8 @@ mod tests {
     fn a_stopped_pool_is_started_and_a_foreign_one_not_removed() {
         let mut stopped = now(Some(&dir("/d")), true, false);
         stopped.defined.as_mut().expect("defined").active = false;
+        assert_eq!(plan(&dir("/d"), &stopped), Ok(vec![PoolStep::BuildFolder, PoolStep::Start]));
+        stopped.ours = false;
         assert_eq!(plan(&dir("/d"), &stopped), Ok(vec![PoolStep::Start]));
         let remove =
             |ours| plan_pool(&dir("/d"), PoolState::Absent, true, &now(Some(&dir("/d")), ours, false));

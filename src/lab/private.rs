@@ -8,6 +8,7 @@ mod error;
 mod namespaces;
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -120,11 +121,19 @@ impl PrivateHypervisor {
         let made_run = self.made_run().exists();
         remove_tree(&self.state)?;
         remove_tree(&self.run)?;
+        // The folders above go where nothing else is in them; the lock's file first, which is still held.
+        remove_file(&self.lock_file())?;
+        for folder in [&self.state, &self.run].into_iter().filter_map(|path| path.parent()) {
+            let _kept = fs::remove_dir(folder);
+        }
         if made_run {
-            // Through the first process, since this one may live in the private namespaces, or plainly where that is
-            // not allowed. An empty folder that stays until the next boot is no reason to fail.
-            let _gone =
-                fs::remove_dir("/proc/1/root/run/libvirt").or_else(|_| fs::remove_dir("/run/libvirt"));
+            // While it is mounted over where this process lives it cannot go. An empty folder that stays until the next
+            // boot is no reason to fail.
+            let _unmounted = std::process::Command::new("umount")
+                .args(["--lazy", "/run/libvirt"])
+                .stderr(std::process::Stdio::null())
+                .status();
+            let _gone = fs::remove_dir("/run/libvirt");
         }
         Ok(())
     }
@@ -165,16 +174,33 @@ impl PrivateHypervisor {
         remove_file(&self.half_names())
     }
 
+    fn lock_file(&self) -> PathBuf {
+        self.run.with_extension("lock")
+    }
+
     fn lock(&self) -> Result<File, PrivateError> {
-        let folder = self.run.parent().unwrap_or(&self.run);
-        fs::create_dir_all(folder).map_err(|e| PrivateError::file("make", folder, e))?;
-        let name = self.run.file_name().unwrap_or_default().to_string_lossy();
-        let path = folder.join(format!("{name}.lock"));
-        let open = || File::options().create(true).truncate(false).write(true).open(&path);
-        let file = open().map_err(|e| PrivateError::file("open", &path, e))?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|e| PrivateError::file("lock", &path, e.into()))?;
-        Ok(file)
+        let path = self.lock_file();
+        loop {
+            let folder = path.parent().unwrap_or(&path);
+            fs::create_dir_all(folder).map_err(|e| PrivateError::file("make", folder, e))?;
+            let open = || File::options().create(true).truncate(false).write(true).open(&path);
+            let file = match open() {
+                // Another one removed the folder just now.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.map_err(|e| PrivateError::file("open", &path, e))?,
+            };
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+                .map_err(|e| PrivateError::file("lock", &path, e.into()))?;
+            // Whoever held it may have removed the file: a lock that nobody can see locks nobody out.
+            let same = |there: fs::Metadata, held: fs::Metadata| {
+                (there.dev(), there.ino()) == (held.dev(), held.ino())
+            };
+            if let (Ok(there), Ok(held)) = (fs::metadata(&path), file.metadata())
+                && same(there, held)
+            {
+                return Ok(file);
+            }
+        }
     }
 
     /// The file that names the namespaces.

@@ -8,7 +8,7 @@ use super::identity::hypervisor_uris;
 use super::{Lab, wanted_private};
 use crate::diag::Diagnostic;
 use crate::inventory::Inventory;
-use crate::lab::{Destroyed, Hypervisor, destroy, plan_destroy, private};
+use crate::lab::{Doomed, Hypervisor, LabError, defined, destroy, plan_destroy, private};
 use crate::settings::Settings;
 
 /// Options of `quaylab destroy`.
@@ -57,16 +57,21 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
         );
     }
     if matches!(entered, private::Entered::Private { .. }) {
-        private::down()?;
-        say("stopped the private libvirt and removed its namespaces");
+        if done.others.is_empty() {
+            private::down()?;
+            say("stopped the private libvirt and removed its namespaces");
+        } else {
+            say(&format!("the private libvirt goes on, with what others made in it: {}", done.others.join(", ")));
+        }
     }
-    // Only where nothing else is left in it.
-    let _ = std::fs::remove_dir(&lab.state_dir);
-    say(&format!("the lab {} is gone: {} things removed", lab.name, done.removed.len()));
+    lab.tidy();
+    if !done.removed.is_empty() {
+        say(&format!("the lab {} is gone: {} things removed", lab.name, done.removed.len()));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option<Destroyed>> {
+async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option<Done>> {
     let mut plans = Vec::new();
     for uri in uris {
         let hypervisor = Hypervisor::open(uri).await?;
@@ -75,7 +80,11 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option
     }
     if plans.iter().all(|(_, plan)| plan.is_empty()) {
         say(&format!("nothing of the lab {} is left", lab.name));
-        return Ok(Some(Destroyed::default()));
+        let mut done = Done::default();
+        for (hypervisor, _) in plans.iter().filter(|(h, _)| h.is_local()) {
+            done.others.extend(defined(hypervisor).await?);
+        }
+        return Ok(Some(done));
     }
     say(&format!("of the lab {}:", lab.name));
     for (hypervisor, plan) in &plans {
@@ -87,13 +96,24 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option
         say("nothing was removed");
         return Ok(None);
     }
-    let mut all = Destroyed::default();
+    let mut all = Done::default();
     for (hypervisor, plan) in plans {
         let done = destroy(&hypervisor, plan, &lab.state_dir, &|text| say(text)).await;
         all.removed.extend(done.removed);
         all.failed.extend(done.failed);
+        if hypervisor.is_local() {
+            all.others.extend(defined(&hypervisor).await?);
+        }
     }
     Ok(Some(all))
+}
+
+/// What `destroy` did, and what lives on this machine's hypervisor all the same.
+#[derive(Default)]
+struct Done {
+    removed: Vec<Doomed>,
+    failed: Vec<(Doomed, LabError)>,
+    others: Vec<String>,
 }
 
 fn confirmed() -> Result<bool> {

@@ -39,6 +39,13 @@ impl Lab {
             .create(&self.state_dir)
             .with_context(|| format!("cannot make the state folder {}", self.state_dir.display()))
     }
+
+    /// Removes the state folder, and quaylab's above it, where they are empty.
+    pub(in crate::cli) fn tidy(&self) {
+        for folder in self.state_dir.ancestors().take(2) {
+            let _kept = std::fs::remove_dir(folder);
+        }
+    }
 }
 
 /// What the hypervisor hosts of an inventory want: the system's libvirt or a private one.

@@ -70,7 +70,7 @@ impl NativeResource for VirtImage {
     fn result(&self, after: &Self::Observed) -> Map {
         let mut map = Map::from_iter([(
             "path".into(),
-            Value::from(self.request().cached_path().to_string_lossy().into_owned()),
+            Value::from(self.request().path().to_string_lossy().into_owned()),
         )]);
         if let Some(image) = after {
             map.insert("digest".into(), image.digest.clone().into());

@@ -1,10 +1,12 @@
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::common::{check_name, connect, default_uri, native_plan, yes};
 use crate::lab::{
-    BUILT_VOLUME_GROUP, Element, Made, MadeKind, PoolKind, PoolNow, PoolSpec, PoolState, PoolStep, Registry,
+    BUILT_FOLDER, BUILT_VOLUME_GROUP, Element, Made, MadeKind, PoolKind, PoolNow, PoolSpec, PoolState, PoolStep, Registry,
     plan_pool,
 };
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
@@ -84,6 +86,11 @@ impl VirtPool {
         let kind = if kind == Kind::Dir { PoolKind::Dir } else { PoolKind::Logical };
         Ok(PoolSpec { name: self.name.clone(), kind, path })
     }
+
+    /// The folder of a pool of that type.
+    fn folder(&self) -> PathBuf {
+        self.spec().map(|s| PathBuf::from(s.path)).unwrap_or_default()
+    }
 }
 
 #[async_trait]
@@ -108,7 +115,8 @@ impl NativeResource for VirtPool {
             .call(move |d| {
                 let defined = d.pool(&name)?;
                 // Looking for volume groups scans the hypervisor's disks, so only where it decides something.
-                let volume_group = logical && defined.is_none() && d.volume_groups()?.contains(&name);
+                let decides = defined.as_ref().is_none_or(|d| !d.active);
+                let volume_group = logical && decides && d.volume_groups()?.contains(&name);
                 Ok(PoolNow { ours: ours && defined.is_some(), defined, volume_group })
             })
             .await?;
@@ -143,6 +151,15 @@ impl NativeResource for VirtPool {
             })
         };
         let hypervisor = connect(&self.uri).await?;
+        // Remembered before it is done, so that a run that breaks off can be gone on with and cleaned up after.
+        match step {
+            PoolStep::Define(_) => remember(None)?,
+            PoolStep::BuildVolumeGroup { .. } => remember(Some(BUILT_VOLUME_GROUP))?,
+            PoolStep::BuildFolder if hypervisor.is_local() && !self.folder().exists() => {
+                remember(Some(BUILT_FOLDER))?;
+            }
+            _ => {}
+        }
         let (name, doing) = (self.name.clone(), step.clone());
         let done = hypervisor
             .call(move |d| match doing {
@@ -161,13 +178,11 @@ impl NativeResource for VirtPool {
                 PoolStep::Undefine => d.undefine_pool(&name),
             })
             .await;
-        match (step, &done) {
-            (PoolStep::Define(_), Ok(())) => remember(None)?,
-            (PoolStep::BuildVolumeGroup { .. }, Ok(())) => remember(Some(BUILT_VOLUME_GROUP))?,
-            (PoolStep::Undefine, Ok(())) | (PoolStep::BuildVolumeGroup { .. }, Err(_)) => {
-                registry.remove(&self.uri, MadeKind::Pool, &self.name)?;
-            }
-            _ => {}
+        if matches!(
+            (step, &done),
+            (PoolStep::Undefine, Ok(())) | (PoolStep::Define(_) | PoolStep::BuildVolumeGroup { .. }, Err(_))
+        ) {
+            registry.remove(&self.uri, MadeKind::Pool, &self.name)?;
         }
         Ok(done?)
     }

@@ -1,0 +1,189 @@
+//! The program itself: what it prints, where, and its exit codes.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A folder to run in, with nothing of the user's settings.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        Self { folder }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+        let home = self.folder.path();
+        let output = Command::new(env!("CARGO_BIN_EXE_quaylab"))
+            .args(arguments)
+            .current_dir(home)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", home)
+            .env("XDG_STATE_HOME", home.join("state"))
+            .envs(environment.iter().copied())
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        Ran::new(&output, home)
+    }
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn new(output: &Output, folder: &Path) -> Self {
+        let text = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes).replace(&*folder.to_string_lossy(), "FOLDER").trim().to_owned()
+        };
+        Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+}
+
+const HERE: (&str, &str) = ("here.inv", "[lab]\nhere ansible_connection=local\n");
+
+fn playbook(tasks: &str) -> String {
+    format!("- hosts: lab\n  gather_facts: false\n  become: false\n  tasks:\n{tasks}")
+}
+
+#[test]
+fn without_an_inventory_it_says_how_to_name_one() {
+    for command in ["run", "destroy"] {
+        let ran = Bench::new(&[]).run(&[command]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(5), ""), "{command}");
+        assert!(ran.err.starts_with("error: no inventory is given\n"), "{}", ran.err);
+        assert!(ran.err.contains("-i"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn bad_input_is_exit_code_5_and_says_what_and_where() {
+    let bench = Bench::new(&[
+        HERE,
+        ("broken.inv", "[lab]\nquay\n[lab:vras]\nx=1\n"),
+        ("broken.yml", "- hosts: lab\n  taskz: []\n"),
+        ("half.yml", "- hosts: [lab\n"),
+        ("both.cfg", ""),
+    ]);
+    for (arguments, expected) in [
+        (&["run", "-i", "missing.inv"][..], "missing.inv"),
+        (&["run", "-i", "broken.inv"], "broken.inv:3:"),
+        (&["run", "-i", "here.inv", "missing.yml"], "missing.yml"),
+        (&["run", "-i", "here.inv", "broken.yml"], "broken.yml:2:3"),
+        (&["run", "-i", "here.inv", "half.yml"], "half.yml:"),
+        (&["run", "-i", "here.inv", "--no-such-option"], "--no-such-option"),
+        (&["run", "-i", "here.inv", "--forks", "0"], "--forks"),
+        (&["fly"], "fly"),
+        (&["inventory", "-i", "missing.inv", "--list"], "missing.inv"),
+    ] {
+        let ran = bench.run(arguments);
+        assert_eq!(ran.code, Some(5), "{arguments:?}: {}", ran.err);
+        assert!(ran.err.starts_with("error: "), "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(expected), "{arguments:?}: {}", ran.err);
+        assert_eq!(ran.out, "", "{arguments:?}: errors go to the other stream");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_inventory_is_shown_with_a_caret() {
+    let bench = Bench::new(&[("quay.inv", "[lab]\nquay ansible_host='10.0.0.1\n")]);
+    let ran = bench.run(&["inventory", "-i", "quay.inv", "--list"]);
+    assert_eq!(ran.code, Some(5));
+    let caret = ran.err.lines().any(|line| line.trim_start_matches([' ', '|']).starts_with('^'));
+    assert!(caret && ran.err.contains("quay.inv:2:"), "{}", ran.err);
+    assert!(ran.err.contains("quay ansible_host='10.0.0.1"), "{}", ran.err);
+}
+
+#[test]
+fn a_run_that_is_well_is_exit_code_0() {
+    let bench = Bench::new(&[HERE, ("site.yml", &playbook("    - command: 'true'\n"))]);
+    let ran = bench.run(&["run", "-i", "here.inv", "site.yml"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("here                       : ok=1    changed=1 "), "{}", ran.out);
+}
+
+#[test]
+fn a_failing_task_is_exit_code_2_and_an_ignored_one_is_0() {
+    for (extra, code, failed) in [("", 2, "failed=1"), ("      ignore_errors: true\n", 0, "ignored=1")] {
+        let text = playbook(&format!("    - name: Break\n      command: 'false'\n{extra}"));
+        let ran = Bench::new(&[HERE, ("site.yml", &text)]).run(&["run", "-i", "here.inv", "site.yml"]);
+        assert_eq!(ran.code, Some(code), "{}", ran.out);
+        assert!(ran.out.contains("fatal: [here]: FAILED!"), "{}", ran.out);
+        assert!(ran.out.contains("site.yml:5:"), "it says where the task stands: {}", ran.out);
+        assert!(ran.out.contains(failed), "{}", ran.out);
+    }
+}
+
+#[test]
+fn an_unreachable_host_is_exit_code_4() {
+    // Bound and given back: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let inventory = format!("[lab]\ngone ansible_host=127.0.0.1 ansible_port={port}\n");
+    let bench = Bench::new(&[("gone.inv", &inventory), ("site.yml", &playbook("    - ping:\n"))]);
+    let ran = bench.run(&["run", "-i", "gone.inv", "site.yml"]);
+    assert_eq!(ran.code, Some(4), "{}\n{}", ran.out, ran.err);
+    assert!(ran.out.contains("fatal: [gone]: UNREACHABLE!"), "{}", ran.out);
+    assert!(ran.out.contains("refuses connections"), "{}", ran.out);
+    assert!(ran.out.contains("unreachable=1"), "{}", ran.out);
+}
+
+#[test]
+fn a_syntax_check_reads_everything_and_runs_nothing() {
+    let bench = Bench::new(&[HERE, ("site.yml", &playbook("    - command: touch made\n"))]);
+    let ran = bench.run(&["run", "-i", "here.inv", "--syntax-check", "site.yml"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(!bench.folder.path().join("made").exists());
+    // The product's own playbook, as it is inside the program.
+    assert_eq!(bench.run(&["run", "-i", "here.inv", "--syntax-check"]).code, Some(0));
+}
+
+#[test]
+fn help_the_version_and_completion_go_to_standard_output() {
+    let bench = Bench::new(&[]);
+    let version = bench.run(&["--version"]);
+    assert_eq!((version.code, version.out), (Some(0), format!("quaylab {}", env!("CARGO_PKG_VERSION"))));
+    for (arguments, expected) in [
+        (&["--help"][..], "Usage: quaylab"),
+        (&["run", "--help"], "--inventory"),
+        (&["completion", "bash"], "complete -F _quaylab"),
+        (&["completion", "zsh"], "#compdef quaylab"),
+        (&["completion", "fish"], "complete -c quaylab"),
+    ] {
+        let ran = bench.run(arguments);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{arguments:?}");
+        assert!(ran.out.contains(expected), "{arguments:?}: {}", ran.out);
+    }
+}
+
+#[test]
+fn what_is_piped_has_no_escape_sequence() {
+    let tasks = "    - command: 'true'\n    - command: 'false'\n      ignore_errors: true\n";
+    let bench = Bench::new(&[HERE, ("site.yml", &playbook(tasks))]);
+    let run = ["run", "-i", "here.inv", "site.yml"];
+    for environment in [&[][..], &[("NO_COLOR", "1")], &[("TERM", "xterm-256color")]] {
+        let ran = bench.run_with(&run, environment);
+        assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'), "{environment:?}: {}", ran.out);
+        assert!(!ran.out.contains('\r'), "{}", ran.out);
+    }
+}
+
+#[test]
+fn a_question_without_a_terminal_is_refused() {
+    let text = "- hosts: lab\n  gather_facts: false\n  vars_prompt:\n    - name: answer\n      prompt: Well\n  tasks: []\n";
+    let ran = Bench::new(&[HERE, ("site.yml", text)]).run(&["run", "-i", "here.inv", "site.yml"]);
+    assert_ne!(ran.code, Some(0), "{}", ran.out);
+    assert!(format!("{}{}", ran.out, ran.err).contains("answer"), "{}\n{}", ran.out, ran.err);
+}
