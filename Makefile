@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
-.PHONY: help quickstart build test lint fmt image clean-lab
+.PHONY: help quickstart build test conformance bench lint fmt image clean-lab
 
 help: ## what can be made here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,12 @@ build: ## the release binary
 
 test: ## everything: formatting, lints, unit tests, real parts, and the quickstart twice in a VM
 	@scripts/test.sh
+
+bench: ## time the same work under quaylab and its peers, and write docs/benchmarks.md
+	@scripts/cargo.sh build --release --locked
+	@python3 benches/bench.py --quaylab "$${CARGO_TARGET_DIR:-target}/release/quaylab" --venv "$${CARGO_TARGET_DIR:-target}/bench-venv"
+conformance: ## every case of tests/conformance under ansible-core and under quaylab, as a table
+	@scripts/cargo.sh test --locked --test conformance
 
 lint: ## formatting and clippy
 	@scripts/cargo.sh fmt --check

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use quaylab::inventory::{Inventory, json_text, render_graph, render_list};
@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-const ANSIBLE: &str = "ansible-core==2.19.14";
+#[path = "support/oracle.rs"]
+mod oracle;
 
 /// What is given with `-i`, relative to `tests/data/inventory`.
 const CASES: [&[&str]; 25] = [
@@ -102,7 +103,7 @@ const SELECTIONS: [(&str, Option<&str>); 52] = [
 
 #[test]
 fn ansible_core_agrees() {
-    let python = match ansible() {
+    let python = match oracle::python() {
         Ok(python) => python,
         Err(reason) => {
             // Straight to the stream, since a passing test's own output is kept back.
@@ -210,33 +211,4 @@ fn compare(case: &[String], theirs: &[Printed]) -> String {
         }
     }
     wrong
-}
-
-/// A Python with ansible-core, installed once and kept beside the build.
-fn ansible() -> Result<PathBuf, String> {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(ANSIBLE.replace("==", "-"));
-    let bin = home.join("bin");
-    if !home.join("complete").exists() {
-        let _ = fs::remove_dir_all(&home);
-        run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
-        run(Command::new(bin.join("pip")).args([
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            ANSIBLE,
-        ]))?;
-        // Only now is it whole: an interrupted installation is made anew.
-        fs::write(home.join("complete"), "").map_err(|error| error.to_string())?;
-    }
-    Ok(bin.join("python"))
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let shown = format!("{command:?}");
-    let output = command.output().map_err(|error| format!("{shown}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{shown}: {}", stderr.lines().last().unwrap_or("no reason given")))
 }

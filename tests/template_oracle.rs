@@ -1,8 +1,8 @@
 //! Templates, beside what ansible-core makes of them: the same cases through its own Templar, in one process.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use quaylab::yaml::Node;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The version that both are compared at.
-const CORE: &str = "ansible-core==2.19.4";
+#[path = "support/oracle.rs"]
+mod oracle;
 
 #[derive(Deserialize)]
 struct Cases {
@@ -36,37 +36,6 @@ impl Case {
             Self::Same(text) | Self::Different { text, .. } => text,
         }
     }
-}
-
-/// A Python with ansible-core, made once and kept; `Err` says why there is none.
-fn python() -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    fs::create_dir_all(folder).map_err(|e| e.to_string())?;
-    let lock = File::create(folder.join("ansible-core-venv.lock")).map_err(|e| e.to_string())?;
-    // Another test file makes the same one.
-    lock.lock().map_err(|e| e.to_string())?;
-    let venv = folder.join("ansible-core-venv");
-    let python = venv.join("bin/python");
-    let ready = |python: &Path| {
-        let found =
-            Command::new(python).args(["-c", "import ansible.template"]).stderr(Stdio::null()).status();
-        found.is_ok_and(|s| s.success())
-    };
-    if ready(&python) {
-        return Ok(python);
-    }
-    let run = |program: &Path, args: &[&str]| -> Result<(), String> {
-        let done =
-            Command::new(program).args(args).output().map_err(|e| format!("{}: {e}", program.display()))?;
-        if done.status.success() {
-            Ok(())
-        } else {
-            Err(String::from_utf8_lossy(&done.stderr).trim().to_owned())
-        }
-    };
-    run(Path::new("python3"), &["-m", "venv", &venv.to_string_lossy()])?;
-    run(&python, &["-m", "pip", "install", "--quiet", CORE])?;
-    if ready(&python) { Ok(python) } else { Err("ansible-core was installed but cannot be imported".into()) }
 }
 
 fn theirs(python: &Path, cases: &Cases) -> Vec<Value> {
@@ -122,7 +91,7 @@ fn templates_give_what_ansible_core_gives() {
     let cases: Cases =
         serde_yaml::from_str(&fs::read_to_string(path).expect("the cases")).expect("readable cases");
     assert!(cases.cases.len() >= 250, "only {} cases", cases.cases.len());
-    let python = match python() {
+    let python = match oracle::python() {
         Ok(python) => python,
         Err(why) => {
             println!("skipped: there is no ansible-core to compare with: {why}");

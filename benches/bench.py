@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+"""Times the same idempotent work under quaylab and its peers, in alternation, and writes docs/benchmarks.md.
+
+Hosts are made by the benchmark: one sshd in a network namespace of its own answers on many loopback addresses, for a user whose
+shell is /bin/sh; each address has a folder of its own. Peers come pinned from the Python registry into a virtual environment.
+Run it as root: `make bench`.
+"""
+
+import argparse
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+PEERS = {"ansible-core": "2.19.14", "mitogen": "0.3.54", "pyinfra": "3.10.0"}
+NAMESPACE = f"qlbench{os.getpid()}"
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+
+
+def operations():
+    """The 37 operations as (kind, number)."""
+    kinds = [("directory", 10), ("copy", 10), ("template", 5), ("line", 5), ("command", 4), ("stat", 2), ("link", 1)]
+    return [(kind, number) for kind, count in kinds for number in range(count)]
+
+
+def playbook():
+    tasks = []
+    for kind, n in operations():
+        tasks.append({
+            "directory": f"file: {{path: '{{{{ base }}}}/d{n}', state: directory, mode: '0755'}}",
+            "copy": f"copy: {{content: \"content {n}\\n\", dest: '{{{{ base }}}}/d{n}/file', mode: '0644'}}",
+            "template": f"template: {{src: t.j2, dest: '{{{{ base }}}}/t{n}', mode: '0644'}}",
+            "line": f"lineinfile: {{path: '{{{{ base }}}}/d{n}/lines', line: 'key{n}=value', create: true, mode: '0644'}}",
+            "command": "command: 'true'\n      changed_when: false",
+            "stat": "stat: {path: /etc/hosts}",
+            "link": "file: {src: '{{ base }}/d1', dest: '{{ base }}/link', state: link}",
+        }[kind])
+    head = "- hosts: all\n  gather_facts: false\n  tasks:\n    - file: {path: '{{ base }}', state: directory, mode: '0755'}\n"
+    return head + "".join(f"    - {task}\n" for task in tasks)
+
+
+def script():
+    """What a careful person would write by hand: check, and change only what differs."""
+    lines = ["set -eu", 'b=$1', 'mkdir -p "$b"']
+    for kind, n in operations():
+        lines.append({
+            "directory": f'[ "$(stat -c %a "$b/d{n}" 2>/dev/null)" = 755 ] || {{ mkdir -p "$b/d{n}"; chmod 755 "$b/d{n}"; }}',
+            "copy": f'[ "$(cat "$b/d{n}/file" 2>/dev/null)" = "content {n}" ] && [ "$(stat -c %a "$b/d{n}/file")" = 644 ] || {{ echo "content {n}" >"$b/d{n}/file"; chmod 644 "$b/d{n}/file"; }}',
+            "template": f'[ "$(cat "$b/t{n}" 2>/dev/null)" = "host $b" ] && [ "$(stat -c %a "$b/t{n}")" = 644 ] || {{ echo "host $b" >"$b/t{n}"; chmod 644 "$b/t{n}"; }}',
+            "line": f'grep -qxF "key{n}=value" "$b/d{n}/lines" 2>/dev/null || echo "key{n}=value" >>"$b/d{n}/lines"',
+            "command": "/bin/true",
+            "stat": "stat -c '%a %U %s %Y' /etc/hosts >/dev/null; sha1sum /etc/hosts >/dev/null",
+            "link": '[ "$(readlink "$b/link" 2>/dev/null)" = "$b/d1" ] || ln -s "$b/d1" "$b/link"',
+        }[kind])
+    return "\n".join(lines) + "\n"
+
+
+def deploy():
+    """The same for pyinfra."""
+    lines = ["from io import StringIO", "from pyinfra import host", "from pyinfra.operations import files, server", "base = host.data.base",
+             "files.directory(path=base, mode='755')"]
+    for kind, n in operations():
+        lines.append({
+            "directory": f"files.directory(path=f'{{base}}/d{n}', mode='755')",
+            "copy": f"files.put(src=StringIO('content {n}\\n'), dest=f'{{base}}/d{n}/file', mode='644')",
+            "template": f"files.template(src='t.pyinfra.j2', dest=f'{{base}}/t{n}', mode='644', base=base)",
+            "line": f"files.line(path=f'{{base}}/d{n}/lines', line='key{n}=value', present=True)",
+            "command": "server.shell(commands=['true'])",
+            "stat": "host.get_fact(__import__('pyinfra.facts.files', fromlist=['File']).File, path='/etc/hosts')",
+            "link": "files.link(path=f'{base}/link', target=f'{base}/d1')",
+        }[kind])
+    return "\n".join(lines) + "\n"
+
+
+class Lab:
+    """A namespace with one sshd on all loopback addresses, and the files that the tools are given."""
+
+    def __init__(self, folder, hosts):
+        self.folder, self.hosts, self.sshd = folder, [f"127.0.0.{n + 1}" for n in range(hosts)], None
+
+    def __enter__(self):
+        f = self.folder
+        subprocess.run(["ip", "netns", "add", NAMESPACE], check=True)
+        subprocess.run(["ip", "-n", NAMESPACE, "link", "set", "lo", "up"], check=True)
+        for key in ("host", "login"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f / key], check=True)
+        passwd = "\n".join(self.plain_root(line) for line in pathlib.Path("/etc/passwd").read_text().splitlines())
+        (f / "passwd").write_text(passwd + "\n")
+        (f / "sshd_config").write_text(
+            f"Port 2222\nListenAddress 0.0.0.0\nHostKey {f}/host\nAuthorizedKeysFile {f}/login.pub\nStrictModes no\nUsePAM no\n"
+            f"PidFile {f}/pid\nPermitRootLogin yes\nMaxStartups 1000\nUseDNS no\nSubsystem sftp internal-sftp\n")
+        os.makedirs("/run/sshd", exist_ok=True)
+        inner = f"mount --bind {f}/passwd /etc/passwd && exec /usr/sbin/sshd -D -f {f}/sshd_config -E {f}/sshd.log"
+        self.sshd = subprocess.Popen(["ip", "netns", "exec", NAMESPACE, "unshare", "--mount", "sh", "-c", inner])
+        common = f"ansible_port=2222 ansible_user=root ansible_ssh_private_key_file={f}/login"
+        known = f"-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o LogLevel=ERROR"
+        rows = "\n".join(f"{host} base={f}/work/{host} {common}" for host in self.hosts)
+        (f / "inventory").write_text(f"{rows}\n[all:vars]\nansible_ssh_common_args={known}\nansible_python_interpreter={sys.executable}\n")
+        data = ", ".join(
+            f"('{host}', {{'base': '{f}/work/{host}', 'ssh_port': 2222, 'ssh_user': 'root', 'ssh_key': '{f}/login', 'ssh_strict_host_key_checking': 'off'}})"
+            for host in self.hosts)
+        (f / "hosts.py").write_text(f"hosts = [{data}]\n")
+        (f / "site.yml").write_text(playbook())
+        (f / "deploy.py").write_text(deploy())
+        (f / "by-hand.sh").write_text(script())
+        (f / "t.j2").write_text("host {{ base }}\n")
+        (f / "t.pyinfra.j2").write_text("host {{ base }}\n")
+        for _ in range(100):
+            if subprocess.run(self.inside(["ssh", *self.ssh_options(), "root@127.0.0.1", "true"]), capture_output=True).returncode == 0:
+                return self
+            time.sleep(0.1)
+        raise SystemExit("the benchmark's sshd does not answer: " + (f / "sshd.log").read_text())
+
+    @staticmethod
+    def plain_root(line):
+        return ":".join(line.split(":")[:-1] + ["/bin/sh"]) if line.startswith("root:") else line
+
+    def __exit__(self, *_):
+        if self.sshd:
+            self.sshd.terminate()
+            self.sshd.wait()
+        subprocess.run(["ip", "netns", "del", NAMESPACE], check=False)
+
+    def inside(self, command):
+        return ["ip", "netns", "exec", NAMESPACE, *command]
+
+    def ssh_options(self):
+        return ["-p", "2222", "-i", str(self.folder / "login"), "-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no",
+                "-o", "LogLevel=ERROR", "-o", "BatchMode=yes"]
+
+
+def tools(lab, venv, quaylab):
+    """Each tool as a function from hosts to the command that does the work on them."""
+    f = lab.folder
+    ansible = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_HOST_KEY_CHECKING": "0", "ANSIBLE_FORKS": "50", "ANSIBLE_NOCOLOR": "1"}
+
+    def by_hand(hosts):
+        options = " ".join(lab.ssh_options())
+        return ["sh", "-c", "; ".join(f"ssh {options} root@{h} sh -s {f}/work/{h} <{f}/by-hand.sh &" for h in hosts).replace("&;", "&") + " wait"], {}
+
+    def with_quaylab(hosts):
+        return [quaylab, "run", "-i", str(f / "inventory"), "-l", ",".join(hosts), str(f / "site.yml")], {}
+
+    def with_ansible(hosts):
+        return [f"{venv}/bin/ansible-playbook", "-i", str(f / "inventory"), "-l", ",".join(hosts), str(f / "site.yml")], ansible
+
+    def with_mitogen(hosts):
+        found = sorted(pathlib.Path(venv).glob("lib/python*/site-packages/ansible_mitogen/plugins/strategy"))
+        if not found:
+            return None
+        return with_ansible(hosts)[0], {**ansible, "ANSIBLE_STRATEGY_PLUGINS": str(found[0]), "ANSIBLE_STRATEGY": "mitogen_linear"}
+
+    def with_pyinfra(hosts):
+        return [f"{venv}/bin/pyinfra", "-y", "--limit", ",".join(hosts), str(f / "hosts.py"), str(f / "deploy.py")], {}
+
+    return {"ssh + one sh script": by_hand, "quaylab": with_quaylab, "ansible-core": with_ansible, "ansible-core + mitogen": with_mitogen,
+            "pyinfra": with_pyinfra}
+
+
+def measure(lab, command):
+    argv, extra = command
+    started = time.monotonic()
+    done = subprocess.run(lab.inside(argv), cwd=lab.folder, env={**os.environ, **extra}, capture_output=True, text=True)
+    seconds = time.monotonic() - started
+    return (seconds, None) if done.returncode == 0 else (None, (done.stdout + done.stderr).strip().splitlines()[-1:])
+
+
+def benchmark(lab, all_tools, hosts, rounds):
+    """Medians by tool of the first and of the unchanged run, taken in alternation."""
+    first, again, broken = {}, {}, {}
+    for number in range(rounds):
+        for name, tool in all_tools.items():
+            if name in broken:
+                continue
+            command = tool(hosts)
+            if command is None:
+                broken[name] = "not installed"
+                continue
+            shutil.rmtree(lab.folder / "work", ignore_errors=True)
+            (lab.folder / "work").mkdir()
+            for results in (first, again):
+                seconds, error = measure(lab, command)
+                if seconds is None:
+                    broken[name] = " ".join(error or ["failed"])
+                    break
+                results.setdefault(name, []).append(seconds)
+            print(f"  {len(hosts):3} hosts, round {number + 1}: {name}: {broken.get(name) or f'{first[name][-1]:.2f} s, then {again[name][-1]:.2f} s'}", flush=True)
+    median = lambda results: {name: statistics.median(values) for name, values in results.items() if name not in broken}
+    return median(first), median(again), broken
+
+
+def table(title, first, again):
+    base = again["ssh + one sh script"]
+    ours = again["quaylab"]
+    rows = [f"### {title}", "", "| | first run | unchanged run | against the script | quaylab is faster by |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, seconds in sorted(again.items(), key=lambda item: item[1]):
+        faster = "" if name == "quaylab" else f"{seconds / ours:.1f}"
+        rows.append(f"| {name} | {first[name]:.2f} s | {seconds:.2f} s | {seconds / base:.2f} | {faster} |")
+    return "\n".join(rows) + "\n"
+
+
+def plot(again):
+    """Bars of the unchanged runs, on a logarithmic scale since they span three orders of magnitude."""
+    import math
+    names = sorted(again, key=again.get)
+    low, high = 0.1, max(again.values()) * 1.4
+    width = lambda s: 430 * math.log(max(s, low) / low) / math.log(high / low)
+    rows = []
+    for i, name in enumerate(names):
+        y, fill = 34 + 30 * i, "#2a7de1" if name == "quaylab" else "#9aa5b1"
+        rows.append(f'<text x="172" y="{y + 15}" text-anchor="end">{name}</text><rect x="180" y="{y}" width="{width(again[name]):.0f}" height="20" fill="{fill}"/>'
+                    f'<text x="{186 + width(again[name]):.0f}" y="{y + 15}">{again[name]:.2f} s</text>')
+    height = 44 + 30 * len(names)
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {height}" width="700" height="{height}" font-family="sans-serif" font-size="13" fill="#333">'
+            f'<rect width="700" height="{height}" fill="#fff"/><text x="12" y="20" font-weight="bold">37 operations on one host, nothing to change (logarithmic)</text>{"".join(rows)}</svg>\n')
+
+
+def machine():
+    memory = next(int(line.split()[1]) // 1024 for line in open("/proc/meminfo") if line.startswith("MemTotal"))
+    return f"{os.cpu_count()} cores, {memory} MiB, {platform.system()} {platform.release().split('-')[0]}, {time.strftime('%Y-%m-%d')}"
+
+
+def replace_section(document, name, text):
+    begin, end = f"<!-- {name}: written by make bench -->", f"<!-- end of {name} -->"
+    section = f"{begin}\n{text}{end}"
+    if begin in document and end in document:
+        head, rest = document.split(begin, 1)
+        return head + section + rest.split(end, 1)[1]
+    return document.rstrip() + f"\n\n{section}\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quaylab", default=str(ROOT / "target/release/quaylab"))
+    parser.add_argument("--venv", default=str(ROOT / "target/bench-venv"))
+    parser.add_argument("--hosts", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        raise SystemExit("the benchmark makes a network namespace: run it as root")
+    if not pathlib.Path(options.venv, "bin/ansible-playbook").exists():
+        subprocess.run([sys.executable, "-m", "venv", options.venv], check=True)
+        wanted = [f"{name}=={version}" for name, version in PEERS.items()]
+        subprocess.run([f"{options.venv}/bin/pip", "install", "-q", *wanted], check=True)
+    with tempfile.TemporaryDirectory(prefix="qlbench") as folder, Lab(pathlib.Path(folder), max(options.hosts)) as lab:
+        os.chmod(folder, 0o755)
+        sections, drawn = [], None
+        for count in options.hosts:
+            first, again, broken = benchmark(lab, tools(lab, options.venv, options.quaylab), lab.hosts[:count], options.rounds)
+            sections.append(table(f"{count} host{'s' * (count > 1)}", first, again))
+            sections += [f"{name} could not be measured: {why}\n" for name, why in broken.items()]
+            drawn = drawn or again
+    versions = ", ".join(f"{name} {version}" for name, version in PEERS.items())
+    text = (f"## 37 idempotent operations over SSH\nMedians of {options.rounds} rounds in alternation on {machine()}; sshd on loopback in a namespace of its own; {versions}.\n\n"
+            f"![unchanged runs](benchmarks.svg)\n\n" + "\n".join(sections))
+    document = ROOT / "docs/benchmarks.md"
+    document.write_text(replace_section(document.read_text() if document.exists() else "# Benchmarks\n", "operations", text))
+    (ROOT / "docs/benchmarks.svg").write_text(plot(drawn))
+    print(f"wrote {document}")
+
+
+if __name__ == "__main__":
+    main()

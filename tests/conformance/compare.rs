@@ -1,0 +1,123 @@
+use serde_json::{Value, json};
+
+use super::case::Spec;
+use super::outcome::Outcome;
+use super::trace::Trace;
+
+/// Keys of results that differ from one run to the next by their nature.
+const MASKED: [&str; 16] = [
+    "start",
+    "end",
+    "delta",
+    "atime",
+    "mtime",
+    "ctime",
+    "inode",
+    "pid",
+    "dev",
+    "device_type",
+    "block_size",
+    "blocks",
+    "version",
+    "_ansible_item_label",
+    "deprecations",
+    "warnings",
+];
+
+/// The first difference between the two, if there is one.
+pub(crate) fn difference(theirs: &Outcome, ours: &Outcome, spec: &Spec) -> Option<String> {
+    let (mut a, mut b) = (Trace::of(&theirs.stdout), Trace::of(&ours.stdout));
+    let refused = |outcome: &Outcome, trace: &Trace| trace.recap.is_empty() && outcome.exit != Some(0);
+    match (refused(theirs, &a), refused(ours, &b)) {
+        (true, true) if spec.refused => return None,
+        (true, _) if !spec.refused => return Some(format!("ansible refuses it: {}", theirs.stderr)),
+        (false, _) if spec.refused => return Some("ansible does not refuse it".into()),
+        _ => {}
+    }
+    if spec.unordered {
+        a.tasks.sort();
+        b.tasks.sort();
+    }
+    let tell = |what: &str, a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| {
+        Some(format!("{what}\n  ansible: {a:?}\n  quaylab: {b:?}"))
+    };
+    for at in 0..a.tasks.len().max(b.tasks.len()) {
+        let (left, right) = (a.tasks.get(at), b.tasks.get(at));
+        if left != right {
+            return tell("task", &left, &right).map(|t| t + &why(ours, right.is_none()));
+        }
+    }
+    if a.recap != b.recap {
+        return tell("recap", &a.recap, &b.recap);
+    }
+    for name in theirs.files.keys().chain(ours.files.keys()) {
+        let (left, right) = (theirs.files.get(name), ours.files.get(name));
+        let (Some((mode, text)), Some((our_mode, our_text))) = (left, right) else {
+            return tell(&format!("file {name}"), &left, &right);
+        };
+        if mode != our_mode {
+            return tell(&format!("mode of {name}"), &format!("{mode:o}"), &format!("{our_mode:o}"));
+        }
+        if name.ends_with(".json")
+            && let (Ok(mut left), Ok(mut right)) =
+                (serde_json::from_str(text), serde_json::from_str(our_text))
+        {
+            mask(&mut left);
+            mask(&mut right);
+            if let Some((path, left, right)) = first(&left, &right, "") {
+                return tell(&format!("{name} at {path}"), &left, &right);
+            }
+        } else if text != our_text {
+            return tell(&format!("content of {name}"), text, our_text);
+        }
+    }
+    if theirs.exit != ours.exit {
+        return tell("exit code", &theirs.exit, &ours.exit).map(|t| t + &why(ours, true));
+    }
+    None
+}
+
+/// What quaylab said against it, where it stopped early.
+fn why(ours: &Outcome, stopped: bool) -> String {
+    let said = ours.stderr.trim();
+    if stopped && !said.is_empty() { format!("\n  {}", said.replace('\n', "\n  ")) } else { String::new() }
+}
+
+fn mask(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                if MASKED.contains(&key.as_str()) {
+                    *value = json!("<masked>");
+                } else {
+                    mask(value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        _ => {}
+    }
+}
+
+/// The first place at which two results differ.
+fn first<'a>(
+    a: &'a Value,
+    b: &'a Value,
+    path: &str,
+) -> Option<(String, Option<&'a Value>, Option<&'a Value>)> {
+    match (a, b) {
+        (Value::Object(left), Value::Object(right)) => {
+            let keys = left.keys().chain(right.keys().filter(|k| !left.contains_key(*k)));
+            keys.filter(|k| !MASKED.contains(&k.as_str())).find_map(|key| {
+                match (left.get(key), right.get(key)) {
+                    (Some(a), Some(b)) => first(a, b, &format!("{path}.{key}")),
+                    (a, b) => Some((format!("{path}.{key}"), a, b)),
+                }
+            })
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            left.iter().zip(right).enumerate().find_map(|(at, (a, b))| first(a, b, &format!("{path}[{at}]")))
+        }
+        _ => (a != b).then(|| (path.to_owned(), Some(a), Some(b))),
+    }
+}

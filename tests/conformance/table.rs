@@ -1,0 +1,76 @@
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::case::Case;
+use super::compare;
+use super::outcome::{self, Runner};
+
+/// How a case went.
+pub(crate) struct Verdict {
+    pub(crate) name: String,
+    area: String,
+    difference: Option<String>,
+    /// Why it differs on purpose.
+    differs: Option<String>,
+}
+
+impl Verdict {
+    pub(crate) fn of(case: &Case, python: &Path) -> Self {
+        let theirs = outcome::theirs(case, python);
+        let ours = outcome::run(case, &Runner::Quaylab);
+        Self {
+            name: case.name(),
+            area: case.area.clone(),
+            difference: compare::difference(&theirs, &ours, &case.spec),
+            differs: case.spec.differs.clone(),
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        self.difference.is_some() == self.differs.is_some()
+    }
+}
+
+pub(crate) struct Table<'a>(pub(crate) &'a [Verdict]);
+
+impl Table<'_> {
+    pub(crate) fn is_good(&self) -> bool {
+        self.0.iter().all(Verdict::is_good)
+    }
+
+    /// Area, cases, same, different on purpose, different, and the first difference.
+    pub(crate) fn render(&self) -> String {
+        let mut areas: BTreeMap<&str, Vec<&Verdict>> = BTreeMap::new();
+        for verdict in self.0 {
+            areas.entry(&verdict.area).or_default().push(verdict);
+        }
+        areas.insert("~ all", self.0.iter().collect());
+        let mut text =
+            format!("{:<14} {:>5} {:>5} {:>9} {:>9}\n", "area", "cases", "same", "purposely", "different");
+        for (area, verdicts) in areas {
+            let same = verdicts.iter().filter(|v| v.difference.is_none()).count();
+            let purposely = verdicts.iter().filter(|v| v.difference.is_some() && v.differs.is_some()).count();
+            let different: Vec<_> = verdicts.iter().filter(|v| !v.is_good()).collect();
+            let first = different.first().map(|v| v.name.clone()).unwrap_or_default();
+            writeln!(
+                text,
+                "{area:<14} {:>5} {same:>5} {purposely:>9} {:>9} {first}",
+                verdicts.len(),
+                different.len()
+            )
+            .expect("a string takes everything");
+        }
+        text
+    }
+
+    pub(crate) fn differences(&self) -> String {
+        let wrong = self.0.iter().filter(|v| !v.is_good());
+        wrong
+            .map(|v| match &v.difference {
+                Some(difference) => format!("\n== {}: {difference}\n", v.name),
+                None => format!("\n== {} is said to differ, but does not\n", v.name),
+            })
+            .collect()
+    }
+}
