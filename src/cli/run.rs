@@ -303,7 +303,7 @@ fn stop_on_signal(stop: CancellationToken) {
             if stop.is_cancelled() {
                 std::process::exit(130);
             }
-            tell("stopping: waiting for what is running to end; once more to leave at once");
+            tell("stopping: the running tasks are broken off; once more to leave at once");
             stop.cancel();
         }
     });
