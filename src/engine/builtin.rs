@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::event::{Event, HostResult, Status, TaskLabel};
-use super::flow::Hosts;
+use super::flow::{self, Hosts};
 use super::play::PlayRun;
 use super::register::ItemOutcome;
 use super::scope::{Context, HostScope, raw};
@@ -125,11 +125,12 @@ impl Work<'_> {
     }
 
     fn include_vars(&self) -> Result<Outcome, Diagnostic> {
-        let file = match self.text("_raw_params")? {
-            Some(file) => Some(file),
-            None => self.text("file")?,
-        };
-        let file = file.ok_or_else(|| Diagnostic::new("include_vars needs a file").at(&self.task.origin))?;
+        let file = self.text("_raw_params")?.or(self.text("file")?);
+        let dir = self.text("dir")?;
+        let wanted = file
+            .clone()
+            .or(dir)
+            .ok_or_else(|| Diagnostic::new("include_vars needs a file or a dir").at(&self.task.origin))?;
         let role = self.play.run.templar.lookup("role_path", &self.scope)?.map(|v| plain(&v));
         let role = role.map(|path| match path.strip_prefix("<quaylab>/") {
             Some(inner) => Folder::Embedded(inner.to_owned()),
@@ -142,30 +143,88 @@ impl Work<'_> {
             self.play.play.folder.join("vars"),
             self.play.play.folder.clone(),
         ]);
-        let folder =
-            folders.iter().find(|f| f.read(&file).is_some() || file.starts_with('/')).ok_or_else(|| {
-                let looked: Vec<String> = folders.iter().map(|f| f.describe(&file)).collect();
-                Diagnostic::new(format!(
-                    "could not find the variables file {file:?}; looked for {}",
-                    looked.join(", ")
-                ))
-                .at(&self.task.origin)
-            })?;
-        let vars = self.play.run.loader.variables(folder, &file)?;
-        let names = json!(vars.keys().collect::<Vec<_>>());
+        let there = |f: &&Folder| {
+            wanted.starts_with('/')
+                || if file.is_some() { f.read(&wanted).is_some() } else { f.join(&wanted).exists() }
+        };
+        let folder = folders.iter().find(there).ok_or_else(|| {
+            let looked: Vec<String> = folders.iter().map(|f| f.describe(&wanted)).collect();
+            Diagnostic::new(format!(
+                "could not find the variables {wanted:?}; looked for {}",
+                looked.join(", ")
+            ))
+            .at(&self.task.origin)
+        })?;
+        let mut vars = IndexMap::new();
+        let mut files = Vec::new();
+        if file.is_some() {
+            vars = self.play.run.loader.variables(folder, &wanted)?;
+            files.push(folder.join(&wanted).name());
+        } else {
+            let folder =
+                if wanted.starts_with('/') { Folder::Disk(wanted.into()) } else { folder.join(&wanted) };
+            for name in self.variable_files(&folder)? {
+                vars.extend(self.play.run.loader.variables(&folder, &name)?);
+                files.push(folder.join(&name).name());
+            }
+        }
+        let whole: Map = vars.iter().map(|(k, n)| (k.clone(), n.to_value())).collect();
         let state = self.play.run.host(self.host);
         let mut state = state.state();
         let included = Arc::make_mut(&mut state.included);
+        let mut facts = whole.clone();
         if let Some(name) = self.text("name")? {
-            let whole: Map = vars.iter().map(|(k, n)| (k.clone(), n.to_value())).collect();
+            facts = Map::from_iter([(name.clone(), Value::Object(whole.clone()))]);
             included.insert(name, crate::vars::Var::Known(Value::Object(whole)));
         } else {
             included.extend(raw(&vars));
         }
         let mut result = Map::new();
-        result.insert("ansible_included_var_files".into(), json!([folder.describe(&file)]));
-        result.insert("ansible_included_var_names".into(), names);
+        result.insert("ansible_facts".into(), Value::Object(facts));
+        result.insert("ansible_included_var_files".into(), json!(files));
         Ok(Outcome::ok(result))
+    }
+
+    /// The files of `include_vars: dir=`, in order.
+    fn variable_files(&self, folder: &Folder) -> Result<Vec<String>, Diagnostic> {
+        let list = |name: &str| -> Result<Option<Vec<String>>, Diagnostic> {
+            Ok(self.value(name)?.map(|v| match v {
+                Value::Array(all) => all.iter().map(plain).collect(),
+                one => plain(&one).split(',').map(|p| p.trim().to_owned()).collect(),
+            }))
+        };
+        let endings =
+            list("extensions")?.unwrap_or_else(|| ["yml", "yaml", "json"].map(str::to_owned).into());
+        let ignored = list("ignore_files")?.unwrap_or_default();
+        let depth: usize = self.text("depth")?.and_then(|d| d.parse().ok()).unwrap_or(0);
+        let matching = self.text("files_matching")?.map(|p| fancy_regex::Regex::new(&p)).transpose();
+        let matching =
+            matching.map_err(|e| Diagnostic::new(format!("files_matching: {e}")).at(&self.task.origin))?;
+        let Some(root) = folder.path() else {
+            return Err(Diagnostic::new("include_vars reads a folder on disk only").at(&self.task.origin));
+        };
+        let mut names = Vec::new();
+        let mut open = vec![(root.to_owned(), 1)];
+        while let Some((place, level)) = open.pop() {
+            for path in
+                std::fs::read_dir(&place).into_iter().flatten().filter_map(|e| e.ok().map(|e| e.path()))
+            {
+                let Some(name) = path.file_name().map(|n| n.to_string_lossy().into_owned()) else { continue };
+                if path.is_dir() {
+                    if depth == 0 || level < depth {
+                        open.push((path, level + 1));
+                    }
+                    continue;
+                }
+                let ending = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
+                let fits = matching.as_ref().is_none_or(|m| m.is_match(&name).unwrap_or(false));
+                if fits && endings.contains(&ending) && !ignored.contains(&name) {
+                    names.extend(path.strip_prefix(root).ok().map(|p| p.to_string_lossy().into_owned()));
+                }
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     fn add_host(&self) -> Result<Outcome, Diagnostic> {
@@ -256,35 +315,39 @@ pub(super) fn validate_role(
         let outcome = ItemOutcome::from_outcome(judged(&preflight::violations(&play.run, role, &scope)));
         if outcome.status == Status::Failed {
             failed.push(host.clone());
-            results.push((host, outcome));
         }
+        results.push((host, outcome));
     }
-    // Only what is wrong is worth a heading: every role of every run passes here.
-    if !results.is_empty() {
-        let label =
-            Arc::new(TaskLabel { name, action: "validate_argument_spec".into(), origin, handler: false });
-        play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
-        for (host, outcome) in results {
-            {
-                let state = play.run.host(host);
-                let mut state = state.state();
-                state.seen = true;
-                if context.rescuable { state.stats.rescued += 1 } else { state.stats.failed += 1 }
+    let label = Arc::new(TaskLabel { name, action: "validate_argument_spec".into(), origin, handler: false });
+    play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
+    for (host, outcome) in results {
+        let wrong = outcome.status == Status::Failed;
+        {
+            let state = play.run.host(host);
+            let mut state = state.state();
+            state.seen = true;
+            match wrong {
+                true if context.rescuable => state.stats.rescued += 1,
+                true => state.stats.failed += 1,
+                false => state.stats.ok += 1,
             }
-            play.run.emit(Event::Result {
-                host: host.clone(),
-                task: Arc::clone(&label),
-                result: HostResult {
-                    status: outcome.status,
-                    result: outcome.result,
-                    diff: Vec::new(),
-                    delegated: None,
-                    hint: Some("set the variable in the inventory, in group_vars or with -e".into()),
-                    ignored: false,
-                    elapsed: Duration::ZERO,
-                },
-            });
         }
+        if wrong && context.rescuable {
+            flow::remember_failure(play, host, &label.name, &label.action, &outcome.result);
+        }
+        play.run.emit(Event::Result {
+            host: host.clone(),
+            task: Arc::clone(&label),
+            result: HostResult {
+                status: outcome.status,
+                result: outcome.result,
+                diff: Vec::new(),
+                delegated: None,
+                hint: wrong.then(|| "set the variable in the inventory, in group_vars or with -e".into()),
+                ignored: false,
+                elapsed: Duration::ZERO,
+            },
+        });
     }
     failed
 }
@@ -296,20 +359,30 @@ pub(super) async fn meta(
     hosts: &Hosts,
     context: &Context,
 ) -> Result<Hosts, Diagnostic> {
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 10] = [
         "noop",
         "flush_handlers",
         "end_play",
         "end_batch",
         "end_host",
+        "end_role",
         "clear_facts",
         "clear_host_errors",
         "refresh_inventory",
         "reset_connection",
     ];
     let full = context.inside(&task.keywords, None);
+    let what = task
+        .args
+        .as_map()
+        .and_then(|m| m.get("_raw_params").or_else(|| m.get("free_form")))
+        .map(Node::key_text)
+        .unwrap_or_default();
+    // What concerns the whole play is decided by its first host.
+    let each =
+        ["noop", "flush_handlers", "end_host", "end_role", "reset_connection"].contains(&what.as_str());
     let mut on = Hosts::new();
-    for host in hosts {
+    for host in hosts.iter().take(if each { hosts.len() } else { 1 }) {
         let scope = HostScope::new(play, host, &full).shared();
         if !chosen(play, task, context, &scope)? {
             continue;
@@ -325,12 +398,6 @@ pub(super) async fn meta(
     if on.is_empty() {
         return Ok(Hosts::new());
     }
-    let what = task
-        .args
-        .as_map()
-        .and_then(|m| m.get("_raw_params").or_else(|| m.get("free_form")))
-        .map(Node::key_text)
-        .unwrap_or_default();
     match what.as_str() {
         "noop" => {}
         "flush_handlers" => {
@@ -339,12 +406,20 @@ pub(super) async fn meta(
         }
         "end_play" => play.end(false),
         "end_batch" | "end_host" => {
-            for host in &on {
+            for host in if each { &on } else { hosts } {
                 play.run.host(host).state().ended = true;
             }
         }
-        "clear_facts" => {
+        "end_role" if full.role.is_none() => {
+            return Err(Diagnostic::new("end_role stands in no role").at(&task.origin));
+        }
+        "end_role" => {
             for host in &on {
+                play.run.host(host).state().left_role = true;
+            }
+        }
+        "clear_facts" => {
+            for host in hosts {
                 play.run.host(host).state().facts = Arc::default();
             }
         }

@@ -45,18 +45,24 @@ pub(super) fn entries_on<'a>(
     async move {
         let mut failed = Hosts::new();
         for entry in entries {
-            alive.retain(|h| !failed.contains(h) && play.run.host(h).active());
+            alive.retain(|h| {
+                !failed.contains(h) && play.run.host(h).active() && !play.run.host(h).state().left_role
+            });
             if alive.is_empty() || play.is_over() {
                 break;
             }
             let more = match entry {
                 Entry::Block(block) => self::block(play, block, &alive, &context).await?,
                 Entry::Task(one) => match &one.action {
-                    Action::Include(_) => include::run(play, one, &alive, &context).await?,
+                    Action::Include(_) => include::run(play, one, &alive, &context, false).await?,
                     Action::Meta => builtin::meta(play, one, &alive, &context).await?,
                     _ => task::on_hosts(play, one, &alive, &context).await?,
                 },
             };
+            // With nothing around that could still rescue or clean up, the host is out at once.
+            if !context.guarded && !more.is_empty() {
+                play.leave(&more);
+            }
             failed.extend(more);
         }
         Ok(failed)
@@ -73,8 +79,15 @@ async fn block(
     let context = context.inside(&block.keywords, block.role.as_ref());
     let mut inner = context.clone();
     inner.rescuable = context.rescuable || !block.rescue.is_empty();
+    inner.guarded = context.guarded || !block.rescue.is_empty() || !block.always.is_empty();
     let mut failed = Hosts::new();
     let mut alive = hosts.clone();
+    if let Some(once) = block.role.as_ref().and_then(|r| r.once.as_ref()) {
+        alive = play.first_time(once, alive);
+        if alive.is_empty() {
+            return Ok(failed);
+        }
+    }
     if let Some(role) = block.role.as_ref().filter(|r| r.spec.is_some()) {
         failed.extend(builtin::validate_role(play, role, &alive, &inner));
         alive.retain(|h| !failed.contains(h));
@@ -88,14 +101,25 @@ async fn block(
         let more = entries_on(play, &block.always, all, context).await?;
         failed.extend(more.into_iter().filter(|h| !failed.contains(h)).collect::<Vec<_>>());
     }
+    if block.role.is_some() {
+        for host in hosts {
+            play.run.host(host).state().left_role = false;
+        }
+    }
     Ok(failed)
 }
 
 /// What a rescue sees of the failure.
-pub(super) fn remember_failure(play: &PlayRun, host: &str, task: &str, result: &crate::value::Map) {
+pub(super) fn remember_failure(
+    play: &PlayRun,
+    host: &str,
+    task: &str,
+    action: &str,
+    result: &crate::value::Map,
+) {
     let host = play.run.host(host);
     let mut state = host.state();
     let set = Arc::make_mut(&mut state.set);
-    set.insert("ansible_failed_task".into(), Var::Known(json!({"name": task})));
+    set.insert("ansible_failed_task".into(), Var::Known(json!({"name": task, "action": action})));
     set.insert("ansible_failed_result".into(), Var::Known(json!(result)));
 }

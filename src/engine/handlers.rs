@@ -1,91 +1,132 @@
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use super::flow::Hosts;
 use super::play::PlayRun;
 use super::scope::{Context, HostScope};
 use super::{include, task};
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, closest};
 use crate::playbook::{Action, Handler};
 use crate::value::plain;
 
 /// Runs the handlers that were notified, in the order in which they are defined.
+///
+/// A handler may notify one that is defined after it; one that is before it waits for the next time.
 pub(super) async fn flush(play: &Arc<PlayRun>, hosts: &Hosts, context: &Context) -> Result<(), Diagnostic> {
-    // A handler may notify another one; each round runs what the one before it notified.
-    for _ in 0..100 {
+    let mut waiting: BTreeMap<usize, Hosts> = BTreeMap::new();
+    let mut next = 0;
+    loop {
         let handlers: Vec<Handler> = play.handlers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut ran = false;
-        for handler in &handlers {
-            let names = names(play, handler, context, hosts);
-            let on: Hosts = hosts.iter().filter(|h| take(play, h, &names)).cloned().collect();
-            if on.is_empty() || play.is_over() {
-                continue;
-            }
-            ran = true;
-            let mut context = context.clone();
-            for keywords in &handler.keywords {
-                context = context.inside(keywords, None);
-            }
-            context.role.clone_from(&handler.role);
-            let failed = match &handler.task.action {
-                Action::Include(_) => include::run(play, &handler.task, &on, &context).await?,
-                _ => task::on_hosts_as(play, &handler.task, &on, &context, true).await?,
-            };
-            for host in failed {
-                play.run.host(&host).state().failed = true;
-            }
+        collect(play, &handlers, hosts, context, &mut waiting)?;
+        let Some(index) = waiting.range(next..).map(|(index, _)| *index).next() else { break };
+        let on = waiting.remove(&index).unwrap_or_default();
+        next = index + 1;
+        let Some(handler) = handlers.get(index) else { break };
+        let on: Hosts = hosts.iter().filter(|h| on.contains(h) && takes_part(play, h)).cloned().collect();
+        if on.is_empty() || play.is_over() {
+            continue;
         }
-        if !ran {
-            break;
+        let mut context = context.clone();
+        for keywords in &handler.keywords {
+            context = context.inside(keywords, None);
+        }
+        context.role.clone_from(&handler.role);
+        let failed = match &handler.task.action {
+            Action::Include(_) => include::run(play, &handler.task, &on, &context, true).await?,
+            _ => task::on_hosts_as(play, &handler.task, &on, &context, true).await?,
+        };
+        play.leave(&failed);
+    }
+    let handlers: Vec<Handler> = play.handlers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for (index, on) in waiting {
+        let Some(handler) = handlers.get(index) else { continue };
+        let Some(name) = Names::of(play, handler, context, hosts).own.pop() else { continue };
+        for host in on {
+            play.run.host(&host).state().notified.push((name.clone(), handler.task.origin.clone()));
         }
     }
-    unknown(play, hosts);
     Ok(())
 }
 
-/// What a handler answers to: its name, `role : name`, and what it listens to.
-fn names(play: &Arc<PlayRun>, handler: &Handler, context: &Context, hosts: &Hosts) -> Vec<String> {
-    let mut context = context.clone();
-    context.role.clone_from(&handler.role);
-    let scope = HostScope::new(play, hosts.first().map_or("", String::as_str), &context).shared();
-    let text = |node| play.run.templar.render(node, &scope).ok().map(|v| plain(&v));
-    let mut names: Vec<String> = handler.task.listen.iter().filter_map(text).collect();
-    if let Some(name) = handler.task.name.as_ref().and_then(text) {
-        if let Some(role) = &handler.role {
-            names.push(format!("{} : {name}", role.name));
-        }
-        names.push(name);
-    }
-    names
-}
-
-/// Whether a host was notified under one of these names; the notification is used up.
-fn take(play: &PlayRun, host: &str, names: &[String]) -> bool {
+fn takes_part(play: &PlayRun, host: &str) -> bool {
     let host = play.run.host(host);
-    if !(host.active() || play.force_handlers && !host.state().unreachable) {
-        return false;
-    }
-    let mut state = host.state();
-    let before = state.notified.len();
-    state.notified.retain(|n| !names.contains(n));
-    state.notified.len() != before
+    host.active() || play.force_handlers && !host.state().unreachable
 }
 
-/// A notification that no handler answers to is a mistake in the playbook.
-fn unknown(play: &PlayRun, hosts: &Hosts) {
-    let mut said = Vec::new();
-    for host in hosts {
-        let host = play.run.host(host);
-        if !host.active() {
-            continue;
-        }
-        for name in std::mem::take(&mut host.state().notified) {
-            if !said.contains(&name) {
-                play.run.warn(
-                    Diagnostic::new(format!("no handler is called {name:?} or listens to it"))
-                        .at(&play.play.origin),
-                );
-                said.push(name);
+/// Turns what hosts were notified of into handlers.
+fn collect(
+    play: &Arc<PlayRun>,
+    handlers: &[Handler],
+    hosts: &Hosts,
+    context: &Context,
+    waiting: &mut BTreeMap<usize, Hosts>,
+) -> Result<(), Diagnostic> {
+    let notified = |h: &&String| takes_part(play, h) && !play.run.host(h).state().notified.is_empty();
+    let notified: Hosts = hosts.iter().filter(notified).cloned().collect();
+    if notified.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<Names> = handlers.iter().map(|h| Names::of(play, h, context, hosts)).collect();
+    for host in notified {
+        let taken = std::mem::take(&mut play.run.host(&host).state().notified);
+        for (name, origin) in taken {
+            let found = answering(handlers, &names, &name);
+            if found.is_empty() {
+                let known = names.iter().flat_map(|n| n.own.iter().chain(&n.listens)).map(String::as_str);
+                let near = closest(&name, known).map(|near| format!("did you mean {near:?}?"));
+                return Err(Diagnostic::new(format!("no handler is called {name:?} or listens to it"))
+                    .at(&origin)
+                    .hint_opt(near));
+            }
+            for index in found {
+                let on = waiting.entry(index).or_default();
+                if !on.contains(&host) {
+                    on.push(host.clone());
+                }
             }
         }
     }
+    Ok(())
+}
+
+/// What a handler answers to.
+struct Names {
+    /// Its name and `role : name`.
+    own: Vec<String>,
+    listens: Vec<String>,
+}
+
+impl Names {
+    fn of(play: &Arc<PlayRun>, handler: &Handler, context: &Context, hosts: &Hosts) -> Self {
+        let mut context = context.clone();
+        context.role.clone_from(&handler.role);
+        let scope = HostScope::new(play, hosts.first().map_or("", String::as_str), &context).shared();
+        let text = |node| play.run.templar.render(node, &scope).ok().map(|v| plain(&v));
+        let mut own = Vec::new();
+        if let Some(name) = handler.task.name.as_ref().and_then(text) {
+            own.push(name.clone());
+            own.extend(handler.role.as_ref().map(|role| format!("{} : {name}", role.name)));
+        }
+        Self { own, listens: handler.task.listen.iter().filter_map(text).collect() }
+    }
+}
+
+/// The handlers that a notification means: one of that name, and all that listen to it.
+///
+/// Of several with one name, a play's own wins over a role's, and a later role's over an earlier one's.
+fn answering(handlers: &[Handler], names: &[Names], notification: &str) -> Vec<usize> {
+    let home = |index: usize| handlers.get(index).and_then(|h| h.role.as_ref()).map(|r| r.name.clone());
+    let mut found: Vec<usize> = Vec::new();
+    let mut named: Option<usize> = None;
+    for (index, one) in names.iter().enumerate() {
+        let same_home = named.is_some_and(|before| home(before) == home(index));
+        if one.own.iter().any(|n| n == notification) && !same_home {
+            named = Some(index);
+        }
+        if one.listens.iter().any(|n| n == notification) {
+            found.push(index);
+        }
+    }
+    found.extend(named.filter(|index| !found.contains(index)));
+    found
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::event::{Event, HostResult, Status};
 use super::flow::{self, Hosts};
+use super::looping::{self, LoopNames};
 use super::play::PlayRun;
 use super::register::ItemOutcome;
 use super::scope::{Context, HostScope, Vars};
@@ -28,13 +29,20 @@ pub(super) async fn run(
     task: &Arc<Task>,
     hosts: &Hosts,
     context: &Context,
+    handler: bool,
 ) -> Result<Hosts, Diagnostic> {
     let Some(first) = hosts.first() else { return Ok(Hosts::new()) };
     let scope = HostScope::new(play, first, context).with_task_vars(&task.keywords.vars).shared();
-    if !chosen(play, task, context, &scope)? {
+    if !handler && !chosen(play, task, context, &scope)? {
         return Ok(Hosts::new());
     }
-    let label = label(play, task, context, &scope, false);
+    let mut label = label(play, task, context, &scope, handler);
+    let role = task.args.as_map().and_then(|m| m.get("name")).filter(|_| task.name.is_none());
+    if let (Action::Include(Include::Role), Some(node)) = (&task.action, role) {
+        // The role says more than the module's name.
+        let role = play.run.templar.render(node, &scope).map_or_else(|_| node.key_text(), |v| plain(&v));
+        Arc::make_mut(&mut label).name.push_str(&format!(" : {role}"));
+    }
     play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
     let mut groups: Vec<(Wanted, Hosts)> = Vec::new();
     let mut failed = Hosts::new();
@@ -153,7 +161,15 @@ fn wanted(
             _ => Ok(Map::new()),
         }
     };
-    let Some(looping) = &task.looping else {
+    let items = match looping::items(templar, task, &scope) {
+        Ok(items) => items,
+        // A loop over what only exists when the condition holds is skipped with it.
+        Err(error) => match holds(&scope.clone().shared()) {
+            Ok(false) => return Ok(Vec::new()),
+            _ => return Err(error),
+        },
+    };
+    let Some(items) = items else {
         let shared = scope.shared();
         return if holds(&shared)? {
             Ok(vec![Wanted { args: args(&shared)?, locals: Vec::new() }])
@@ -161,28 +177,10 @@ fn wanted(
             Ok(Vec::new())
         };
     };
-    let terms = templar.render(&looping.items, &scope.clone().shared())?;
-    let items = match looping.lookup.as_deref() {
-        None | Some("items") => terms.as_array().cloned().unwrap_or_else(|| vec![terms.clone()]),
-        Some(lookup) => {
-            let locals = [("__lookup".to_owned(), json!(lookup)), ("__terms".to_owned(), terms)];
-            let scope = scope.with_locals(locals).shared();
-            match templar.render_str("{{ query(__lookup, __terms) }}", &looping.items.origin, &scope)? {
-                Value::Array(items) => items,
-                one => vec![one],
-            }
-        }
-    };
-    let name = task
-        .loop_control
-        .as_ref()
-        .and_then(|c| c.get("loop_var"))
-        .and_then(Node::as_str)
-        .unwrap_or("item")
-        .to_owned();
+    let names = LoopNames::of(templar, task, &scope.clone().shared())?;
     let mut all = Vec::new();
-    for item in items {
-        let locals = vec![(name.clone(), item)];
+    for index in 0..items.len() {
+        let locals = names.locals(&items, index);
         let shared = scope.with_locals(locals.clone()).shared();
         if holds(&shared)? {
             all.push(Wanted { args: args(&shared)?, locals });

@@ -8,6 +8,7 @@ mod event;
 mod flow;
 mod handlers;
 mod include;
+mod looping;
 mod options;
 mod play;
 mod preflight;

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
@@ -32,6 +32,10 @@ pub(super) struct PlayRun {
     pub handlers: Mutex<Vec<Handler>>,
     pub free: bool,
     pub force_handlers: bool,
+    /// The share of a batch's hosts that may fail, in percent.
+    max_fail: Option<f64>,
+    /// Roles that ran on a host, by what tells two uses of one role apart.
+    ran: Mutex<HashSet<(String, String)>>,
     /// `meta: end_play`, or errors that are fatal to all.
     ended: Mutex<Ended>,
 }
@@ -104,7 +108,6 @@ impl PlayRun {
             .as_ref()
             .and_then(|n| truth(&n.to_value()))
             .unwrap_or(run.options.force_handlers);
-        run.emit(Event::PlayStarted { name: name.clone(), hosts: hosts.len() });
         let mut sizes = Vec::new();
         for node in &play.serial {
             sizes.push(batch_size(&text(node)?, hosts.len()).ok_or_else(|| {
@@ -113,7 +116,10 @@ impl PlayRun {
         }
         let limit =
             play.max_fail_percentage.as_ref().map(text).transpose()?.and_then(|t| t.parse::<f64>().ok());
-        let this = Arc::new(Self::new(run, play, name, hosts.clone(), prompted, free, force));
+        let mut this = Self::new(run, play, name, hosts.clone(), prompted, free, force);
+        this.max_fail = limit;
+        let this = Arc::new(this);
+        let mut broken = false;
         let mut rest = hosts.as_slice();
         let mut round = 0;
         while !rest.is_empty() && *this.ended.lock().unwrap_or_else(PoisonError::into_inner) == Ended::No {
@@ -122,18 +128,10 @@ impl PlayRun {
             rest = later;
             round += 1;
             this.batch.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&batch.to_vec());
+            run.emit(Event::PlayStarted { name: this.name.clone(), hosts: batch.len() });
             this.sections(batch).await?;
-            let failed = batch
-                .iter()
-                .filter(|h| {
-                    let host = run.host(h);
-                    let s = host.state();
-                    s.failed || s.unreachable
-                })
-                .count();
-            #[expect(clippy::cast_precision_loss, reason = "a count of hosts is far below 2^52")]
-            let over = limit.is_some_and(|l| failed as f64 * 100.0 / batch.len() as f64 > l);
-            if failed == batch.len() || over {
+            if this.failed_in_batch() == batch.len() {
+                broken = true;
                 break;
             }
         }
@@ -142,7 +140,37 @@ impl PlayRun {
         }
         let fatal = *this.ended.lock().unwrap_or_else(PoisonError::into_inner) == Ended::Run;
         let any_left = hosts.iter().any(|h| run.host(h).active());
-        Ok(!fatal && any_left)
+        Ok(!fatal && !broken && any_left)
+    }
+
+    fn failed_in_batch(&self) -> usize {
+        let batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let out = |host: &&String| {
+            let host = self.run.host(host);
+            let state = host.state();
+            state.failed || state.unreachable
+        };
+        batch.iter().filter(out).count()
+    }
+
+    /// Hosts on which a task failed for good leave; too many of them end the run.
+    pub(super) fn leave(&self, hosts: &[String]) {
+        for host in hosts {
+            self.run.host(host).state().failed = true;
+        }
+        let size = self.batch.lock().unwrap_or_else(PoisonError::into_inner).len();
+        #[expect(clippy::cast_precision_loss, reason = "a count of hosts is far below 2^52")]
+        let share = self.failed_in_batch() as f64 * 100.0 / size.max(1) as f64;
+        if self.max_fail.is_some_and(|limit| share > limit) {
+            self.end(true);
+        }
+    }
+
+    /// Those of the hosts on which a role that runs once has not run; from now on it has.
+    pub(super) fn first_time(&self, role: &str, mut hosts: Vec<String>) -> Vec<String> {
+        let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.retain(|host| ran.insert((host.clone(), role.to_owned())));
+        hosts
     }
 
     fn new(
@@ -168,6 +196,8 @@ impl PlayRun {
             free,
             force_handlers,
             ended: Mutex::new(Ended::No),
+            max_fail: None,
+            ran: Mutex::default(),
         }
     }
 
@@ -374,8 +404,8 @@ impl PlayRun {
                 };
                 json!(short)
             }
-            "inventory_file" => json!(inventory().sources().first()),
-            "inventory_dir" => json!(inventory().source_dirs().first()),
+            "inventory_file" => json!(inventory().sources().first().map(whole)),
+            "inventory_dir" => json!(inventory().source_dirs().first().map(whole)),
             "groups" => {
                 Value::Object(inventory().groups().into_iter().map(|(g, hosts)| (g, json!(hosts))).collect())
             }
@@ -438,6 +468,12 @@ impl Task {
             failed_when: Vec::new(),
         }
     }
+}
+
+/// A path that does not depend on where the program was started.
+fn whole(path: impl AsRef<std::path::Path>) -> String {
+    let path = path.as_ref();
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// A batch's size: a count, or a share of all hosts (at least one).

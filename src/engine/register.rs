@@ -11,6 +11,10 @@ use crate::yaml::Node;
 #[derive(Debug, Clone)]
 pub(super) struct ItemOutcome {
     pub status: Status,
+    /// Something was changed, also where the task failed after that.
+    pub changed: bool,
+    /// Handlers, by the names under which they were notified.
+    pub notified: Vec<String>,
     /// With `changed`, `failed` and `skipped`.
     pub result: Map,
     pub diff: Vec<Diff>,
@@ -36,6 +40,8 @@ impl ItemOutcome {
         };
         let mut this = Self {
             status,
+            changed: outcome.changed,
+            notified: Vec::new(),
             result,
             diff: outcome.diff,
             facts: outcome.facts,
@@ -68,11 +74,19 @@ impl ItemOutcome {
         this
     }
 
+    /// Brings the status in line with `changed` where nothing failed, and writes both into the result.
+    pub(super) fn settle(&mut self) {
+        if matches!(self.status, Status::Ok | Status::Changed) {
+            self.status = if self.changed { Status::Changed } else { Status::Ok };
+        }
+        self.flag();
+    }
+
     /// Writes the status into the result.
     pub(super) fn flag(&mut self) {
-        let failed = matches!(self.status, Status::Failed | Status::Unreachable);
-        self.result.insert("changed".into(), json!(self.status == Status::Changed));
-        self.result.insert("failed".into(), json!(failed));
+        self.result.insert("changed".into(), json!(self.changed));
+        // An unreachable host has not failed: it was never asked.
+        self.result.insert("failed".into(), json!(self.status == Status::Failed));
         if self.status == Status::Skipped {
             self.result.insert("skipped".into(), json!(true));
         }
@@ -106,10 +120,11 @@ pub(super) fn combine(items: Vec<ItemOutcome>) -> ItemOutcome {
         result.insert("skipped_reason".into(), json!("No items in the list"));
         result.insert("skip_reason".into(), json!("No items in the list"));
     }
-    let changed = any(Status::Changed);
     let mut facts = Map::new();
     let mut combined = ItemOutcome {
         status,
+        changed: items.iter().any(|i| i.changed),
+        notified: items.iter().flat_map(|i| i.notified.clone()).collect(),
         result: Map::new(),
         diff: Vec::new(),
         facts: Map::new(),
@@ -126,7 +141,6 @@ pub(super) fn combine(items: Vec<ItemOutcome>) -> ItemOutcome {
     combined.result = result;
     combined.facts = facts;
     combined.flag();
-    combined.result.insert("changed".into(), json!(changed));
     combined
 }
 

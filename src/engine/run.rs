@@ -10,7 +10,7 @@ use super::options::Options;
 use super::play::PlayRun;
 use super::preflight;
 use super::scope::Vars;
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, Origin};
 use crate::host::{ConnectionSpec, Target};
 use crate::inventory::Inventory;
 use crate::playbook::{Loader, Playbook};
@@ -47,7 +47,10 @@ pub(super) struct HostState {
     pub unreachable: bool,
     /// `meta: end_host`.
     pub ended: bool,
-    pub notified: Vec<String>,
+    /// `meta: end_role`: out of the tasks of the role it is in.
+    pub left_role: bool,
+    /// Names, and where they were notified.
+    pub notified: Vec<(String, Origin)>,
     pub stats: Stats,
     /// Counts in the recap once something ran there.
     pub seen: bool,

@@ -23,6 +23,8 @@ pub(super) struct Context {
     pub include_vars: Arc<Vars>,
     /// A block around has a rescue for what fails here.
     pub rescuable: bool,
+    /// A block around has a rescue or an always, so that a failure does not yet end the host's play.
+    pub guarded: bool,
 }
 
 impl Context {
@@ -80,7 +82,8 @@ impl HostScope {
         if let Some(role) = &context.role {
             layers = role_level(layers, Level::RoleParams, &role.params);
         }
-        for keywords in &context.keywords {
+        // The play's own variables have a level of their own.
+        for keywords in context.keywords.iter().filter(|k| !Arc::ptr_eq(k, &play.play.keywords)) {
             layers = role_level(layers, Level::Block, &keywords.vars);
         }
         if !context.include_vars.is_empty() {
@@ -124,7 +127,9 @@ impl Scope for HostScope {
         if let Some(value) = self.play.magic(&self.host, name) {
             return Some(Var::Known(value));
         }
-        self.layers.get(name)
+        let unset =
+            || (name == "ansible_host" && !self.host.is_empty()).then(|| Var::Known(json!(self.host)));
+        self.layers.get(name).or_else(unset)
     }
 
     fn names(&self) -> Vec<String> {

@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::event::{Event, HostResult, Status, TaskLabel};
 use super::flow::{self, Hosts};
+use super::looping::{self, LoopNames};
 use super::play::PlayRun;
 use super::register::{ItemOutcome, censored, combine};
+use super::run::HostState;
 use super::scope::{Context, HostScope};
 use super::{action, select};
 use crate::diag::Diagnostic;
@@ -103,14 +105,8 @@ pub(super) async fn on_hosts_as(
         .collect()
         .await;
     let mut failed: Hosts = ends.into_iter().filter_map(|(host, failed)| failed.then_some(host)).collect();
-    if !failed.is_empty() {
-        if once {
-            failed.clone_from(hosts);
-        }
-        if fatal {
-            play.end(true);
-            failed.clone_from(hosts);
-        }
+    if !failed.is_empty() && (once || fatal) {
+        failed.clone_from(hosts);
     }
     Ok(failed)
 }
@@ -125,23 +121,13 @@ struct HostTask<'a> {
     host: &'a str,
 }
 
-/// How items of a loop are called.
-struct LoopNames {
-    item: String,
-    index: Option<String>,
-    label: Option<Node>,
-    pause: Duration,
-    extended: bool,
-    break_when: Vec<Node>,
-}
-
 impl HostTask<'_> {
     /// Runs it; `true` where the host fails by it. With `everyone`, the result counts for all of them.
     async fn run(&self, everyone: Option<&Hosts>) -> bool {
         let started = Instant::now();
         let scope = HostScope::new(self.play, self.host, self.context);
-        let outcome = match self.items(&scope) {
-            Ok(None) => self.attempt(&scope).await,
+        let outcome = match looping::items(&self.play.run.templar, self.task, &scope) {
+            Ok(None) => self.notifying(&scope, self.attempt(&scope).await),
             Ok(Some(items)) => self.each(&scope, items).await,
             Err(error) => match self.false_condition(&scope.clone().shared()) {
                 // A loop over what only exists when the condition holds is skipped with it.
@@ -186,21 +172,11 @@ impl HostTask<'_> {
             }
             let own_facts = fact_host.as_deref().is_none_or(|h| h == host);
             if !outcome.facts.is_empty() && own_facts {
-                let facts = outcome.facts.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone())));
-                let store = if self.task.action == playbook::Action::SetFact {
-                    &mut state.set
-                } else {
-                    &mut state.facts
-                };
-                Arc::make_mut(store).extend(facts);
+                self.keep(&mut state, &outcome.facts);
             }
-            if outcome.status == Status::Changed {
-                let names =
-                    self.task.notify.iter().filter_map(|n| self.play.run.templar.render(n, &scope).ok());
-                for name in names.map(|v| plain(&v)) {
-                    if !state.notified.contains(&name) {
-                        state.notified.push(name);
-                    }
+            for name in &outcome.notified {
+                if !state.notified.iter().any(|(known, _)| known == name) {
+                    state.notified.push((name.clone(), self.task.origin.clone()));
                 }
             }
         }
@@ -210,7 +186,8 @@ impl HostTask<'_> {
                 .extend(outcome.facts.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone()))));
         }
         if failed && self.context.rescuable {
-            flow::remember_failure(self.play, self.host, &self.label.name, &outcome.result);
+            let name = self.task.name.as_ref().map(|_| self.label.name.as_str()).unwrap_or_default();
+            flow::remember_failure(self.play, self.host, name, &self.label.action, &outcome.result);
         }
         self.count(&outcome, failed, ignored || forgiven);
         let hidden = self.flag(&scope, self.context.nearest(|k| k.no_log.as_ref()));
@@ -233,6 +210,29 @@ impl HostTask<'_> {
         failed
     }
 
+    /// Puts facts where they belong.
+    fn keep(&self, state: &mut HostState, facts: &Map) {
+        let known = facts.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone())));
+        let store =
+            if self.task.action == playbook::Action::SetFact { &mut state.set } else { &mut state.facts };
+        Arc::make_mut(store).extend(known);
+    }
+
+    /// What a change notifies, named while the item is known.
+    fn notifying(&self, scope: &HostScope, mut outcome: ItemOutcome) -> ItemOutcome {
+        if outcome.status == Status::Changed {
+            let scope = scope.clone().shared();
+            let names = self.task.notify.iter().filter_map(|n| self.play.run.templar.render(n, &scope).ok());
+            outcome.notified = names
+                .flat_map(|v| match v {
+                    Value::Array(all) => all.iter().map(plain).collect(),
+                    one => vec![plain(&one)],
+                })
+                .collect();
+        }
+        outcome
+    }
+
     fn fact_host(&self, scope: &Arc<dyn Scope>, outcome: &ItemOutcome) -> Option<String> {
         let delegated = outcome.delegated.clone()?;
         self.flag(scope, self.context.nearest(|k| k.delegate_facts.as_ref())).then_some(delegated)
@@ -252,6 +252,7 @@ impl HostTask<'_> {
             Status::Failed | Status::Unreachable if ignored => {
                 state.stats.ok += 1;
                 state.stats.ignored += 1;
+                state.stats.changed += u32::from(outcome.changed);
             }
             Status::Unreachable => {
                 state.stats.unreachable += 1;
@@ -262,78 +263,13 @@ impl HostTask<'_> {
         }
     }
 
-    /// The loop's items, if there is a loop.
-    fn items(&self, scope: &HostScope) -> Result<Option<Vec<Value>>, Diagnostic> {
-        let Some(looping) = &self.task.looping else { return Ok(None) };
-        let shared = scope.clone().shared();
-        let templar = &self.play.run.templar;
-        let terms = templar.render(&looping.items, &shared)?;
-        let items = match looping.lookup.as_deref() {
-            None => match terms {
-                Value::Array(items) => items,
-                other => {
-                    return Err(Diagnostic::new(format!("loop needs a list, got {}", kind(&other)))
-                        .at(&looping.items.origin)
-                        .hint("turn a mapping into one with | dict2items, a string with [ ... ]"));
-                }
-            },
-            Some("items") => match terms {
-                Value::Array(items) => items
-                    .into_iter()
-                    .flat_map(|i| if let Value::Array(inner) = i { inner } else { vec![i] })
-                    .collect(),
-                one => vec![one],
-            },
-            Some(lookup) => {
-                let positional = matches!(
-                    lookup.rsplit('.').next(),
-                    Some("dict" | "sequence" | "first_found" | "fileglob" | "lines")
-                );
-                let call = if positional || !terms.is_array() {
-                    "query(__lookup, __terms)"
-                } else {
-                    "query(__lookup, *__terms)"
-                };
-                let locals = [("__lookup".to_owned(), json!(lookup)), ("__terms".to_owned(), terms)];
-                let scope = scope.with_locals(locals).shared();
-                match templar.render_str(&format!("{{{{ {call} }}}}"), &looping.items.origin, &scope)? {
-                    Value::Array(items) => items,
-                    one => vec![one],
-                }
-            }
-        };
-        Ok(Some(items))
-    }
-
-    fn loop_names(&self, scope: &Arc<dyn Scope>) -> Result<LoopNames, Diagnostic> {
-        let control = self.task.loop_control.as_ref();
-        let text = |key: &str| -> Result<Option<String>, Diagnostic> {
-            control
-                .and_then(|c| c.get(key))
-                .map(|n| self.play.run.templar.render(n, scope).map(|v| plain(&v)))
-                .transpose()
-        };
-        let pause = text("pause")?.and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
-        Ok(LoopNames {
-            item: text("loop_var")?.unwrap_or_else(|| "item".into()),
-            index: text("index_var")?,
-            label: control.and_then(|c| c.get("label")).cloned(),
-            pause: Duration::try_from_secs_f64(pause).unwrap_or_default(),
-            extended: text("extended")?.is_some_and(|t| truth(&json!(t)).unwrap_or(false)),
-            break_when: control
-                .and_then(|c| c.get("break_when"))
-                .map(|n| n.as_seq().map_or_else(|| vec![n.clone()], <[Node]>::to_vec))
-                .unwrap_or_default(),
-        })
-    }
-
-    async fn each(&self, scope: &HostScope, items: Vec<Value>) -> ItemOutcome {
-        let names = match self.loop_names(&scope.clone().shared()) {
+    async fn each(&self, outer: &HostScope, items: Vec<Value>) -> ItemOutcome {
+        let names = match LoopNames::of(&self.play.run.templar, self.task, &outer.clone().shared()) {
             Ok(names) => names,
             Err(error) => return ItemOutcome::failed(error.to_string()),
         };
-        let count = items.len();
-        let mut outcomes = Vec::with_capacity(count);
+        let mut outer = outer.clone();
+        let mut outcomes = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             if self.play.run.stop.is_cancelled() {
                 break;
@@ -341,26 +277,16 @@ impl HostTask<'_> {
             if index > 0 && !names.pause.is_zero() {
                 tokio::time::sleep(names.pause).await;
             }
-            let mut locals =
-                vec![(names.item.clone(), item.clone()), ("ansible_loop_var".into(), json!(names.item))];
-            locals.extend(names.index.iter().map(|name| (name.clone(), json!(index))));
-            if names.extended {
-                let previous = index.checked_sub(1).and_then(|i| items.get(i));
-                locals.push((
-                    "ansible_loop".into(),
-                    json!({
-                        "index": index + 1, "index0": index, "first": index == 0, "last": index + 1 == count,
-                        "length": count, "revindex": count - index, "revindex0": count - index - 1, "allitems": items,
-                        "previtem": previous, "nextitem": items.get(index + 1),
-                    }),
-                ));
-            }
-            let scope = scope.with_locals(locals);
+            let scope = outer.with_locals(names.locals(&items, index));
             let started = Instant::now();
-            let mut outcome = self.attempt(&scope).await;
+            let mut outcome = self.notifying(&scope, self.attempt(&scope).await);
             outcome.result.insert(names.item.clone(), item.clone());
             outcome.result.insert("ansible_loop_var".into(), json!(names.item));
-            let shared = scope.clone().shared();
+            if let Some(name) = &names.index {
+                outcome.result.insert(name.clone(), json!(index));
+                outcome.result.insert("ansible_index_var".into(), json!(name));
+            }
+            let shared = self.with_result(&scope, &outcome.result).shared();
             let shown = names
                 .label
                 .as_ref()
@@ -368,6 +294,13 @@ impl HostTask<'_> {
                 .unwrap_or_else(|| item.clone());
             outcome.result.insert("_ansible_item_label".into(), shown.clone());
             self.report_item(&shared, &outcome, &shown, started);
+            // What one item sets, the next one sees.
+            if self.fact_host(&shared, &outcome).is_none() && !outcome.facts.is_empty() {
+                self.keep(&mut self.play.run.host(self.host).state(), &outcome.facts);
+            }
+            if !outcome.facts.is_empty() || !matches!(self.task.action, playbook::Action::Module(_)) {
+                outer = HostScope::new(self.play, self.host, self.context);
+            }
             let unreachable = outcome.status == Status::Unreachable;
             outcomes.push(outcome);
             let stop =
@@ -382,7 +315,7 @@ impl HostTask<'_> {
     fn report_item(&self, scope: &Arc<dyn Scope>, outcome: &ItemOutcome, shown: &Value, started: Instant) {
         let hidden = self.flag(scope, self.context.nearest(|k| k.no_log.as_ref()));
         let ignored = self.flag(scope, self.context.nearest(|k| k.ignore_errors.as_ref()));
-        let item = if hidden { "(censored due to no_log)".to_owned() } else { plain(shown) };
+        let item = if hidden { "(censored due to no_log)".to_owned() } else { crate::template::shown(shown) };
         self.play.run.emit(Event::Item {
             host: self.host.to_owned(),
             task: Arc::clone(&self.label),
@@ -475,6 +408,8 @@ impl HostTask<'_> {
                     }
                 }
                 Ok(false) => {
+                    // The last try is not counted, as in Ansible.
+                    outcome.result.insert("attempts".into(), json!(retries));
                     outcome.status = Status::Failed;
                     outcome.flag();
                     outcome.result.entry("msg").or_insert_with(|| {
@@ -501,14 +436,14 @@ impl HostTask<'_> {
             return Ok(());
         }
         let templar = &self.play.run.templar;
-        if !self.task.changed_when.is_empty() && outcome.status != Status::Failed {
+        if !self.task.changed_when.is_empty() {
             let scope = self.with_result(scope, &outcome.result).shared();
             let mut changed = true;
             for node in &self.task.changed_when {
                 changed = changed && templar.condition(node, &scope)?;
             }
-            outcome.status = if changed { Status::Changed } else { Status::Ok };
-            outcome.flag();
+            outcome.changed = changed;
+            outcome.settle();
         }
         if !self.task.failed_when.is_empty() {
             let scope = self.with_result(scope, &outcome.result).shared();
@@ -517,29 +452,9 @@ impl HostTask<'_> {
                 failed = failed && templar.condition(node, &scope)?;
             }
             outcome.result.insert("failed_when_result".into(), json!(failed));
-            match (failed, outcome.status) {
-                (true, _) => outcome.status = Status::Failed,
-                (false, Status::Failed) => {
-                    let changed = outcome.result.get("changed").and_then(Value::as_bool).unwrap_or(false);
-                    outcome.status = if changed { Status::Changed } else { Status::Ok };
-                }
-                _ => {}
-            }
-            let changed = outcome.result.get("changed").cloned();
-            outcome.flag();
-            if let (Some(changed), true) = (changed, failed) {
-                outcome.result.insert("changed".into(), changed);
-            }
+            outcome.status = if failed { Status::Failed } else { Status::Ok };
+            outcome.settle();
         }
         Ok(())
-    }
-}
-
-fn kind(value: &Value) -> String {
-    match value {
-        Value::Object(_) => "a mapping".into(),
-        Value::String(text) => format!("the string {text:?}"),
-        Value::Null => "nothing".into(),
-        other => other.to_string(),
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::ModuleError;
-use crate::host::Shell;
+use crate::host::{Script, Shell, Step};
 
 /// Which of a role's folders a file is looked for in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,4 +44,23 @@ pub struct TaskContext {
     /// The task's `environment`.
     pub environment: Vec<(String, String)>,
     pub controller: Arc<dyn Controller>,
+}
+
+impl TaskContext {
+    /// A script in the task's environment.
+    #[must_use]
+    pub fn within(&self, mut script: Script) -> Script {
+        script.environment.extend(self.environment.iter().cloned());
+        script
+    }
+
+    /// A step in the task's environment, where it is one that runs a program.
+    #[must_use]
+    pub fn step_within(&self, step: &Step) -> Step {
+        let mut step = step.clone();
+        if let Step::Run { environment, .. } = &mut step {
+            environment.extend(self.environment.iter().cloned());
+        }
+        step
+    }
 }

@@ -147,13 +147,13 @@ impl<R: Resource> Module for ResourceModule<R> {
         let mut declared: R = from_args(args)?;
         declared.validate()?;
         declared.prepare(cx).await?;
-        let reply = cx.shell.run(&declared.probe()).await?;
+        let reply = cx.shell.run(&cx.within(declared.probe())).await?;
         let now = declared.read(&reply)?;
         let plan = declared.plan(&now)?;
         let changed = !plan.steps.is_empty();
         if !cx.check {
             for step in &plan.steps {
-                cx.shell.apply(step).await?;
+                cx.shell.apply(&cx.step_within(step)).await?;
             }
         }
         let result = declared.result(&now, &plan);

@@ -63,7 +63,12 @@ impl Folder {
     /// The file's name as messages show it.
     pub fn describe(&self, name: &str) -> String {
         match self {
-            Self::Disk(folder) => folder.join(name).display().to_string(),
+            Self::Disk(folder) => {
+                let path = folder.join(name);
+                // Short where the user stands beside it.
+                let here = std::env::current_dir().unwrap_or_default();
+                path.strip_prefix(here).unwrap_or(&path).display().to_string()
+            }
             Self::Embedded(folder) => format!("{EMBEDDED}/{folder}/{name}"),
         }
     }
@@ -73,6 +78,15 @@ impl Folder {
         match self {
             Self::Disk(folder) => folder.display().to_string(),
             Self::Embedded(folder) => format!("{EMBEDDED}/{folder}"),
+        }
+    }
+
+    /// The same folder under a name that does not depend on where the program was started.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        match self {
+            Self::Disk(path) => Self::Disk(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+            Self::Embedded(_) => self.clone(),
         }
     }
 

@@ -40,7 +40,7 @@ impl Loader {
     /// Reads a playbook with all that it imports.
     pub fn playbook(&self, folder: &Folder, file: &str) -> Result<Playbook, Diagnostic> {
         let mut plays = Vec::new();
-        self.plays(folder, file, 0, &mut plays)?;
+        self.plays(&folder.whole(), file, 0, &mut plays)?;
         Ok(Playbook { plays, warnings: self.take_warnings() })
     }
 
@@ -75,7 +75,7 @@ impl Loader {
         usage: &RoleUse,
         entry: &EntryPoint,
     ) -> Result<LoadedRole, Diagnostic> {
-        self.load_role(playbook, usage, entry, 0)
+        self.load_role(playbook, usage, entry, false, 0)
     }
 
     /// What was suspicious in the files read since the last call.
@@ -112,7 +112,16 @@ impl Loader {
                     return Err(Diagnostic::new("playbooks import each other in a circle").at(&key.origin));
                 }
                 let name = plain_text(value, "import_playbook")?;
+                let known = ["name", "import_playbook", "ansible.builtin.import_playbook"];
+                let given = shared_keywords(map, &known, "import_playbook")?;
+                let from = plays.len();
                 self.plays(&folder, name, depth + 1, plays).map_err(|e| e.at_least(&value.origin))?;
+                for play in plays.iter_mut().skip(from) {
+                    let keywords = Arc::make_mut(&mut play.keywords);
+                    keywords.vars.extend(given.vars.clone());
+                    keywords.tags.extend(given.tags.iter().cloned());
+                    keywords.when.splice(0..0, given.when.iter().cloned());
+                }
             } else {
                 plays.push(self.play(item, map, &folder)?);
             }
@@ -179,7 +188,7 @@ impl Loader {
         let mut roles = Vec::new();
         if let Some(uses) = map.get("roles") {
             for item in list(uses) {
-                let loaded = self.load_role(folder, &role_use(&item)?, &EntryPoint::default(), 0)?;
+                let loaded = self.load_role(folder, &role_use(&item)?, &EntryPoint::default(), true, 0)?;
                 handlers.extend(loaded.handlers);
                 roles.extend(loaded.roles);
                 play.sections[1].push(Entry::Block(loaded.block));
@@ -315,7 +324,7 @@ impl Loader {
         let keywords =
             shared_keywords(map, &["name", "import_role", "ansible.builtin.import_role"], "import_role")?;
         let (usage, entry) = role_arguments(args, &item.origin, import_vars(map)?)?;
-        let loaded = self.load_role(reading.playbook, &usage, &entry, reading.depth + 1)?;
+        let loaded = self.load_role(reading.playbook, &usage, &entry, false, reading.depth + 1)?;
         reading.handlers.extend(loaded.handlers);
         reading.roles.extend(loaded.roles);
         Ok(Entry::Block(Arc::new(Block {
@@ -345,6 +354,7 @@ impl Loader {
         playbook: &Folder,
         usage: &RoleUse,
         entry: &EntryPoint,
+        once: bool,
         depth: usize,
     ) -> Result<LoadedRole, Diagnostic> {
         if depth > MAX_DEPTH {
@@ -361,7 +371,11 @@ impl Loader {
         let vars_of = |sub: &str, name: &str| {
             file(sub, name)?.map_or_else(|| Ok(IndexMap::new()), |node| variables(&node))
         };
+        let meta = file("meta", "main")?;
+        let said = |key: &str| meta.as_ref().and_then(Node::as_map).and_then(|m| m.get(key));
+        let repeats = said("allow_duplicates").and_then(|n| truth(&n.to_value())).unwrap_or(false);
         let role = Arc::new(Role {
+            once: (once && !repeats).then(|| identity(usage)),
             name: usage.name.clone(),
             folder: folder.clone(),
             defaults: vars_of("defaults", &entry.defaults)?,
@@ -372,14 +386,12 @@ impl Loader {
         let mut handlers = Vec::new();
         let mut roles = Vec::new();
         let mut tasks = Vec::new();
-        if let Some(meta) = file("meta", "main")? {
-            for item in meta.as_map().and_then(|m| m.get("dependencies")).map(list).unwrap_or_default() {
-                let dependency =
-                    self.load_role(playbook, &role_use(&item)?, &EntryPoint::default(), depth + 1)?;
-                handlers.extend(dependency.handlers);
-                roles.extend(dependency.roles);
-                tasks.push(Entry::Block(dependency.block));
-            }
+        for item in said("dependencies").map(list).unwrap_or_default() {
+            let dependency =
+                self.load_role(playbook, &role_use(&item)?, &EntryPoint::default(), true, depth + 1)?;
+            handlers.extend(dependency.handlers);
+            roles.extend(dependency.roles);
+            tasks.push(Entry::Block(dependency.block));
         }
         if let Some(node) = file("handlers", &entry.handlers)? {
             handlers.extend(self.handlers(&node, playbook, &folder.join("handlers"), Some(&role))?);
@@ -504,6 +516,14 @@ fn role_use(node: &Node) -> Result<RoleUse, Diagnostic> {
         }
     }
     Ok(RoleUse { name: plain_text(name, "role")?.to_owned(), origin: node.origin.clone(), keywords, params })
+}
+
+/// What tells two uses of one role apart: a role runs again only where one of these differs.
+fn identity(usage: &RoleUse) -> String {
+    let params: Vec<_> = usage.params.iter().map(|(name, node)| (name, node.to_value())).collect();
+    let written = |nodes: &[Node]| nodes.iter().map(Node::to_value).collect::<Vec<_>>();
+    let keywords = (written(&usage.keywords.when), written(&usage.keywords.tags));
+    serde_json::json!([usage.name, params, keywords]).to_string()
 }
 
 fn shared_keywords(map: &Mapping, known: &[&str], what: &str) -> Result<Keywords, Diagnostic> {

@@ -17,6 +17,8 @@ pub struct Role {
     pub params: IndexMap<String, Node>,
     /// The specification of the entry point that is used, checked before its tasks run.
     pub spec: Option<ArgumentSpec>,
+    /// Set where it runs once on a host: what tells this use of it from others.
+    pub once: Option<String>,
 }
 
 /// A handler with what it inherits.

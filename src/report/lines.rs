@@ -39,7 +39,7 @@ impl Lines {
                 }
                 Some(text)
             }
-            Event::Item { host, item, result, .. } => self.item(host, item, result),
+            Event::Item { host, item, result, task } => self.item(host, item, &task.action, result),
             Event::Result { host, task, result } => {
                 Some(self.result(host, &task.action, &task.origin.to_string(), result))
             }
@@ -67,10 +67,22 @@ impl Lines {
         result.delegated.as_ref().map_or_else(|| format!("[{host}]"), |other| format!("[{host} -> {other}]"))
     }
 
-    fn item(&self, host: &str, item: &str, result: &HostResult) -> Option<String> {
+    fn item(&self, host: &str, item: &str, action: &str, result: &HostResult) -> Option<String> {
         let who = Self::who(host, result);
         let item = format!("(item={item})");
         let text = match result.status {
+            Status::Ok if action == "debug" => {
+                let mut said = result.result.clone();
+                // The item is in the line already.
+                if let Some(name) = said.shift_remove("ansible_loop_var") {
+                    said.shift_remove(&plain(&name));
+                }
+                if let Some(name) = said.shift_remove("ansible_index_var") {
+                    said.shift_remove(&plain(&name));
+                }
+                said.shift_remove("_ansible_item_label");
+                self.palette.ok(&format!("ok: {who} => {item} => {}", message(&said)))
+            }
             Status::Ok => self.palette.ok(&format!("ok: {who} => {item}")),
             Status::Changed => self.palette.changed(&format!("changed: {who} => {item}")),
             Status::Skipped => {

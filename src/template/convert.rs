@@ -19,6 +19,11 @@ pub(super) fn to_jinja(value: &Value) -> Jinja {
     }
 }
 
+/// A known value as a template writes it into a text: Python's `str()`.
+pub fn shown(value: &Value) -> String {
+    python::py_str(&to_jinja(value))
+}
+
 fn number(n: &Number) -> Jinja {
     n.as_i64()
         .map(Jinja::from)

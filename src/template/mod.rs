@@ -23,6 +23,7 @@ mod syntax;
 mod templar;
 
 pub use context::OMIT;
+pub use convert::shown;
 pub use machine::TemplarOptions;
 pub use templar::Templar;
 

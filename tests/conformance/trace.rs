@@ -52,8 +52,10 @@ impl Trace {
         for (_, results) in &mut tasks {
             settle(results);
         }
-        // A task that says nothing of any host is no more than a heading.
-        tasks.retain(|(heading, results)| heading.starts_with("PLAY ") || !results.is_empty());
+        // A task that says nothing of any host is no more than a heading, and so is the play's own course.
+        tasks.retain(|(heading, results)| {
+            heading.starts_with("PLAY ") || !results.is_empty() && !heading.ends_with("meta]")
+        });
         recap.sort();
         Self { tasks, recap }
     }

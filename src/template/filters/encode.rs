@@ -10,6 +10,7 @@ use super::super::failure::error;
 use super::super::hashing;
 use super::super::python;
 use super::json::{Layout, write};
+use crate::diag::SourceFile;
 use crate::value::Value as Known;
 
 pub(super) const FILTERS: &[(&str, Native)] = &[
@@ -118,28 +119,27 @@ fn to_nice_yaml(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     Ok(Value::from(super::yaml::write(&known(call)?, &yaml_style(call, 4, false)?)))
 }
 
-fn yaml_error(e: &serde_yaml::Error) -> Error {
-    error(format!("the text is not YAML: {e}"))
+/// The documents of a YAML 1.1 text, read as playbooks are.
+fn documents(call: &Call<'_, '_, '_>) -> Result<Vec<Value>, Error> {
+    let file = SourceFile::new("<from_yaml>", call.input_text()?);
+    let loaded = crate::yaml::load(&file).map_err(|e| error(format!("the text is not YAML: {e}")))?;
+    Ok(loaded.documents.iter().map(|node| convert::to_jinja(&node.to_value())).collect())
 }
 
 fn from_yaml(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     if call.input().as_str().is_none() {
         return Ok(call.input().clone());
     }
-    let text = call.input_text()?;
-    let found: serde_yaml::Value = serde_yaml::from_str(&text).map_err(|e| yaml_error(&e))?;
-    super::yaml::read(found)
+    let mut found = documents(call)?.into_iter();
+    let first = found.next().unwrap_or_else(|| Value::from(()));
+    match found.next() {
+        None => Ok(first),
+        Some(_) => Err(error("the text has more than one document: use from_yaml_all")),
+    }
 }
 
 fn from_yaml_all(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
-    use serde::Deserialize;
-    let text = call.input_text()?;
-    let mut found = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(&text) {
-        let value = serde_yaml::Value::deserialize(document).map_err(|e| yaml_error(&e))?;
-        found.push(super::yaml::read(value)?);
-    }
-    Ok(Value::from(found))
+    Ok(Value::from(documents(call)?))
 }
 
 fn digest(call: &Call<'_, '_, '_>, kind: &str) -> Result<Value, Error> {

@@ -1,9 +1,5 @@
 //! YAML as `PyYAML` writes it for Ansible.
 
-use minijinja::{Error, Value as Jinja};
-
-use super::super::convert;
-use super::super::failure::error;
 use super::super::python;
 use crate::value::{Map, Value};
 
@@ -258,36 +254,4 @@ fn is_date(s: &str) -> bool {
     parts.len() == 3
         && parts.iter().all(|p| !p.is_empty() && p.chars().all(|c| c.is_ascii_digit()))
         && parts.first().is_some_and(|y| y.len() == 4)
-}
-
-/// A YAML text's value, with YAML 1.1's truth words.
-pub(super) fn read(value: serde_yaml::Value) -> Result<Jinja, Error> {
-    known(value).map(|v| convert::to_jinja(&v))
-}
-
-fn known(value: serde_yaml::Value) -> Result<Value, Error> {
-    use serde_yaml::Value as Yaml;
-    Ok(match value {
-        Yaml::Null => Value::Null,
-        Yaml::Bool(b) => Value::Bool(b),
-        Yaml::Number(n) => n
-            .as_i64()
-            .map(Value::from)
-            .or_else(|| n.as_u64().map(Value::from))
-            .unwrap_or_else(|| Value::from(n.as_f64().unwrap_or(0.0))),
-        Yaml::String(s) => Value::String(s),
-        Yaml::Sequence(items) => Value::Array(items.into_iter().map(known).collect::<Result<_, _>>()?),
-        Yaml::Mapping(mut map) => {
-            let merged = Yaml::Mapping(std::mem::take(&mut map));
-            let mut merged = merged;
-            merged.apply_merge().map_err(|e| error(format!("a YAML merge cannot be done: {e}")))?;
-            let Yaml::Mapping(map) = merged else { return Ok(Value::Null) };
-            let mut found = Map::new();
-            for (key, item) in map {
-                found.insert(crate::value::plain(&known(key)?), known(item)?);
-            }
-            Value::Object(found)
-        }
-        Yaml::Tagged(tagged) => known(tagged.value)?,
-    })
 }
