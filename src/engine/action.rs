@@ -37,15 +37,17 @@ pub(super) async fn perform(
             let run = run_module(play, task, context, (host, delegated.as_deref()), scope, name, args);
             tokio::select! {
                 outcome = run => outcome,
-                () = play.run.stop.cancelled() => ItemOutcome::failed(
-                    "interrupted while this task was running; what it had done by then stays as it is, and the next run checks it first",
-                ),
+                () = play.run.stop.cancelled() => ItemOutcome::interrupted(&task_name(task)),
             }
         }
         other => builtin::perform(play, task, other, host, scope),
     };
     outcome.delegated = delegated;
     outcome
+}
+
+fn task_name(task: &Task) -> String {
+    task.name.as_ref().map_or_else(|| task.action.name().to_owned(), Node::key_text)
 }
 
 fn delegate(play: &PlayRun, context: &Context, scope: &Arc<dyn Scope>) -> Result<Option<String>, Diagnostic> {

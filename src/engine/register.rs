@@ -57,6 +57,15 @@ impl ItemOutcome {
         Self::from_outcome(Outcome::failed(message, Map::new()))
     }
 
+    /// The user stopped the run while this task was at work.
+    pub(super) fn interrupted(task: &str) -> Self {
+        let mut this = Self::failed(format!(
+            "{task:?} was at work; what it had done by then stays as it is, and the next run looks at it first"
+        ));
+        this.result.insert("interrupted".into(), json!(true));
+        this
+    }
+
     pub(super) fn unreachable(message: impl Into<String>, hint: Option<&str>) -> Self {
         let mut this = Self::failed(message);
         this.status = Status::Unreachable;

@@ -117,7 +117,8 @@ impl Lines {
                 self.palette.failed(&format!("fatal: {who}: UNREACHABLE!{}", Self::failure(result)))
             }
             Status::Failed => {
-                let text = format!("fatal: {who}: FAILED!{}\n    task: {origin}", Self::failure(result));
+                let word = if result.result.contains_key("interrupted") { "INTERRUPTED!" } else { "FAILED!" };
+                let text = format!("fatal: {who}: {word}{}\n    task: {origin}", Self::failure(result));
                 if result.ignored {
                     format!("{}\n...ignoring", self.palette.skipped(&text))
                 } else {

@@ -29,7 +29,7 @@ say "interrupted: exit code $code after $took ms"
 sed -n '/^stopping/,$p' "$scratch/interrupted.log"
 [ "$code" = 130 ] || fail "exit code $code instead of 130" "$scratch/interrupted.log"
 [ "$took" -lt 10000 ] || fail "it took $took ms to stop"
-sed -n '/^fatal: \[quay\.quaylab\.lan\]/,$p' "$scratch/interrupted.log" | grep -q 'interrupted while this task was running' ||
+sed -n '/^fatal: \[quay\.quaylab\.lan\]/,$p' "$scratch/interrupted.log" | grep -q 'INTERRUPTED!' ||
     fail "no line says what was interrupted on which host" "$scratch/interrupted.log"
 left=$(left_behind)
 [ -z "$left" ] || fail "left behind: $left"

@@ -233,7 +233,7 @@ mark blocks; [ -z \"$r\" ] || {{ {sizes}; }}",
                 "{dev} already holds {content}, and {} was asked for",
                 kind.signature()
             ))
-            .hint("force: true overwrites it; first make sure that it is the right device"));
+            .hint("force: true (docker_storage_wipe_signatures in that role) overwrites it; first make sure that it is the right device"));
         }
         if content.is_some() {
             plan.steps.push(run(["wipefs", "--all", dev]));

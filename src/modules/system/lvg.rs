@@ -101,7 +101,7 @@ impl Lvg {
                 "{name} holds {content}, so it is not taken for {}",
                 self.vg
             ))
-            .hint("force: true overwrites it; first make sure that it is the right disk")),
+            .hint("force: true (docker_storage_wipe_signatures in that role) overwrites it; first make sure that it is the right disk")),
             _ => Ok(()),
         }
     }
