@@ -140,6 +140,9 @@ pub(super) fn combine(items: Vec<ItemOutcome>) -> ItemOutcome {
     combined.result = result;
     combined.facts = facts;
     combined.flag();
+    if status != Status::Failed {
+        combined.result.shift_remove("failed");
+    }
     combined
 }
 
