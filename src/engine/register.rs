@@ -65,10 +65,10 @@ impl ItemOutcome {
     }
 
     /// A condition was false.
-    pub(super) fn condition_false(condition: Option<String>) -> Self {
+    pub(super) fn condition_false(condition: Option<Value>) -> Self {
         let mut this = Self::from_outcome(Outcome::skipped("Conditional result was False"));
         if let Some(condition) = condition {
-            this.result.insert("false_condition".into(), json!(condition));
+            this.result.insert("false_condition".into(), condition);
         }
         this
     }
@@ -87,6 +87,7 @@ impl ItemOutcome {
         // An unreachable host has not failed: it was never asked.
         self.result.insert("failed".into(), json!(self.status == Status::Failed));
         if self.status == Status::Skipped {
+            self.result.shift_remove("failed");
             self.result.insert("skipped".into(), json!(true));
         }
     }
@@ -114,10 +115,10 @@ pub(super) fn combine(items: Vec<ItemOutcome>) -> ItemOutcome {
         Status::Skipped => "All items skipped",
         _ => "All items completed",
     };
-    result.insert("msg".into(), json!(message));
-    if items.is_empty() {
+    if !items.is_empty() {
+        result.insert("msg".into(), json!(message));
+    } else {
         result.insert("skipped_reason".into(), json!("No items in the list"));
-        result.insert("skip_reason".into(), json!("No items in the list"));
     }
     let mut facts = Map::new();
     let mut combined = ItemOutcome {

@@ -337,10 +337,10 @@ impl HostTask<'_> {
     }
 
     /// The first condition that does not hold; `Some(None)` for one that has no text.
-    fn false_condition(&self, scope: &Arc<dyn Scope>) -> Result<Option<Option<String>>, Diagnostic> {
+    fn false_condition(&self, scope: &Arc<dyn Scope>) -> Result<Option<Option<Value>>, Diagnostic> {
         for node in self.context.keywords.iter().flat_map(|k| &k.when) {
             if !self.play.run.templar.condition(node, scope)? {
-                return Ok(Some(node.as_str().map(str::to_owned)));
+                return Ok(Some(Some(node.to_value())));
             }
         }
         Ok(None)

@@ -106,8 +106,11 @@ impl Lines {
             Status::Ok => self.palette.ok(&format!("ok: {who}")),
             Status::Changed => self.palette.changed(&format!("changed: {who}")),
             Status::Skipped => {
-                let reason =
-                    result.result.get("skip_reason").map(plain).filter(|r| !r.is_empty() && self.explains(r));
+                let reason = ["skip_reason", "skipped_reason"]
+                    .iter()
+                    .find_map(|k| result.result.get(*k))
+                    .map(plain)
+                    .filter(|r| !r.is_empty() && self.explains(r));
                 self.palette.skipped(&format!(
                     "skipping: {who}{}",
                     reason.map(|r| format!(" ({r})")).unwrap_or_default()
