@@ -421,18 +421,53 @@ async fn mistakes_are_found_before_anything_runs() {
         assert!(ran.events.iter().all(|e| !matches!(e, Event::TaskStarted { .. })), "something ran");
         ran.error().to_owned()
     };
-    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - comand: ls\n").await, @r"
-    ");
-    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - file: {path: /x, stat: absent}\n").await, @r"
-    ");
-    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - file: {path: /x, state: abset}\n").await, @r"
-    ");
-    insta::assert_snapshot!(error("- hosts: a\n  taks: []\n").await, @r"
-    ");
-    insta::assert_snapshot!(error("- hosts: a\n  roles: [nothere]\n").await, @r"
-    ");
-    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - command: ls\n      debug: {msg: x}\n").await, @r"
-    ");
+    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - comand: ls\n").await, @r#"
+    unknown module or task keyword "comand"
+     --> site.yml:3:7
+      |
+    3 |     - comand: ls
+      |       ^^^^^^
+      hint: did you mean command?
+    "#);
+    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - file: {path: /x, stat: absent}\n").await, @r#"
+    unknown argument of file "stat"
+     --> site.yml:3:24
+      |
+    3 |     - file: {path: /x, stat: absent}
+      |                        ^^^^
+      hint: did you mean state?
+    "#);
+    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - file: {path: /x, state: abset}\n").await, @r#"
+    file: "abset" is not one of absent, directory, file, hard, link, touch; did you mean absent?
+     --> site.yml:3:7
+      |
+    3 |     - file: {path: /x, state: abset}
+      |       ^^^^
+    "#);
+    insta::assert_snapshot!(error("- hosts: a\n  taks: []\n").await, @r#"
+    unknown play keyword "taks"
+     --> site.yml:2:3
+      |
+    2 |   taks: []
+      |   ^^^^
+      hint: did you mean tags?
+    "#);
+    insta::assert_snapshot!(error("- hosts: a\n  roles: [nothere]\n").await, @r#"
+    the role "nothere" was not found
+     --> site.yml:2:11
+      |
+    2 |   roles: [nothere]
+      |           ^^^^^^^
+      = looked in roles, roles and among quaylab's own roles
+    "#);
+    insta::assert_snapshot!(error("- hosts: a\n  tasks:\n    - command: ls\n      debug: {msg: x}\n").await, @r#"
+    a task can name one module only; this one names command and debug
+     --> site.yml:4:7
+      |
+    4 |       debug: {msg: x}
+      |       ^^^^^
+      hint: start a new list item with - for the second module
+    "#);
 }
 
 #[tokio::test]
@@ -445,6 +480,12 @@ async fn wrong_role_arguments_point_at_where_they_were_written() {
         .file("roles/r/tasks/main.yml", "- debug: {msg: ran}\n")
         .run()
         .await;
-    insta::assert_snapshot!(ran.error(), @r"
-    ");
+    insta::assert_snapshot!(ran.error(), @r#"
+    role r on a: argument port must be of type int, got "many"
+     --> site.yml:4:11
+      |
+    4 |     port: many
+      |           ^^^^
+      = what it takes is written in roles/r/meta/argument_specs.yml
+    "#);
 }

@@ -28,9 +28,7 @@ pub(super) async fn section(
     for failed in
         join_all(lanes.into_iter().map(|lane| entries_on(play, entries, lane, context.clone()))).await
     {
-        for host in failed? {
-            play.run.host(&host).state().failed = true;
-        }
+        failed?;
     }
     Ok(())
 }
@@ -94,7 +92,9 @@ async fn block(
     }
     failed.extend(entries_on(play, &block.tasks, alive, inner).await?);
     if !failed.is_empty() && !block.rescue.is_empty() && !play.run.stop.is_cancelled() {
-        failed = entries_on(play, &block.rescue, failed, context.clone()).await?;
+        let mut rescue = context.clone();
+        rescue.guarded = context.guarded || !block.always.is_empty();
+        failed = entries_on(play, &block.rescue, failed, rescue).await?;
     }
     if !block.always.is_empty() {
         let all: Hosts = hosts.iter().filter(|h| play.run.host(h).active()).cloned().collect();

@@ -97,7 +97,7 @@ pub(super) async fn run(
         if members.is_empty() {
             continue;
         }
-        match entries(play, task, context, &wanted) {
+        match entries(play, task, context, &wanted, handler) {
             Ok((entries, inner)) => failed.extend(flow::entries_on(play, &entries, members, inner).await?),
             Err(error) => {
                 for host in &members {
@@ -195,6 +195,7 @@ fn entries(
     task: &Task,
     context: &Context,
     wanted: &Wanted,
+    handler: bool,
 ) -> Result<(Vec<Entry>, Context), Diagnostic> {
     let mut handlers = Vec::new();
     // The include's own condition and tags chose whether it happens; what is inside inherits its variables only.
@@ -214,6 +215,7 @@ fn entries(
     let mut include_vars: Vars = (*inner.include_vars).clone();
     include_vars.extend(wanted.locals.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone()))));
     inner.include_vars = Arc::new(include_vars);
+    inner.handler = context.handler || handler;
     let playbook = &play.play.folder;
     let entries = if task.action == Action::Include(Include::Role) {
         let args = Node::from_value(&Value::Object(wanted.args.clone()), &task.args.origin);

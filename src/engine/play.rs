@@ -95,6 +95,7 @@ impl PlayRun {
         for warning in warnings {
             run.warn(warning);
         }
+        let all = hosts.clone();
         order(&mut hosts, play.order.as_ref().map(text).transpose()?.as_deref());
         hosts.retain(|h| run.host(h).active());
         if hosts.is_empty() {
@@ -116,7 +117,7 @@ impl PlayRun {
         }
         let limit =
             play.max_fail_percentage.as_ref().map(text).transpose()?.and_then(|t| t.parse::<f64>().ok());
-        let mut this = Self::new(run, play, name, hosts.clone(), prompted, free, force);
+        let mut this = Self::new(run, play, name, all, prompted, free, force);
         this.max_fail = limit;
         let this = Arc::new(this);
         let mut broken = false;

@@ -97,6 +97,7 @@ impl ItemOutcome {
         // An unreachable host has not failed: it was never asked.
         self.result.insert("failed".into(), json!(self.status == Status::Failed));
         if self.status == Status::Skipped {
+            self.result.shift_remove("failed");
             self.result.insert("skipped".into(), json!(true));
         }
     }
@@ -124,10 +125,10 @@ pub(super) fn combine(items: Vec<ItemOutcome>) -> ItemOutcome {
         Status::Skipped => "All items skipped",
         _ => "All items completed",
     };
-    result.insert("msg".into(), json!(message));
-    if items.is_empty() {
+    if !items.is_empty() {
+        result.insert("msg".into(), json!(message));
+    } else {
         result.insert("skipped_reason".into(), json!("No items in the list"));
-        result.insert("skip_reason".into(), json!("No items in the list"));
     }
     let mut facts = Map::new();
     let mut combined = ItemOutcome {
@@ -150,6 +151,9 @@ pub(super) fn combine(items: Vec<ItemOutcome>) -> ItemOutcome {
     combined.result = result;
     combined.facts = facts;
     combined.flag();
+    if status != Status::Failed {
+        combined.result.shift_remove("failed");
+    }
     combined
 }
 

@@ -72,11 +72,13 @@ impl Host {
 pub struct Summary {
     pub stats: IndexMap<String, Stats>,
     pub interrupted: bool,
+    /// A host is out because of a task that failed there.
+    failed: bool,
 }
 
 impl Summary {
     pub fn failed(&self) -> bool {
-        self.stats.values().any(|s| s.failed > 0)
+        self.failed
     }
 
     pub fn unreachable(&self) -> bool {
@@ -154,7 +156,11 @@ pub async fn run(
     let targets: Vec<Target> =
         run.targets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     futures_util::future::join_all(targets.iter().map(Target::close)).await;
-    let summary = Summary { stats: run.stats(), interrupted: run.stop.is_cancelled() };
+    let failed = {
+        let hosts = run.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.values().any(|h| h.state().failed)
+    };
+    let summary = Summary { stats: run.stats(), interrupted: run.stop.is_cancelled(), failed };
     run.emit(Event::Finished {
         stats: summary.stats.clone(),
         elapsed: started.elapsed(),

@@ -61,7 +61,7 @@ pub(super) async fn on_hosts(
     hosts: &Hosts,
     context: &Context,
 ) -> Result<Hosts, Diagnostic> {
-    on_hosts_as(play, task, hosts, context, false).await
+    on_hosts_as(play, task, hosts, context, context.handler).await
 }
 
 /// The same for a handler where `handler` is set: tags do not choose handlers.
@@ -82,7 +82,8 @@ pub(super) async fn on_hosts_as(
     let flag = |node: Option<&Node>| -> Result<bool, Diagnostic> {
         node.map_or(Ok(false), |n| Ok(truth(&play.run.templar.render(n, &scope)?).unwrap_or(false)))
     };
-    let once = flag(full.nearest(|k| k.run_once.as_ref()))?;
+    // A host that is added is there for all.
+    let once = task.action == playbook::Action::AddHost || flag(full.nearest(|k| k.run_once.as_ref()))?;
     let fatal = flag(full.nearest(|k| k.any_errors_fatal.as_ref()))?;
     let throttle = match full.nearest(|k| k.throttle.as_ref()) {
         Some(node) => plain(&play.run.templar.render(node, &scope)?).parse().unwrap_or(0),
@@ -148,7 +149,7 @@ impl HostTask<'_> {
     fn settle(
         &self,
         scope: &HostScope,
-        mut outcome: ItemOutcome,
+        outcome: ItemOutcome,
         started: Instant,
         everyone: Option<&Hosts>,
     ) -> bool {
@@ -157,9 +158,6 @@ impl HostTask<'_> {
             && self.flag(&scope, self.context.nearest(|k| k.ignore_errors.as_ref()));
         let forgiven = outcome.status == Status::Unreachable
             && self.flag(&scope, self.context.nearest(|k| k.ignore_unreachable.as_ref()));
-        if ignored || forgiven {
-            outcome.result.insert("ignore_errors".into(), json!(true));
-        }
         let failed = !ignored && !forgiven && matches!(outcome.status, Status::Failed | Status::Unreachable);
         let one = [self.host.to_owned()];
         let fact_host = self.fact_host(&scope, &outcome);
@@ -174,7 +172,8 @@ impl HostTask<'_> {
             if !outcome.facts.is_empty() && own_facts {
                 self.keep(&mut state, &outcome.facts);
             }
-            for name in &outcome.notified {
+            // One changed item notifies for all.
+            for name in outcome.notified.iter().filter(|_| outcome.status == Status::Changed) {
                 if !state.notified.iter().any(|(known, _)| known == name) {
                     state.notified.push((name.clone(), self.task.origin.clone()));
                 }
@@ -216,11 +215,16 @@ impl HostTask<'_> {
         let store =
             if self.task.action == playbook::Action::SetFact { &mut state.set } else { &mut state.facts };
         Arc::make_mut(store).extend(known);
+        let cacheable = self.task.args.as_map().and_then(|m| m.get("cacheable"));
+        if cacheable.and_then(|n| truth(&n.to_value())).unwrap_or(false) {
+            Arc::make_mut(&mut state.facts)
+                .extend(facts.iter().map(|(k, v)| (k.clone(), Var::Known(v.clone()))));
+        }
     }
 
     /// What a change notifies, named while the item is known.
     fn notifying(&self, scope: &HostScope, mut outcome: ItemOutcome) -> ItemOutcome {
-        if outcome.status == Status::Changed {
+        if matches!(outcome.status, Status::Ok | Status::Changed) {
             let scope = scope.clone().shared();
             let names = self.task.notify.iter().filter_map(|n| self.play.run.templar.render(n, &scope).ok());
             outcome.notified = names
@@ -377,10 +381,10 @@ impl HostTask<'_> {
             }
             let judged = self.judge(scope, &mut outcome);
             if let Err(error) = judged {
-                return ItemOutcome {
-                    delegated: outcome.delegated,
-                    ..ItemOutcome::failed(error.to_string())
-                };
+                let mut wrong = ItemOutcome::failed(error.to_string());
+                (wrong.delegated, wrong.changed) = (outcome.delegated, outcome.changed);
+                wrong.flag();
+                return wrong;
             }
             if !retrying || matches!(outcome.status, Status::Skipped | Status::Unreachable) {
                 return outcome;

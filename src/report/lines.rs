@@ -71,7 +71,7 @@ impl Lines {
         let who = Self::who(host, result);
         let item = format!("(item={item})");
         let text = match result.status {
-            Status::Ok if action == "debug" => {
+            Status::Ok if tells(action, result) => {
                 let mut said = result.result.clone();
                 // The item is in the line already.
                 if let Some(name) = said.shift_remove("ansible_loop_var") {
@@ -100,14 +100,17 @@ impl Lines {
     fn result(&self, host: &str, action: &str, origin: &str, result: &HostResult) -> String {
         let who = Self::who(host, result);
         let text = match result.status {
-            Status::Ok if action == "debug" => {
+            Status::Ok if tells(action, result) => {
                 self.palette.ok(&format!("ok: {who} => {}", message(&result.result)))
             }
             Status::Ok => self.palette.ok(&format!("ok: {who}")),
             Status::Changed => self.palette.changed(&format!("changed: {who}")),
             Status::Skipped => {
-                let reason =
-                    result.result.get("skip_reason").map(plain).filter(|r| !r.is_empty() && self.explains(r));
+                let reason = ["skip_reason", "skipped_reason"]
+                    .iter()
+                    .find_map(|k| result.result.get(*k))
+                    .map(plain)
+                    .filter(|r| !r.is_empty() && self.explains(r));
                 self.palette.skipped(&format!(
                     "skipping: {who}{}",
                     reason.map(|r| format!(" ({r})")).unwrap_or_default()
@@ -204,6 +207,11 @@ impl Lines {
         );
         text
     }
+}
+
+/// Whether a result is there to be read.
+fn tells(action: &str, result: &HostResult) -> bool {
+    matches!(action, "debug" | "assert") && !result.result.contains_key("censored")
 }
 
 /// A debug task's message: text as it stands, everything else as JSON.

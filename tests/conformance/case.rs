@@ -32,6 +32,8 @@ pub(crate) struct Spec {
     /// Both refuse it before anything runs; how that is numbered is each program's own affair.
     #[serde(default)]
     pub(crate) refused: bool,
+    /// How it differs, where that is a mistake that is not mended yet.
+    pub(crate) open: Option<String>,
     /// Why it differs, where that is on purpose; then it has to.
     pub(crate) differs: Option<String>,
 }

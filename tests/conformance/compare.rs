@@ -35,8 +35,13 @@ pub(crate) fn difference(theirs: &Outcome, ours: &Outcome, spec: &Spec) -> Optio
         _ => {}
     }
     if spec.unordered {
-        a.tasks.sort();
-        b.tasks.sort();
+        for trace in [&mut a, &mut b] {
+            let each = |(_, lines): &(String, Vec<String>)| {
+                lines.iter().map(|line| (String::new(), vec![line.clone()])).collect::<Vec<_>>()
+            };
+            trace.tasks = trace.tasks.iter().flat_map(each).collect();
+            trace.tasks.sort();
+        }
     }
     let tell = |what: &str, a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| {
         Some(format!("{what}\n  ansible: {a:?}\n  quaylab: {b:?}"))
@@ -86,6 +91,9 @@ fn why(ours: &Outcome, stopped: bool) -> String {
 fn mask(value: &mut Value) {
     match value {
         Value::Object(map) => {
+            // Python's own account of an error.
+            map.shift_remove("exception");
+            map.shift_remove("failed_when_suppressed_exception");
             for (key, value) in map.iter_mut() {
                 if MASKED.contains(&key.as_str()) {
                     *value = json!("<masked>");

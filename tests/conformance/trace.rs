@@ -38,7 +38,7 @@ impl Trace {
                 while let Some(next) = lines.peek() {
                     let ends = next.is_empty()
                         || STATUSES.iter().any(|s| next.starts_with(s))
-                        || ["...ignoring", "FAILED - RETRYING: ", "included: "]
+                        || ["...ignoring", "FAILED - RETRYING: ", "included: ", "[WARNING]", "[ERROR]"]
                             .iter()
                             .any(|s| next.starts_with(s));
                     if ends {
@@ -150,7 +150,7 @@ fn settle(results: &mut Vec<String>) {
     let with_items: Vec<String> = results.iter().filter(|r| r.contains("(item=")).map(|r| host(r)).collect();
     results.retain(|r| {
         let item = r.contains("(item=");
-        let plain = r.starts_with("ok: ") || r.starts_with("changed: ");
+        let plain = ["ok: ", "changed: ", "fatal: "].iter().any(|s| r.starts_with(s));
         !(item && r.starts_with("skipping: ") || !item && plain && with_items.contains(&host(r)))
     });
     results.sort();

@@ -24,9 +24,15 @@ pub(super) const TESTS: &[(&str, Native)] = &[
         said(c, "timedout")?;
         Ok(Value::from(access::path(c.input(), &Value::from("timedout.period"))?.is_true()))
     }),
-    ("started", |c| said(c, "started").map(Value::from)),
-    ("finished", |c| said(c, "finished").map(Value::from)),
+    ("started", |c| in_background(c, "started")),
+    ("finished", |c| in_background(c, "finished")),
 ];
+
+/// What does not run in the background has started and finished.
+fn in_background(call: &Call<'_, '_, '_>, key: &str) -> Result<Value, Error> {
+    let said = said(call, key)?;
+    Ok(Value::from(said || access::item(call.input(), &Value::from(key)).is_undefined()))
+}
 
 fn said(call: &Call<'_, '_, '_>, key: &str) -> Result<bool, Error> {
     let result = call.input();
