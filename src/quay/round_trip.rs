@@ -10,6 +10,7 @@ use oci_client::{Reference, RegistryOperation};
 use thiserror::Error;
 
 use super::image::small_image;
+use super::names;
 use crate::host::Secret;
 
 /// Where a registry is.
@@ -87,9 +88,11 @@ pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripEr
     // Whoever installed a provider before is welcome to have done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let registry = trip.dialled.map_or_else(|| trip.address.to_string(), |a| a.to_string());
+    let proxy = names::proxy(&registry, trip.address.secure).await;
     let reference = Reference::with_tag(registry, trip.repository.clone(), trip.tag.clone());
     let image = format!("{}/{}:{}", trip.address, trip.repository, trip.tag);
-    let client = client(trip);
+
+    let client = client(trip, proxy);
     let auth = match &trip.credentials {
         Some((user, password)) => RegistryAuth::Basic(user.clone(), password.0.clone()),
         None => RegistryAuth::Anonymous,
@@ -132,12 +135,13 @@ pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripEr
     Ok(RoundTripReport { digest, login_ms, push_ms, pull_ms, deleted })
 }
 
-fn client(trip: &RoundTrip) -> Client {
+fn client(trip: &RoundTrip, proxy: Option<String>) -> Client {
     Client::new(ClientConfig {
         protocol: if trip.address.secure { ClientProtocol::Https } else { ClientProtocol::Http },
         accept_invalid_certificates: !trip.verify_certificates,
         connect_timeout: Some(trip.timeout),
         read_timeout: Some(trip.timeout),
+        http_proxy: proxy,
         user_agent: concat!("quaylab/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
     })

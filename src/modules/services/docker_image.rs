@@ -202,7 +202,9 @@ impl NativeResource for DockerImage {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Self::Observed, ModuleError> {
-        let docker = engine::connect(cx, self.docker_host.as_deref()).await?;
+        let Some(docker) = engine::look(cx, self.docker_host.as_deref()).await? else {
+            return Ok(None);
+        };
         inspect(&docker, &self.reference()).await
     }
 
