@@ -41,7 +41,10 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
         assert!(foreseen.count(host.0, "changed") > 5, "{}", foreseen.text);
     }
     let engine = lab.on(EMBEDDED.1, "systemctl is-active docker; ls /etc/docker /srv");
-    assert!(String::from_utf8_lossy(&engine.stdout).starts_with("inactive\n"), "check mode started something");
+    assert!(
+        String::from_utf8_lossy(&engine.stdout).starts_with("inactive\n"),
+        "check mode started something"
+    );
 
     let first = site.run(&["-vvvv", "--diff"]);
     first.succeeded();
@@ -84,12 +87,20 @@ fn quay_says_what_is_wrong(lab: &Lab, site: &Site) -> Vec<Run> {
         (
             drop_extension,
             "quay_database_user=quay",
-            &["its container quay ends with exit code 1", "Could not find the extension pg_trgm", "docker logs quay"],
+            &[
+                "its container quay ends with exit code 1",
+                "Could not find the extension pg_trgm",
+                "docker logs quay",
+            ],
         ),
         (
             "",
             "quay_http_port=22",
-            &["starting the container quay: ", "address already in use", "another program on the target listens on that port"],
+            &[
+                "starting the container quay: ",
+                "address already in use",
+                "another program on the target listens on that port",
+            ],
         ),
         (
             "",
@@ -157,7 +168,10 @@ fn no_secret_is_shown(lab: &Lab, site: &Site, told: &[&str], command_lines: &BTr
             .collect();
         assert!(found.contains("config.v2.json"), "the search finds what is there: {found}");
         assert!(needless.is_empty(), "{}: {needless:?}", host.0);
-        let modes = lab.on(host.1, "stat -c %a /etc/quay/config/config.yaml /etc/quaylab/registry/config.yml 2>/dev/null");
+        let modes = lab.on(
+            host.1,
+            "stat -c %a /etc/quay/config/config.yaml /etc/quaylab/registry/config.yml 2>/dev/null",
+        );
         assert_eq!(String::from_utf8_lossy(&modes.stdout).trim(), "640", "{}", host.0);
     }
 }
@@ -308,5 +322,7 @@ fn service_images() -> Option<PathBuf> {
 /// The image archive of the stand-in for Quay.
 fn stand_in() -> Option<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standins/quay/image.sh");
-    made_by(&script).map_err(|reason| skipped(&format!("the stand-in for Quay cannot be made: {reason}"))).ok()
+    made_by(&script)
+        .map_err(|reason| skipped(&format!("the stand-in for Quay cannot be made: {reason}")))
+        .ok()
 }

@@ -43,7 +43,8 @@ impl Lab {
         };
         let folder = tempfile::tempdir().expect("a folder");
         let key = folder.path().join("key");
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
         assert!(made.expect("ssh-keygen").success(), "ssh-keygen");
         let mut runner = Command::new("unshare")
             .args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"])
@@ -82,10 +83,10 @@ impl Lab {
             assert!(
                 Instant::now() < end,
                 "{name} does not boot: {}",
-                self.inside("tail").arg(self.store.join(name).join("boot.log")).output().map_or_else(
-                    |e| e.to_string(),
-                    |o| String::from_utf8_lossy(&o.stdout).into_owned()
-                )
+                self.inside("tail")
+                    .arg(self.store.join(name).join("boot.log"))
+                    .output()
+                    .map_or_else(|e| e.to_string(), |o| String::from_utf8_lossy(&o.stdout).into_owned())
             );
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -133,7 +134,8 @@ impl Lab {
 /// Runs a script that makes something and prints its path on its last line.
 pub(crate) fn made_by(script: &Path) -> Result<PathBuf, String> {
     let made = Command::new(script).stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
-    let last = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().lines().last().unwrap_or_default().to_owned();
+    let last =
+        |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().lines().last().unwrap_or_default().to_owned();
     if made.status.success() {
         Ok(PathBuf::from(last(&made.stdout)))
     } else {
