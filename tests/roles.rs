@@ -81,6 +81,7 @@ fn quay_says_what_is_wrong(lab: &Lab, site: &Site) -> Vec<Run> {
                 "Wait until Quay is healthy",
                 "its container quay ends with exit code 1",
                 "password authentication failed for user \"quay\"",
+                "quay_database_password must be the one that the database was made with",
                 "docker logs quay",
             ],
         ),
@@ -110,7 +111,10 @@ fn quay_says_what_is_wrong(lab: &Lab, site: &Site) -> Vec<Run> {
         (
             "",
             "quay_image=localhost/another:1",
-            &["the archive holds no image localhost/another:1", "set name and tag to what the archive holds"],
+            &[
+                "holds localhost/quaylab-test/quay-standin:3, not localhost/another:1",
+                "set name and tag to what the archive holds",
+            ],
         ),
     ];
     cases

@@ -94,9 +94,21 @@ impl QuayHealth {
         Ok((life, restarts))
     }
 
-    /// The last lines that the container wrote, without secrets.
+    /// The last lines that the container wrote since it was started last, without secrets.
     async fn last_words(&self, docker: &Docker) -> String {
-        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("40").build();
+        let answer = docker.inspect_container(&self.container, None::<InspectContainerOptions>).await;
+        let started = answer.ok().and_then(|c| c.state?.started_at);
+        let since = started.and_then(|s| s.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_second);
+        match self.words_since(docker, since).await {
+            // It has only just been started again.
+            none if none.is_empty() => self.words_since(docker, None).await,
+            some => some,
+        }
+    }
+
+    async fn words_since(&self, docker: &Docker, since: Option<i64>) -> String {
+        let since = since.and_then(|s| i32::try_from(s).ok()).unwrap_or(0);
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("40").since(since).build();
         let mut output = std::pin::pin!(docker.logs(&self.container, Some(options)));
         let mut bytes = Vec::new();
         while let Some(Ok(part)) = output.next().await {
@@ -112,11 +124,35 @@ impl QuayHealth {
         let said = self.last_words(docker).await;
         let said =
             if said.is_empty() { "it said nothing".to_owned() } else { format!("it said last:\n{said}") };
-        ModuleError::failed(format!("{what}; {said}")).hint(format!(
-            "mend what it complains about and run this again; all that it said: docker logs {}",
-            self.container
-        ))
+        let advice = advice(&said);
+        ModuleError::failed(format!("{what}; {said}"))
+            .hint(format!("{advice}; all that it said: docker logs {}", self.container))
     }
+}
+
+/// What to try when Quay said this.
+fn advice(said: &str) -> &'static str {
+    let said = said.to_lowercase();
+    [
+        ("pg_trgm", "make that extension in Quay's own database: postgresql_extensions must hold pg_trgm"),
+        (
+            "password authentication failed",
+            "quay_database_password must be the one that the database was made with (postgresql_password)",
+        ),
+        (
+            "redis",
+            "quay_redis_host, quay_redis_port and quay_redis_password must lead to a Redis that answers",
+        ),
+        (
+            "could not translate host name",
+            "quay_database_host must be a name that Quay's container can resolve",
+        ),
+        ("connection refused", "does the database run, at quay_database_host and quay_database_port?"),
+        ("server_hostname", "quay_server_hostname must be a host name with a dot in it"),
+    ]
+    .into_iter()
+    .find(|(part, _)| said.contains(part))
+    .map_or("mend what it complains about (quay_config_extra) and run this again", |(_, advice)| advice)
 }
 
 /// The end of a log as people read it: no colours, no empty or repeated lines, no secrets.
@@ -178,6 +214,18 @@ impl Action for QuayHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_quay_said_leads_to_what_to_try() {
+        for (said, part) in [
+            ("FATAL: password authentication failed for user \"quay\"", "quay_database_password"),
+            ("Redis: WRONGPASS invalid username-password pair", "quay_redis_password"),
+            ("SERVER_HOSTNAME must be a valid hostname", "with a dot"),
+            ("FEATURE_X is required", "quay_config_extra"),
+        ] {
+            assert!(advice(said).contains(part), "{said}");
+        }
+    }
 
     #[test]
     fn the_end_of_a_log_is_short_and_holds_no_secret() {
