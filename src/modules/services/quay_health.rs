@@ -66,8 +66,8 @@ const LINES: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     Runs,
-    /// With its last exit code.
-    Ended(i64),
+    /// With its exit code, unless it has just been started once more.
+    Ended(Option<i64>),
 }
 
 impl QuayHealth {
@@ -87,7 +87,7 @@ impl QuayHealth {
             )
         );
         let life = if ended || restarts - restarts_before >= RESTARTS {
-            Life::Ended(state.exit_code.unwrap_or(0))
+            Life::Ended(state.exit_code.filter(|code| *code != 0))
         } else {
             Life::Runs
         };
@@ -108,7 +108,7 @@ impl QuayHealth {
 
     async fn words_since(&self, docker: &Docker, since: Option<i64>) -> String {
         let since = since.and_then(|s| i32::try_from(s).ok()).unwrap_or(0);
-        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("40").since(since).build();
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("100").since(since).build();
         let mut output = std::pin::pin!(docker.logs(&self.container, Some(options)));
         let mut bytes = Vec::new();
         while let Some(Ok(part)) = output.next().await {
@@ -169,7 +169,17 @@ fn last_lines(text: &str, hide: &[Secret]) -> String {
         lines.retain(|l| *l != hidden);
         lines.push(hidden);
     }
+    // Quay's start says of everything that it is well; what is not, is what counts.
+    let complaints: Vec<String> = lines.iter().filter(|l| complains(l)).cloned().collect();
+    let mut lines = if complaints.is_empty() { lines } else { complaints };
     lines.split_off(lines.len().saturating_sub(LINES)).join("\n")
+}
+
+fn complains(line: &str) -> bool {
+    let line = line.to_lowercase();
+    ["error", "fail", "fatal", "could not", "cannot", "refused", "denied", "required", "\u{1f534}"]
+        .iter()
+        .any(|word| line.contains(word))
 }
 
 #[async_trait]
@@ -193,10 +203,8 @@ impl Action for QuayHealth {
             let Err(error) = quay.health().await else { break };
             let (life, restarts) = self.life(&docker, first_restarts.unwrap_or(i64::MAX)).await?;
             if let Life::Ended(code) = life {
-                let what = format!(
-                    "Quay does not start: its container {} ends with exit code {code}",
-                    self.container
-                );
+                let how = code.map_or("right after its start".to_owned(), |c| format!("with exit code {c}"));
+                let what = format!("Quay does not start: its container {} ends {how}", self.container);
                 return Err(self.failure(&docker, what).await);
             }
             first_restarts.get_or_insert(restarts);
@@ -219,7 +227,7 @@ mod tests {
     fn what_quay_said_leads_to_what_to_try() {
         for (said, part) in [
             ("FATAL: password authentication failed for user \"quay\"", "quay_database_password"),
-            ("Redis: WRONGPASS invalid username-password pair", "quay_redis_password"),
+            ("Could not connect to Redis: WRONGPASS invalid username-password pair", "quay_redis_password"),
             ("SERVER_HOSTNAME must be a valid hostname", "with a dot"),
             ("FEATURE_X is required", "quay_config_extra"),
         ] {
@@ -231,7 +239,8 @@ mod tests {
     fn the_end_of_a_log_is_short_and_holds_no_secret() {
         let log = "\u{1b}[31mcannot log in with pw1\u{1b}[0m\n\nagain\ncannot log in with pw1\n";
         let hide = [Secret("pw1".into()), Secret(String::new())];
-        assert_eq!(last_lines(log, &hide), "again\ncannot log in with ********");
+        assert_eq!(last_lines(log, &hide), "cannot log in with ********");
+        assert_eq!(last_lines("starting\nstarting\n\nended\n", &[]), "starting\nended");
         let long: String = (0..20).map(|n| format!("{n}\n")).collect();
         assert_eq!(last_lines(&long, &[]).lines().count(), LINES);
     }
