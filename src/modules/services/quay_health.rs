@@ -2,7 +2,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bollard::Docker;
-use bollard::container::LogOutput;
 use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{InspectContainerOptions, LogsOptionsBuilder};
 use futures_util::StreamExt;
@@ -112,10 +111,7 @@ impl QuayHealth {
         let mut output = std::pin::pin!(docker.logs(&self.container, Some(options)));
         let mut bytes = Vec::new();
         while let Some(Ok(part)) = output.next().await {
-            bytes.extend_from_slice(match &part {
-                LogOutput::StdErr { message } | LogOutput::StdOut { message } => message,
-                LogOutput::StdIn { message } | LogOutput::Console { message } => message,
-            });
+            bytes.extend_from_slice(&part.into_bytes());
         }
         last_lines(&String::from_utf8_lossy(&bytes), &self.hide)
     }
