@@ -225,10 +225,7 @@ async fn images(site: &Site, engine: &Docker, with: &impl Fn(serde_json::Value) 
     engine.retag_other("quaylab/busy:1");
     assert!(run(site, "docker_image", load).await.changed);
     let said = fail(site, "docker_image", with(json!({"name": "other", "archive": archive}))).await;
-    assert!(
-        said.contains("the archive holds no image other:latest") && said.contains("quaylab/busy:1"),
-        "{said}"
-    );
+    assert!(said.contains("holds quaylab/busy:1, not other:latest"), "{said}");
     let there = with(json!({"name": "quaylab/busy", "tag": "1", "source": "local"}));
     assert!(!run(site, "docker_image", there).await.changed);
     let on_target =

@@ -2,6 +2,7 @@
 
 mod api;
 mod image;
+mod names;
 mod round_trip;
 
 pub use api::{Http, HttpError, Initialized, NewUser, Quay, QuayError};

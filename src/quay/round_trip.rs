@@ -10,6 +10,7 @@ use oci_client::{Reference, RegistryOperation};
 use thiserror::Error;
 
 use super::image::small_image;
+use super::names;
 use crate::host::Secret;
 
 /// Where a registry is.
@@ -87,9 +88,10 @@ pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripEr
     // Whoever installed a provider before is welcome to have done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let registry = trip.dialled.map_or_else(|| trip.address.to_string(), |a| a.to_string());
-    let reference = Reference::with_tag(registry, trip.repository.clone(), trip.tag.clone());
+    let named = names::find(registry, trip.address.secure).await;
+    let reference = Reference::with_tag(named.registry, trip.repository.clone(), trip.tag.clone());
     let image = format!("{}/{}:{}", trip.address, trip.repository, trip.tag);
-    let client = client(trip);
+    let client = client(trip, named.proxy.clone());
     let auth = match &trip.credentials {
         Some((user, password)) => RegistryAuth::Basic(user.clone(), password.0.clone()),
         None => RegistryAuth::Anonymous,
@@ -127,17 +129,21 @@ pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripEr
     if digest != pushed || !same_layer {
         return Err(RoundTripError::Differs { image, pushed, pulled: digest });
     }
-    let deleted =
-        if trip.delete { Some(delete(trip, &reference, &digest, token.as_deref()).await) } else { None };
+    let deleted = if trip.delete {
+        Some(delete(trip, &reference, &digest, token.as_deref(), named.proxy.as_deref()).await)
+    } else {
+        None
+    };
     Ok(RoundTripReport { digest, login_ms, push_ms, pull_ms, deleted })
 }
 
-fn client(trip: &RoundTrip) -> Client {
+fn client(trip: &RoundTrip, proxy: Option<String>) -> Client {
     Client::new(ClientConfig {
         protocol: if trip.address.secure { ClientProtocol::Https } else { ClientProtocol::Http },
         accept_invalid_certificates: !trip.verify_certificates,
         connect_timeout: Some(trip.timeout),
         read_timeout: Some(trip.timeout),
+        http_proxy: proxy,
         user_agent: concat!("quaylab/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
     })
@@ -217,15 +223,24 @@ fn milliseconds(since: Instant) -> u64 {
 }
 
 /// Removes a manifest; many registries do not allow it.
-async fn delete(trip: &RoundTrip, reference: &Reference, digest: &str, token: Option<&str>) -> bool {
+async fn delete(
+    trip: &RoundTrip,
+    reference: &Reference,
+    digest: &str,
+    token: Option<&str>,
+    proxy: Option<&str>,
+) -> bool {
     let scheme = if trip.address.secure { "https" } else { "http" };
     let url =
         format!("{scheme}://{}/v2/{}/manifests/{digest}", reference.resolve_registry(), trip.repository);
-    let built = reqwest::Client::builder()
+    let mut builder = reqwest::Client::builder()
         .timeout(trip.timeout)
-        .tls_danger_accept_invalid_certs(!trip.verify_certificates)
-        .build();
-    let Ok(client) = built else { return false };
+        .tls_danger_accept_invalid_certs(!trip.verify_certificates);
+    if let Some(proxy) = proxy {
+        let Ok(proxy) = reqwest::Proxy::http(proxy) else { return false };
+        builder = builder.proxy(proxy);
+    }
+    let Ok(client) = builder.build() else { return false };
     let mut request = client.delete(url);
     request = match (token, &trip.credentials) {
         (Some(token), _) => request.bearer_auth(token),

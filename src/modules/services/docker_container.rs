@@ -380,7 +380,9 @@ impl NativeResource for DockerContainer {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Found, ModuleError> {
-        let docker = engine::connect(cx, self.docker_host.as_deref()).await?;
+        let Some(docker) = engine::look(cx, self.docker_host.as_deref()).await? else {
+            return Ok(Found::default());
+        };
         let answer = docker.inspect_container(&self.name, None::<InspectContainerOptions>).await;
         let container = engine::found(answer)
             .map_err(|e| engine::failure(&format!("looking for the container {}", self.name), &e))?;

@@ -24,10 +24,14 @@ impl Action for DockerContainerInfo {
     const CHECK: CheckMode = CheckMode::Runs;
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let docker = engine::connect(cx, self.docker_host.as_deref()).await?;
-        let answer = docker.inspect_container(&self.name, None::<InspectContainerOptions>).await;
-        let container = engine::found(answer)
-            .map_err(|e| engine::failure(&format!("looking for the container {}", self.name), &e))?;
+        let container = match engine::look(cx, self.docker_host.as_deref()).await? {
+            Some(docker) => {
+                let answer = docker.inspect_container(&self.name, None::<InspectContainerOptions>).await;
+                engine::found(answer)
+                    .map_err(|e| engine::failure(&format!("looking for the container {}", self.name), &e))?
+            }
+            None => None,
+        };
         Ok(Outcome::ok(Map::from_iter([
             ("exists".to_owned(), json!(container.is_some())),
             ("container".to_owned(), container.map_or(Value::Null, |c| engine::without_environment(&c))),

@@ -82,6 +82,19 @@ struct Archived {
     images: Vec<ArchivedImage>,
 }
 
+impl Archived {
+    /// Says so before anything is sent where the archive holds other images.
+    fn must_hold(&self, wanted: &str) -> Result<(), ModuleError> {
+        let tags: Vec<&str> = self.images.iter().flat_map(|i| &i.tags).map(String::as_str).collect();
+        if tags.iter().any(|t| same_name(t, wanted)) {
+            return Ok(());
+        }
+        let held = if tags.is_empty() { "no named image".to_owned() } else { tags.join(", ") };
+        Err(ModuleError::failed(format!("the archive {} holds {held}, not {wanted}", self.path.display()))
+            .hint("set name and tag to what the archive holds"))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Pull,
@@ -202,7 +215,9 @@ impl NativeResource for DockerImage {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Self::Observed, ModuleError> {
-        let docker = engine::connect(cx, self.docker_host.as_deref()).await?;
+        let Some(docker) = engine::look(cx, self.docker_host.as_deref()).await? else {
+            return Ok(None);
+        };
         inspect(&docker, &self.reference()).await
     }
 
@@ -223,6 +238,9 @@ impl NativeResource for DockerImage {
             }
         };
         let Some(step) = step else { return Ok(NativePlan::default()) };
+        if let (Step::Load, Some(archived)) = (step, &self.archived) {
+            archived.must_hold(&wanted)?;
+        }
         let before = now.as_ref().map_or_else(|| "absent\n".into(), |f| format!("{}\n", f.id));
         let after = match step {
             Step::Pull => "pulled\n",
@@ -471,6 +489,10 @@ mod tests {
         ] {
             assert_eq!(image.plan(&now).expect("plan").steps, expected, "{image:?} {now:?}");
         }
+        let mut other = archived("1");
+        other.name = "b:2".into();
+        let error = other.plan(&None).expect_err("another image");
+        assert_eq!(error.to_string(), "the archive a.tar holds docker.io/library/a:latest, not b:2");
         let error = image(json!({"name": "a", "source": "local"})).plan(&None).expect_err("missing");
         assert_eq!(error.to_string(), "there is no image a:latest in the engine");
     }

@@ -168,7 +168,9 @@ impl NativeResource for DockerNetwork {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Self::Observed, ModuleError> {
-        let docker = engine::connect(cx, self.docker_host.as_deref()).await?;
+        let Some(docker) = engine::look(cx, self.docker_host.as_deref()).await? else {
+            return Ok(None);
+        };
         let answer = docker.inspect_network(&self.name, None::<InspectNetworkOptions>).await;
         let network = engine::found(answer)
             .map_err(|e| engine::failure(&format!("looking for the network {}", self.name), &e))?;

@@ -85,7 +85,9 @@ impl NativeResource for DockerVolume {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Self::Observed, ModuleError> {
-        let docker = engine::connect(cx, self.docker_host.as_deref()).await?;
+        let Some(docker) = engine::look(cx, self.docker_host.as_deref()).await? else {
+            return Ok(None);
+        };
         engine::found(docker.inspect_volume(&self.volume_name).await)
             .map_err(|e| engine::failure(&format!("looking for the volume {}", self.volume_name), &e))
     }

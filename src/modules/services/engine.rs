@@ -102,6 +102,15 @@ pub(super) async fn connect(cx: &TaskContext, docker_host: Option<&str>) -> Resu
     Ok(docker)
 }
 
+/// The engine for a task that looks; `None` where none answers in check mode: there an earlier task may have foreseen
+/// the engine itself, and nothing is in an engine that is yet to come.
+pub(super) async fn look(cx: &TaskContext, docker_host: Option<&str>) -> Result<Option<Docker>, ModuleError> {
+    match connect(cx, docker_host).await {
+        Err(ModuleError::Failed { .. }) if cx.check => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 fn address(cx: &TaskContext, docker_host: Option<&str>) -> String {
     let from_environment =
         || cx.environment.iter().find(|(name, _)| name == "DOCKER_HOST").map(|(_, v)| v.clone());

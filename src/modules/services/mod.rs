@@ -16,6 +16,7 @@ mod postgresql_ping;
 mod postgresql_query;
 mod postgresql_user;
 mod quay_first_user;
+mod quay_health;
 mod redis_info;
 mod registry_check;
 mod sql;
@@ -42,6 +43,7 @@ pub(super) fn all() -> Vec<Box<dyn Module>> {
         action::<postgresql_query::PostgresqlQuery>(),
         native::<postgresql_user::PostgresqlUser>(),
         action::<quay_first_user::QuayFirstUser>(),
+        action::<quay_health::QuayHealth>(),
         action::<redis_info::RedisInfo>(),
         action::<registry_check::RegistryCheck>(),
         action::<uri::Uri>(),

@@ -1,0 +1,340 @@
+//! The product's playbook over SSH, against hosts with systemd and sshd that are not its VMs: foreseen, brought up,
+//! left alone the second time, and told what is wrong. Quay itself is a stand-in here (`tests/standins/quay`).
+
+#![expect(clippy::print_stderr, reason = "a long test says where it stands")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lab::nspawn::{Lab, made_by};
+use lab::skipped;
+
+mod lab {
+    pub(crate) mod nspawn;
+
+    /// Says why a test was not run here.
+    pub(crate) fn skipped(reason: &str) {
+        eprintln!("skipped: {reason}");
+    }
+}
+
+const IMAGES: &str = "/var/cache/quaylab/images";
+const EMBEDDED: (&str, &str) = ("embedded.lab.test", "10.77.0.2");
+const QUAY: (&str, &str) = ("quay.lab.test", "10.77.0.3");
+
+#[test]
+fn the_roles_bring_up_hosts_and_leave_them_alone() {
+    let Some(lab) = Lab::start(&[EMBEDDED, QUAY]) else { return };
+    let (Some(images), Some(stand_in)) = (service_images(), stand_in()) else { return };
+    let site = Site::new(&lab, &images, &stand_in);
+    let watch = Watch::start();
+
+    // An empty machine has no engine yet; what needs one is foreseen.
+    let foreseen = site.run(&["--check"]);
+    foreseen.succeeded();
+    for host in [EMBEDDED, QUAY] {
+        assert!(foreseen.count(host.0, "changed") > 5, "{}", foreseen.text);
+    }
+    let engine = lab.on(EMBEDDED.1, "systemctl is-active docker; ls /etc/docker /srv");
+    assert!(
+        String::from_utf8_lossy(&engine.stdout).starts_with("inactive\n"),
+        "check mode started something"
+    );
+
+    let first = site.run(&["-vvvv", "--diff"]);
+    first.succeeded();
+    assert!(first.text.contains("(embedded, CNCF distribution)"), "{}", first.text);
+    assert!(first.text.contains(&format!("http://{}:80 (Quay)", QUAY.1)), "{}", first.text);
+    assert_eq!(
+        first.text.lines().filter(|l| l.starts_with("      proved    push ")).count(),
+        2,
+        "{}",
+        first.text
+    );
+
+    let second = site.run(&["-vvvv", "--diff"]);
+    second.succeeded();
+    for host in [EMBEDDED, QUAY] {
+        assert_eq!(second.count(host.0, "changed"), 0, "{}", second.text);
+    }
+
+    let failures = quay_says_what_is_wrong(&lab, &site);
+
+    // What was broken is mended by running again without the mistakes.
+    let mended = site.run(&["--limit", QUAY.0]);
+    mended.succeeded();
+    assert!(mended.count(QUAY.0, "changed") > 0, "{}", mended.text);
+
+    let mut told: Vec<&str> = vec![&foreseen.text, &first.text, &second.text, &mended.text];
+    told.extend(failures.iter().map(|run| run.text.as_str()));
+    no_secret_is_shown(&lab, &site, &told, &watch.stop());
+}
+
+/// The ways in which Quay does not come up, each told with its cause and what to try.
+fn quay_says_what_is_wrong(lab: &Lab, site: &Site) -> Vec<Run> {
+    let drop_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'DROP EXTENSION pg_trgm'";
+    let cases: [(&str, &str, &[&str]); 5] = [
+        (
+            "",
+            "quay_database_password=wrong-password",
+            &[
+                "Wait until Quay is healthy",
+                "Quay does not start: its container quay ends ",
+                "password authentication failed for user \"quay\"",
+                "quay_database_password must be the one that the database was made with",
+                "docker logs quay",
+            ],
+        ),
+        (
+            drop_extension,
+            "quay_database_user=quay",
+            &[
+                "Quay does not start: its container quay ends ",
+                "Could not find the extension pg_trgm",
+                "docker logs quay",
+            ],
+        ),
+        (
+            "",
+            "quay_http_port=22",
+            &[
+                "starting the container quay: ",
+                "address already in use",
+                "another program on the target listens on that port",
+            ],
+        ),
+        (
+            "",
+            "{quay_image: 'quay.invalid/quay:1', quay_image_archive: ''}",
+            &["quay.invalid/quay:1 cannot be pulled from quay.invalid", "check its DNS, route and proxy"],
+        ),
+        (
+            "",
+            "quay_image=localhost/another:1",
+            &[
+                "holds localhost/quaylab-test/quay-standin:3, not localhost/another:1",
+                "set name and tag to what the archive holds",
+            ],
+        ),
+    ];
+    cases
+        .into_iter()
+        .map(|(before, variables, said)| {
+            if !before.is_empty() {
+                let done = lab.on(QUAY.1, before);
+                assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            }
+            let run = site.run(&["--limit", QUAY.0, "--tags", "registry", "-e", variables]);
+            assert_eq!(run.code, Some(2), "{variables}: {}", run.text);
+            for part in said {
+                assert!(run.text.contains(part), "{variables}: no {part:?} in {}", run.text);
+            }
+            run
+        })
+        .collect()
+}
+
+/// No password of the lab stands in what was told, in a command line, in a log, or in a file that needs none.
+fn no_secret_is_shown(lab: &Lab, site: &Site, told: &[&str], command_lines: &BTreeSet<String>) {
+    let secrets = site.secrets();
+    assert!(secrets.len() >= 6, "{secrets:?}");
+    assert!(command_lines.len() > 20, "{command_lines:?}");
+    for (name, secret) in &secrets {
+        for text in told {
+            assert!(!text.contains(secret), "{name} is shown: {}", around(text, secret));
+        }
+        for line in command_lines {
+            assert!(!line.contains(secret), "{name} is in a command line: {line}");
+        }
+    }
+    let patterns = site.folder.path().join("secrets");
+    let lines: Vec<&str> = secrets.iter().map(|(_, s)| s.as_str()).collect();
+    std::fs::write(&patterns, lines.join("\n") + "\n").expect("the patterns");
+    for host in [EMBEDDED, QUAY] {
+        let store = lab.files(host.0);
+        let found = lab
+            .inside("grep")
+            .args(["-rlaF", "-D", "skip", "-f"])
+            .arg(&patterns)
+            .args([store.join("upper"), store.join("docker"), store.join("boot.log")])
+            .output()
+            .expect("grep");
+        let found = String::from_utf8_lossy(&found.stdout).into_owned();
+        let needless: Vec<&str> = found
+            .lines()
+            .filter_map(|l| l.strip_prefix(&format!("{}/", store.display())))
+            .filter(|path| !needs_secrets(path))
+            .collect();
+        assert!(found.contains("config.v2.json"), "the search finds what is there: {found}");
+        assert!(needless.is_empty(), "{}: {needless:?}", host.0);
+        let modes = lab.on(
+            host.1,
+            "stat -c %a /etc/quay/config/config.yaml /etc/quaylab/registry/config.yml 2>/dev/null",
+        );
+        assert_eq!(String::from_utf8_lossy(&modes.stdout).trim(), "640", "{}", host.0);
+    }
+}
+
+/// The services' own configuration, and the environment of containers as the engine keeps it.
+fn needs_secrets(path: &str) -> bool {
+    ["upper/etc/quay/config/config.yaml", "upper/etc/quaylab/registry/config.yml"].contains(&path)
+        || path.starts_with("upper/var/lib/containerd/")
+        || (path.starts_with("docker/containers/") && path.ends_with("/config.v2.json"))
+        || (path.starts_with("docker/overlay2/") && path.ends_with("/diff/tmp/redis.conf"))
+}
+
+fn around<'a>(text: &'a str, secret: &str) -> &'a str {
+    let at = text.find(secret).unwrap_or(0);
+    let start = text[..at].rfind("\nTASK").unwrap_or(0);
+    &text[start..at]
+}
+
+/// The lab as its user sees it: an inventory, and a home for what quaylab keeps.
+struct Site<'a> {
+    lab: &'a Lab,
+    folder: tempfile::TempDir,
+}
+
+/// One run of the program.
+struct Run {
+    code: Option<i32>,
+    text: String,
+}
+
+impl<'a> Site<'a> {
+    fn new(lab: &'a Lab, images: &Path, stand_in: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let inventory = format!(
+            "[lab]\n\
+             {} ansible_host={} registry=embedded\n\
+             {} ansible_host={} registry=quay\n\
+             [lab:vars]\n\
+             ansible_user=debian\n\
+             ansible_become=true\n\
+             ansible_ssh_private_key_file={key}\n\
+             ansible_ssh_common_args='-o StrictHostKeyChecking=accept-new'\n\
+             docker_storage_optional=true\n\
+             postgresql_image=localhost/quaylab/postgresql:15\n\
+             postgresql_image_archive={images}/postgresql-15.tar\n\
+             redis_image=localhost/quaylab/redis:7\n\
+             redis_image_archive={images}/redis-7.tar\n\
+             registry_image=localhost/quaylab/registry:2\n\
+             registry_image_archive={images}/registry-2.tar\n\
+             quay_image=localhost/quaylab-test/quay-standin:3\n\
+             quay_image_archive={stand_in}\n",
+            EMBEDDED.0,
+            EMBEDDED.1,
+            QUAY.0,
+            QUAY.1,
+            key = lab.key().display(),
+            images = images.display(),
+            stand_in = stand_in.display(),
+        );
+        std::fs::write(folder.path().join("lab.inv"), inventory).expect("the inventory");
+        Self { lab, folder }
+    }
+
+    fn run(&self, options: &[&str]) -> Run {
+        let started = Instant::now();
+        let output = self
+            .lab
+            .command(env!("CARGO_BIN_EXE_quaylab"))
+            .args(["run", "-i", "lab.inv"])
+            .args(options)
+            .current_dir(self.folder.path())
+            .env("HOME", self.folder.path())
+            .env("XDG_STATE_HOME", self.folder.path().join("state"))
+            .env_remove("QUAYLAB_CONFIG")
+            .stdin(Stdio::null())
+            .output()
+            .expect("quaylab");
+        let text =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        eprintln!("quaylab run {}: {:.1} s", options.join(" "), started.elapsed().as_secs_f64());
+        Run { code: output.status.code(), text }
+    }
+
+    /// The secrets that quaylab made, by name.
+    fn secrets(&self) -> Vec<(String, String)> {
+        let state = self.folder.path().join("state/quaylab");
+        let labs = std::fs::read_dir(state).expect("the state folder").flatten();
+        let files = labs.filter_map(|l| std::fs::read_dir(l.path().join("secrets")).ok()).flatten().flatten();
+        files
+            .map(|file| {
+                let text = std::fs::read_to_string(file.path()).expect("a secret");
+                let secret = text.split_whitespace().next().unwrap_or_default().to_owned();
+                (file.file_name().to_string_lossy().into_owned(), secret)
+            })
+            .collect()
+    }
+}
+
+impl Run {
+    fn succeeded(&self) {
+        assert_eq!(self.code, Some(0), "{}", self.text);
+    }
+
+    /// A number of a host's line in the recap.
+    fn count(&self, host: &str, what: &str) -> u32 {
+        let line = self.text.lines().rev().find(|l| l.starts_with(host) && l.contains(" : ok="));
+        let word = line.and_then(|l| l.split_whitespace().find_map(|w| w.strip_prefix(&format!("{what}="))));
+        word.and_then(|w| w.parse().ok()).unwrap_or_else(|| panic!("no {what} of {host} in {}", self.text))
+    }
+}
+
+/// Collects the command lines of all processes of this machine, those in the hosts and their containers among them.
+struct Watch {
+    end: Arc<AtomicBool>,
+    seen: JoinHandle<BTreeSet<String>>,
+}
+
+impl Watch {
+    fn start() -> Self {
+        let end = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&end);
+        let seen = std::thread::spawn(move || {
+            let mut seen = BTreeSet::new();
+            while !ended.load(Ordering::Relaxed) {
+                for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+                    if entry.file_name().to_string_lossy().starts_with(|c: char| c.is_ascii_digit())
+                        && let Ok(line) = std::fs::read(entry.path().join("cmdline"))
+                    {
+                        seen.insert(String::from_utf8_lossy(&line).replace('\0', " "));
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(25));
+            }
+            seen
+        });
+        Self { end, seen }
+    }
+
+    fn stop(self) -> BTreeSet<String> {
+        self.end.store(true, Ordering::Relaxed);
+        self.seen.join().expect("the watch")
+    }
+}
+
+/// The folder of the container images, which are made where they are not.
+fn service_images() -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/service-images.sh");
+    let made = Command::new(script).arg(IMAGES).stdin(Stdio::null()).output().expect("the script");
+    if made.status.success() {
+        return Some(PathBuf::from(IMAGES));
+    }
+    skipped(&format!("the service images cannot be made: {}", String::from_utf8_lossy(&made.stderr).trim()));
+    None
+}
+
+/// The image archive of the stand-in for Quay.
+fn stand_in() -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standins/quay/image.sh");
+    made_by(&script)
+        .map_err(|reason| skipped(&format!("the stand-in for Quay cannot be made: {reason}")))
+        .ok()
+}

@@ -1,0 +1,437 @@
+"""A stand-in for Quay 3, for tests where Quay's own image cannot be had. It is not Quay: it holds to the contract that
+a deployment sees. It reads the same config.yaml, refuses what Quay's start refuses, needs the same PostgreSQL (with
+pg_trgm) and Redis, and answers the health, first-user, repository, token and image endpoints."""
+
+import base64, hashlib, hmac, json, os, re, secrets, signal, socket, sys, threading, time, urllib.parse, uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import psycopg2
+import yaml
+
+CONFIG = "/conf/stack/config.yaml"
+REQUIRED = """PREFERRED_URL_SCHEME SERVER_HOSTNAME DB_URI AUTHENTICATION_TYPE DISTRIBUTED_STORAGE_CONFIG BUILDLOGS_REDIS
+USER_EVENTS_REDIS DISTRIBUTED_STORAGE_PREFERENCE DEFAULT_TAG_EXPIRATION TAG_EXPIRATION_OPTIONS SECRET_KEY
+DATABASE_SECRET_KEY SETUP_COMPLETE""".split()
+DURATION = re.compile(r"^[0-9]+(w|m|d|h|s)$")
+
+
+class Refused(Exception):
+    """Why this does not start."""
+
+
+# --- what is checked before it starts -------------------------------------------------------------------------------
+
+
+def read_config():
+    try:
+        with open(CONFIG) as file:
+            config = yaml.safe_load(file)
+    except OSError as error:
+        raise Refused(f"{CONFIG} cannot be read: {error.strerror}")
+    if not isinstance(config, dict):
+        raise Refused(f"{CONFIG} is no mapping")
+    missing = [key for key in REQUIRED if key not in config]
+    if missing:
+        raise Refused(f"{', '.join(missing)} is required")
+    return config
+
+
+def check_values(config):
+    if config["SETUP_COMPLETE"] is not True:
+        raise Refused("SETUP_COMPLETE must be true")
+    if config.get("TESTING", True) is not False:
+        raise Refused("TESTING must be false; its default is true")
+    scheme = config["PREFERRED_URL_SCHEME"]
+    if scheme not in ("http", "https"):
+        raise Refused("PREFERRED_URL_SCHEME must be http or https")
+    name = str(config["SERVER_HOSTNAME"])
+    host = name.split(":")[0]
+    if not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]+)?", name) or ("." not in host and host != "localhost"):
+        raise Refused("SERVER_HOSTNAME must be a valid hostname with a dot in it")
+    if scheme == "https" and not config.get("EXTERNAL_TLS_TERMINATION"):
+        for file in ("ssl.cert", "ssl.key"):
+            if not os.path.exists(os.path.join(os.path.dirname(CONFIG), file)):
+                raise Refused(f"{file} is required for https")
+    if config.get("FEATURE_MAILING", True) and "MAIL_SERVER" not in config:
+        raise Refused("MAIL_SERVER is required, because FEATURE_MAILING is true by default")
+    for value in [config["DEFAULT_TAG_EXPIRATION"], *config["TAG_EXPIRATION_OPTIONS"]]:
+        if not DURATION.match(str(value)):
+            raise Refused(f"{value!r} is no duration")
+    if config["DEFAULT_TAG_EXPIRATION"] not in config["TAG_EXPIRATION_OPTIONS"]:
+        raise Refused("DEFAULT_TAG_EXPIRATION must be one of TAG_EXPIRATION_OPTIONS")
+    arguments = config.get("DB_CONNECTION_ARGS")
+    if arguments is not None and not {"threadlocals", "autorollback"} <= arguments.keys():
+        raise Refused("DB_CONNECTION_ARGS needs threadlocals and autorollback")
+    check_storage(config)
+
+
+def check_storage(config):
+    locations = config["DISTRIBUTED_STORAGE_CONFIG"]
+    if not locations:
+        raise Refused("DISTRIBUTED_STORAGE_CONFIG needs a location")
+    for name in [*config["DISTRIBUTED_STORAGE_PREFERENCE"], *config.get("DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS", [])]:
+        if name not in locations:
+            raise Refused(f"DISTRIBUTED_STORAGE_CONFIG has no location {name}")
+    for name, (driver, parameters) in locations.items():
+        if driver != "LocalStorage":
+            raise Refused(f"this stand-in has no storage driver {driver}")
+        unknown = parameters.keys() - {"storage_path"}
+        if unknown or "storage_path" not in parameters:
+            raise Refused(f"LocalStorage takes storage_path only, not {', '.join(sorted(unknown)) or 'nothing'}")
+        if not on_own_mount(parameters["storage_path"]):
+            raise Refused(f"{parameters['storage_path']} is on no mount of its own")
+        os.makedirs(parameters["storage_path"], exist_ok=True)
+
+
+def on_own_mount(path):
+    with open("/proc/self/mountinfo") as file:
+        points = [line.split()[4] for line in file]
+    return any(point != "/" and (path + "/").startswith(point.rstrip("/") + "/") for point in points)
+
+
+def database(config):
+    match = re.fullmatch(r"postgresql(?:\+psycopg2)?://([^:@/]+):([^@/]*)@([^:/]+)(?::([0-9]+))?/([^?]+)", config["DB_URI"])
+    if not match:
+        raise Refused("DB_URI must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE; special characters percent-encoded")
+    user, password, host, port, name = match.groups()
+    decode = urllib.parse.unquote
+    return psycopg2.connect(host=host, port=port or 5432, user=decode(user), password=decode(password),
+                            dbname=decode(name), connect_timeout=5)
+
+
+def check_database(config):
+    try:
+        with database(config) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_extension WHERE extname = 'pg_trgm'")
+            if cursor.fetchone()[0] == 0:
+                raise Refused("Could not find the extension pg_trgm in the database of DB_URI; it must be created there")
+            cursor.execute("""
+                CREATE TABLE IF NOT EXISTS standin_user (name text PRIMARY KEY, email text, salt bytea, hash bytea);
+                CREATE TABLE IF NOT EXISTS standin_token (hash text PRIMARY KEY, name text);
+                CREATE TABLE IF NOT EXISTS standin_repository (name text PRIMARY KEY, public boolean);""")
+    except psycopg2.Error as error:
+        raise Refused(f"Could not connect to the database of DB_URI: {str(error).strip()}")
+
+
+def ping(key, settings):
+    if "host" not in settings:
+        raise Refused(f"{key} needs a host")
+    where = (settings["host"], int(settings.get("port", 6379)))
+    words = [["AUTH", str(settings["password"])]] if settings.get("password") else []
+    try:
+        with socket.create_connection(where, timeout=5) as connection:
+            for word in [*words, ["PING"]]:
+                parts = [f"*{len(word)}\r\n"] + [f"${len(w.encode())}\r\n{w}\r\n" for w in word]
+                connection.sendall("".join(parts).encode())
+                answer = connection.recv(4096).decode().strip()
+                if answer not in ("+OK", "+PONG"):
+                    raise Refused(f"Could not connect to Redis with the values of {key}: {answer.lstrip('-')}")
+    except OSError as error:
+        raise Refused(f"Could not connect to Redis with the values of {key}: {error}")
+
+
+# --- what it keeps --------------------------------------------------------------------------------------------------
+
+
+class Registry:
+    def __init__(self, config):
+        self.config = config
+        self.root = config["DISTRIBUTED_STORAGE_CONFIG"][config["DISTRIBUTED_STORAGE_PREFERENCE"][0]][1]["storage_path"]
+        self.key = str(config["SECRET_KEY"]).encode()
+        self.lock = threading.Lock()
+
+    def query(self, text, *values):
+        connection = database(self.config)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(text, values)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def initialize(self, asked):
+        if not self.config.get("FEATURE_USER_INITIALIZE"):
+            return 400, {"message": "Cannot initialize user, FEATURE_USER_INITIALIZE is False"}
+        if self.config["AUTHENTICATION_TYPE"] != "Database":
+            return 400, {"message": "Cannot initialize user in a non-database auth system"}
+        with self.lock:
+            if self.query("SELECT count(*) FROM standin_user")[0][0]:
+                return 400, {"message": "Cannot initialize user in a non-empty database"}
+            name, password, email = (asked.get(k, "") for k in ("username", "password", "email"))
+            problem = (
+                "Invalid password, password must be at least 8 characters and contain no whitespace."
+                if len(password) < 8 or re.search(r"\s", password)
+                else f"Invalid username {name}" if not re.fullmatch(r"[a-z0-9_][a-z0-9_.-]{1,254}", name)
+                else f"Invalid email address: {email}" if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email)
+                else None
+            )
+            if problem:
+                return 400, {"message": f"Failed to initialize user: {problem}"}
+            salt = secrets.token_bytes(16)
+            self.query("INSERT INTO standin_user VALUES (%s, %s, %s, %s)", name, email, salt, self.hash(salt, password))
+            token = secrets.token_hex(20) if asked.get("access_token") else ""
+            if token:
+                self.query("INSERT INTO standin_token VALUES (%s, %s)", hashlib.sha256(token.encode()).hexdigest(), name)
+        return 200, {"username": name, "email": email, "encrypted_password": secrets.token_hex(32), "access_token": token}
+
+    @staticmethod
+    def hash(salt, password):
+        return hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 10000)
+
+    def user_of_basic(self, value):
+        name, _, password = base64.b64decode(value).decode().partition(":")
+        rows = self.query("SELECT salt, hash FROM standin_user WHERE name = %s", name)
+        if rows and hmac.compare_digest(bytes(rows[0][1]), self.hash(bytes(rows[0][0]), password)):
+            return name
+        return None
+
+    def user_of_token(self, value):
+        rows = self.query("SELECT name FROM standin_token WHERE hash = %s", hashlib.sha256(value.encode()).hexdigest())
+        return rows[0][0] if rows else None
+
+    def sign(self, claims):
+        text = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()
+        return f"{text}.{hmac.new(self.key, text.encode(), 'sha256').hexdigest()}"
+
+    def claims(self, token):
+        text, _, signature = token.partition(".")
+        if not hmac.compare_digest(signature, hmac.new(self.key, text.encode(), "sha256").hexdigest()):
+            return None
+        claims = json.loads(base64.urlsafe_b64decode(text))
+        return claims if claims["exp"] > time.time() else None
+
+    def is_public(self, repository):
+        rows = self.query("SELECT public FROM standin_repository WHERE name = %s", repository)
+        return rows[0][0] if rows else None
+
+    def granted(self, user, repository, actions):
+        """What of the asked actions this user may do; pushing to a repository that is not there makes it."""
+        granted, owner, public = [], user == repository.split("/")[0], self.is_public(repository)
+        if "push" in actions and owner:
+            if public is None:
+                public = not self.config.get("CREATE_PRIVATE_REPO_ON_PUSH", True)
+                self.query("INSERT INTO standin_repository VALUES (%s, %s) ON CONFLICT DO NOTHING", repository, public)
+            granted.append("push")
+        if "pull" in actions and (owner or public):
+            granted.append("pull")
+        return granted
+
+    def health(self):
+        def well(check):
+            try:
+                check()
+                return True
+            except Exception as error:
+                print(f"health: {error}", file=sys.stderr, flush=True)
+                return False
+
+        writable = lambda: open(os.path.join(self.root, ".health"), "w").close()
+        services = {"auth": True, "database": well(lambda: self.query("SELECT 1")), "disk_space": well(writable),
+                    "registry_gunicorn": True, "service_key": True, "web_gunicorn": True}
+        status = 200 if all(services.values()) else 503
+        return status, {"data": {"services": services}, "status_code": status}
+
+
+# --- what it answers ------------------------------------------------------------------------------------------------
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    registry = None
+
+    def log_message(self, form, *values):
+        print(f"{self.address_string()} {form % values}", flush=True)
+
+    def own_url(self):
+        config = self.registry.config
+        return f"{config['PREFERRED_URL_SCHEME']}://{config['SERVER_HOSTNAME']}"
+
+    def body(self):
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            parts = []
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def answer(self, status, body=b"", kind="application/json", **headers):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def error(self, status, code, message, **headers):
+        self.answer(status, {"errors": [{"code": code, "message": message, "detail": {}}]}, **headers)
+
+    def challenge(self, repository=None, actions=()):
+        realm = f'Bearer realm="{self.own_url()}/v2/auth",service="{self.registry.config["SERVER_HOSTNAME"]}"'
+        if repository:
+            realm += f',scope="repository:{repository}:{",".join(actions)}"'
+        self.error(401, "UNAUTHORIZED", "access to the requested resource is not authorized", WWW_Authenticate=realm)
+
+    def bearer(self):
+        kind, _, token = self.headers.get("Authorization", "").partition(" ")
+        return token if kind.lower() == "bearer" else None
+
+    def handle_request(self):
+        url = urllib.parse.urlsplit(self.path)
+        path, query, body = url.path, urllib.parse.parse_qs(url.query), self.body()
+        if self.command == "GET" and path in ("/health", "/health/instance", "/health/endtoend", "/status"):
+            return self.answer(*self.registry.health())
+        if path.startswith("/api/v1/"):
+            return self.api(path.removeprefix("/api/v1/").rstrip("/"), body)
+        if path == "/v2/auth" and self.command == "GET":
+            return self.token(query)
+        if path in ("/v2", "/v2/"):
+            claims = self.registry.claims(self.bearer() or "")
+            return self.answer(200, {}) if claims else self.challenge()
+        if match := re.fullmatch(r"/v2/([a-z0-9_.-]+/[a-z0-9_.-]+)/(blobs|manifests|tags)/(.+)", path):
+            return self.image(*match.groups(), query, body)
+        return self.answer(404, {"message": "Not Found"})
+
+    def __getattr__(self, name):
+        if name.startswith("do_"):
+            return self.handle_request
+        raise AttributeError(name)
+
+    def api(self, path, body):
+        asked = json.loads(body or b"{}")
+        if path == "user/initialize" and self.command == "POST":
+            return self.answer(*self.registry.initialize(asked))
+        user = self.registry.user_of_token(self.bearer() or "")
+        if path == "repository" and self.command == "POST":
+            if not user or user != asked.get("namespace", user):
+                return self.answer(401 if not user else 403, {"message": "Unauthorized"})
+            name = f"{user}/{asked['repository']}"
+            if self.registry.is_public(name) is not None:
+                return self.answer(400, {"message": "Repository already exists"})
+            self.registry.query("INSERT INTO standin_repository VALUES (%s, %s)", name, asked["visibility"] == "public")
+            return self.answer(201, {"namespace": user, "name": asked["repository"], "kind": "image"})
+        if match := re.fullmatch(r"repository/([^/]+/[^/]+)(/changevisibility)?", path):
+            name, public = match[1], self.registry.is_public(match[1])
+            if public is None:
+                return self.answer(404, {"message": "Not Found"})
+            if not (user == name.split("/")[0] or (public and self.command == "GET")):
+                return self.answer(403 if user else 401, {"message": "Unauthorized"})
+            if match[2] and self.command == "POST":
+                new = asked["visibility"] == "public"
+                self.registry.query("UPDATE standin_repository SET public = %s WHERE name = %s", new, name)
+                return self.answer(200, {"success": True})
+            return self.answer(200, {"namespace": name.split("/")[0], "name": name.split("/")[1], "is_public": public})
+        return self.answer(404, {"message": "Not Found"})
+
+    def token(self, query):
+        user, (kind, _, value) = None, self.headers.get("Authorization", "").partition(" ")
+        if value:
+            user = self.registry.user_of_basic(value) if kind.lower() == "basic" else None
+            if not user:
+                return self.error(401, "UNAUTHORIZED", "Invalid Username or Password")
+        scopes, access = query.get("scope", []), []
+        if not user and not scopes:
+            return self.error(401, "UNAUTHORIZED", "access to the requested resource is not authorized")
+        for scope in scopes:
+            match = re.fullmatch(r"repository:([a-z0-9_.-]+/[a-z0-9_.-]+):([a-z*,]+)", scope)
+            if not match:
+                return self.error(400, "UNSUPPORTED", f"Unable to decode repository and actions: {scope}")
+            access.append({"name": match[1], "actions": self.registry.granted(user, match[1], match[2].split(","))})
+        self.answer(200, {"token": self.registry.sign({"sub": user, "access": access, "exp": time.time() + 3600})})
+
+    def image(self, repository, kind, rest, query, body):
+        writes = self.command in ("POST", "PUT", "PATCH", "DELETE")
+        actions = ["pull", "push"] if writes else ["pull"]
+        claims = self.registry.claims(self.bearer() or "") or {"access": []}
+        held = [a for entry in claims["access"] if entry["name"] == repository for a in entry["actions"]]
+        if not set(actions) <= set(held):
+            return self.challenge(repository, actions)
+        if kind == "blobs" and rest.startswith("uploads"):
+            return self.upload(repository, rest.removeprefix("uploads").strip("/"), query, body)
+        base = f"/v2/{repository}/{kind}"
+        if kind == "blobs" and not writes:
+            return self.send(self.file("blobs", rest), rest, "application/octet-stream", "BLOB_UNKNOWN")
+        if kind == "manifests" and self.command == "PUT":
+            digest = "sha256:" + hashlib.sha256(body).hexdigest()
+            for layer in [json.loads(body).get("config"), *json.loads(body).get("layers", [])]:
+                if layer and not os.path.exists(self.file("blobs", layer["digest"])):
+                    return self.error(400, "MANIFEST_BLOB_UNKNOWN", f"blob unknown: {layer['digest']}")
+            for name in (rest, digest):
+                self.write(self.file("manifests", repository, name), body)
+            return self.answer(201, Location=f"{self.own_url()}{base}/{digest}", Docker_Content_Digest=digest)
+        path = self.file("manifests", repository, rest)
+        if kind == "manifests" and self.command == "DELETE" and os.path.exists(path):
+            os.remove(path)
+            return self.answer(202)
+        if kind == "manifests" and not writes:
+            return self.send(path, None, None, "MANIFEST_UNKNOWN")
+        if kind == "tags" and rest == "list" and not writes:
+            folder = self.file("manifests", repository)
+            tags = [name for name in sorted(os.listdir(folder)) if ":" not in name] if os.path.isdir(folder) else []
+            return self.answer(200, {"name": repository, "tags": tags})
+        return self.error(405, "UNSUPPORTED", "The operation is unsupported.")
+
+    def upload(self, repository, session, query, body):
+        if self.command == "POST" and not session:
+            session = str(uuid.uuid4())
+        path = self.file("uploads", session)
+        if self.command != "POST" and not os.path.exists(path):
+            return self.error(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+        self.write(path, body, "ab")
+        with open(path, "rb") as file:
+            content = file.read()
+        where = f"{self.own_url()}/v2/{repository}/blobs/uploads/{session}"
+        if digest := query.get("digest", [None])[0]:
+            os.remove(path)
+            if digest != "sha256:" + hashlib.sha256(content).hexdigest():
+                return self.error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+            self.write(self.file("blobs", digest), content)
+            return self.answer(201, Location=f"{self.own_url()}/v2/{repository}/blobs/{digest}", Docker_Content_Digest=digest)
+        self.answer(202, Location=where, Range=f"0-{max(len(content) - 1, 0)}", Docker_Upload_UUID=session)
+
+    def file(self, *parts):
+        return os.path.join(self.registry.root, *(part.replace("..", "_") for part in parts))
+
+    @staticmethod
+    def write(path, data, mode="wb"):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, mode) as file:
+            file.write(data)
+
+    def send(self, path, digest, kind, unknown):
+        if not os.path.exists(path):
+            return self.error(404, unknown, "unknown to registry")
+        with open(path, "rb") as file:
+            data = file.read()
+        digest = digest or "sha256:" + hashlib.sha256(data).hexdigest()
+        kind = kind or json.loads(data).get("mediaType", "application/vnd.oci.image.manifest.v1+json")
+        self.answer(200, data, kind, Docker_Content_Digest=digest)
+
+
+def main():
+    if os.getuid() != 1001:
+        raise Refused(f"runs as user {os.getuid()}, not 1001")
+    config = read_config()
+    check_values(config)
+    check_database(config)
+    for key in ("BUILDLOGS_REDIS", "USER_EVENTS_REDIS"):
+        ping(key, config[key])
+    Handler.registry = Registry(config)
+    server = ThreadingHTTPServer(("", 8080), Handler)
+    server.daemon_threads = True
+    # The first process of a container gets no default action for it.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    print("stand-in for Quay: ready on 8080", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Refused as why:
+        print(f"stand-in for Quay: configuration error: {why}", file=sys.stderr, flush=True)
+        sys.exit(1)
