@@ -127,12 +127,11 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
         .then(tempfile::tempdir)
         .transpose()
         .context("cannot make a folder for the check")?;
-    let state_dir = match &passing {
-        Some(folder) => folder.path().to_owned(),
-        None => {
-            lab.prepare()?;
-            lab.state_dir
-        }
+    let state_dir = if let Some(folder) = &passing {
+        folder.path().to_owned()
+    } else {
+        lab.prepare()?;
+        lab.state_dir
     };
     let hosts = inventory.hosts().count();
     let options = Options {

@@ -117,16 +117,16 @@ impl Names {
 fn answering(handlers: &[Handler], names: &[Names], notification: &str) -> Vec<usize> {
     let home = |index: usize| handlers.get(index).and_then(|h| h.role.as_ref()).map(|r| r.name.clone());
     let mut found: Vec<usize> = Vec::new();
-    let mut named: Option<usize> = None;
+    let mut by_name: Option<usize> = None;
     for (index, one) in names.iter().enumerate() {
-        let same_home = named.is_some_and(|before| home(before) == home(index));
+        let same_home = by_name.is_some_and(|before| home(before) == home(index));
         if one.own.iter().any(|n| n == notification) && !same_home {
-            named = Some(index);
+            by_name = Some(index);
         }
         if one.listens.iter().any(|n| n == notification) {
             found.push(index);
         }
     }
-    found.extend(named.filter(|index| !found.contains(index)));
+    found.extend(by_name.filter(|index| !found.contains(index)));
     found
 }

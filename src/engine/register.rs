@@ -125,10 +125,10 @@ pub(super) fn combine(items: Vec<ItemOutcome>) -> ItemOutcome {
         Status::Skipped => "All items skipped",
         _ => "All items completed",
     };
-    if !items.is_empty() {
-        result.insert("msg".into(), json!(message));
-    } else {
+    if items.is_empty() {
         result.insert("skipped_reason".into(), json!("No items in the list"));
+    } else {
+        result.insert("msg".into(), json!(message));
     }
     let mut facts = Map::new();
     let mut combined = ItemOutcome {

@@ -98,17 +98,14 @@ impl ImageRequest {
             .await
             .map_err(LabError::io(format!("making {}", self.cache_dir.display())))?;
         let local = local_path(&self.uri);
-        let (part, seen) = match &local {
+        let (part, seen) = if let Some(local) = &local {
             // It is read where it lies: a copy would take room and time, and would hide that the file was replaced.
-            Some(local) => {
-                let seen = stamp(local).map_err(LabError::io(format!("reading {}", local.display())))?;
-                (local.clone(), format!(" {seen}"))
-            }
-            None => {
-                let part = with_suffix(&self.cached_path(), ".part");
-                self.download(&part, progress).await?;
-                (part, String::new())
-            }
+            let seen = stamp(local).map_err(LabError::io(format!("reading {}", local.display())))?;
+            (local.clone(), format!(" {seen}"))
+        } else {
+            let part = with_suffix(&self.cached_path(), ".part");
+            self.download(&part, progress).await?;
+            (part, String::new())
         };
         progress("checking the image's digest");
         let digest = digest_of(&part).await?;

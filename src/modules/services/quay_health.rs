@@ -237,7 +237,7 @@ mod tests {
         let hide = [Secret("pw1".into()), Secret(String::new())];
         assert_eq!(last_lines(log, &hide), "cannot log in with ********");
         assert_eq!(last_lines("starting\nstarting\n\nended\n", &[]), "starting\nended");
-        let long: String = (0..20).map(|n| format!("{n}\n")).collect();
-        assert_eq!(last_lines(&long, &[]).lines().count(), LINES);
+        let many: String = (0..20).map(|n| format!("{n}\n")).collect();
+        assert_eq!(last_lines(&many, &[]).lines().count(), LINES);
     }
 }
