@@ -63,7 +63,7 @@ pub(crate) fn difference(theirs: &Outcome, ours: &Outcome, spec: &Spec) -> Optio
         if mode != our_mode {
             return tell(&format!("mode of {name}"), &format!("{mode:o}"), &format!("{our_mode:o}"));
         }
-        if name.ends_with(".json")
+        if std::path::Path::new(name).extension().is_some_and(|e| e == "json")
             && let (Ok(mut left), Ok(mut right)) =
                 (serde_json::from_str(text), serde_json::from_str(our_text))
         {

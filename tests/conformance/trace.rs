@@ -29,9 +29,7 @@ impl Trace {
             if let Some((_, hosts)) = line.strip_prefix("included: ").and_then(|l| l.split_once(" for ")) {
                 let hosts = hosts.split(" => ").next().unwrap_or(hosts);
                 results.extend(hosts.split(", ").map(|host| format!("ok: [{host}]")));
-            } else if line.starts_with("FAILED - RETRYING: ") {
-                results.push(line.to_owned());
-            } else if line.starts_with("...ignoring") {
+            } else if line.starts_with("FAILED - RETRYING: ") || line.starts_with("...ignoring") {
                 results.push(line.to_owned());
             } else if STATUSES.iter().any(|s| line.starts_with(s)) {
                 let mut more = Vec::new();
