@@ -1,5 +1,7 @@
 //! The program itself: what it prints, where, and its exit codes.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
