@@ -261,5 +261,8 @@ async fn a_lab_on_a_real_libvirtd_comes_changes_and_goes() {
     assert!(done.failed.is_empty(), "{:?}", done.failed);
     let left = hypervisor.call(|d| Ok((d.domains()?, d.pools()?, d.networks()?))).await.unwrap();
     assert_eq!(left, (vec![], vec!["foreign".into()], vec!["foreign".into()]));
-    assert!(!namespace.path("ours").exists(), "the folder that was made for the pool goes with it");
+    assert!(
+        !Path::new(&namespace.path("ours")).exists(),
+        "the folder that was made for the pool goes with it"
+    );
 }
