@@ -111,8 +111,8 @@ pub async fn plan_destroy(
             Ok(doomed)
         })
         .await?;
-    let remembered =
-        ["hosts", "id_ed25519", "secrets", "made.json", "kvm-probe"].map(|name| state_dir.join(name));
+    let remembered = ["hosts", "id_ed25519", "known_hosts", "secrets", "made.json", "kvm-probe"]
+        .map(|name| state_dir.join(name));
     doomed.extend(remembered.into_iter().filter(|path| path.exists()).map(Doomed::State));
     Ok(doomed)
 }
