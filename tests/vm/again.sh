@@ -1,5 +1,5 @@
 #!/bin/sh
-# again.sh: a run where all is done changes nothing; 30 s is the aim on two cores without KVM, 60 s fails.
+# again.sh: a run where all is done changes nothing, in under 30 seconds.
 set -eu
 me=again.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -15,6 +15,5 @@ again() {
 again
 # A machine that was busy with something else gets a second try.
 [ "$took" -lt 30000 ] || { say "the first try took $took ms"; again; }
-[ "$took" -lt 60000 ] || fail "it took $took ms, more than 60 s"
-[ "$took" -lt 30000 ] || say "that is more than the 30 s that two quiet cores need at most"
+[ "$took" -lt 30000 ] || fail "it took $took ms, more than 30 s"
 say "changed=0 on $hosts hosts in $took ms"
