@@ -18,7 +18,7 @@ fi
 # packages GROUP: what it is called here.
 packages() {
     case $packager-$1 in
-    apt-build) echo gcc make pkg-config libvirt-dev git ca-certificates curl ;;
+    apt-build) echo gcc libc6-dev make pkg-config libvirt-dev git ca-certificates curl ;;
     dnf-build) echo gcc make pkgconf-pkg-config libvirt-devel git ca-certificates ;;
     apt-lab) echo libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base mmdebstrap lvm2 slirp4netns \
         iproute2 zstd e2fsprogs fdisk grub-pc-bin grub-common openssh-client ;;
