@@ -3,6 +3,7 @@
 mod app;
 pub mod inventory;
 mod lab;
+mod plan;
 mod run;
 
 pub use app::main;

@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,16 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::lab::{Lab, wanted_private};
 use crate::diag::Diagnostic;
-use crate::engine::{self, Ask, Event, Options, Question, Sink};
+use crate::engine::{self, Ask, Event, Options, Question, Sink, Summary};
 use crate::host::{BecomeMethod, Secret};
 use crate::inventory::{Inventory, VarMap, parse_extra_vars};
-use crate::lab::private;
+use crate::lab::{Converged, private};
 use crate::playbook::{Folder, Loader, Playbook};
-use crate::report::{Lines, Palette, Terminal, Verbosity};
+use crate::report::{Lines, Palette, RolesSeen, Terminal, Verbosity};
 use crate::settings::Settings;
 
 /// The most hosts worked on at the same time unless `-f` says otherwise.
@@ -31,13 +33,13 @@ pub(super) struct RunArgs {
     inventory: Vec<String>,
     /// Only these hosts (a pattern).
     #[arg(short, long, value_name = "PATTERN")]
-    limit: Option<String>,
+    pub(super) limit: Option<String>,
     /// Only tasks with these tags.
     #[arg(short, long, value_delimiter = ',')]
-    tags: Vec<String>,
+    pub(super) tags: Vec<String>,
     /// No tasks with these tags.
     #[arg(long, value_delimiter = ',')]
-    skip_tags: Vec<String>,
+    pub(super) skip_tags: Vec<String>,
     /// Variables: key=value, YAML or JSON, or @FILE.
     #[arg(short, long, value_name = "VARS")]
     extra_vars: Vec<String>,
@@ -83,112 +85,235 @@ pub(super) struct RunArgs {
     /// Tell more; up to -vvvv.
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Answer yes where something would be restarted or replaced.
+    #[arg(short, long)]
+    pub(super) yes: bool,
+    /// Let this machine find the guests by name, until the lab is destroyed.
+    #[arg(long)]
+    host_dns: bool,
 }
 
 /// Runs playbooks.
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
-    let settings = Settings::load()?;
-    let sources = if args.inventory.is_empty() { &settings.inventory } else { &args.inventory };
-    if sources.is_empty() {
-        return Err(Diagnostic::new("no inventory is given")
-            .hint("name one with -i, or set `inventory` in the [defaults] of quaylab.cfg")
-            .into());
-    }
-    let (inventory, warnings) = Inventory::load(sources)?;
-    let lab = Lab::of(&inventory);
-    let mut roles_path = settings.roles_path.clone();
-    roles_path.push(PathBuf::from("roles"));
-    let loader = Loader::new(roles_path);
-    let playbook = read_playbooks(&loader, &args.playbooks)?;
-    if args.syntax_check {
-        tell(&format!("{} plays are well formed", playbook.plays.len()));
+    let Some(run) = LabRun::open(args, args.check)? else { return Ok(ExitCode::SUCCESS) };
+    if !args.check && !super::plan::announce(&run)? {
+        tell("nothing was changed");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut extra_vars = VarMap::new();
-    for text in &args.extra_vars {
-        extra_vars.extend(parse_extra_vars(text)?);
-    }
-    let passwords = Passwords::ask(args)?;
-    // Namespaces are joined while there is still one thread only.
-    let wants_lab =
-        args.playbooks.is_empty() || !matches!(wanted_private(&inventory)?, private::Wanted::Never);
-    let mut brought_up = false;
-    if wants_lab
-        && let private::Entered::Private { fresh } = private::ensure_and_enter(wanted_private(&inventory)?)?
-    {
-        brought_up = fresh;
-        let how = if fresh { "brought one up" } else { "using the one that is running" };
-        tell(&format!(
-            "no libvirt daemon answers at qemu:///system: {how} in namespaces of its own (libvirt_private)"
-        ));
-    }
-    // A check of a lab that does not exist yet leaves nothing behind, so what it remembers goes with it.
-    let passing = (args.check && !lab.state_dir.exists())
-        .then(tempfile::tempdir)
-        .transpose()
-        .context("cannot make a folder for the check")?;
-    let state_dir = if let Some(folder) = &passing {
-        folder.path().to_owned()
-    } else {
-        lab.prepare()?;
-        lab.state_dir
-    };
-    let hosts = inventory.hosts().count();
-    let options = Options {
-        inventory,
-        limit: args.limit.clone(),
-        tags: args.tags.clone(),
-        skip_tags: args.skip_tags.clone(),
-        extra_vars,
-        check: args.check,
-        diff: args.diff,
-        forks: args.forks.map(usize::from).or(settings.forks).unwrap_or_else(|| hosts.clamp(1, MOST_FORKS)),
-        remote_user: args.user.clone().or(settings.remote_user),
-        r#become: args.r#become || settings.r#become,
-        become_user: args.become_user.clone().or(settings.become_user),
-        become_method: become_method(args.become_method.as_deref().or(settings.become_method.as_deref()))?,
-        become_password: passwords.r#become,
-        ssh_password: passwords.ssh,
-        private_key_file: args.private_key.clone().or(settings.private_key_file),
-        host_key_checking: settings.host_key_checking,
-        timeout: Duration::from_secs(args.timeout.unwrap_or(settings.timeout)),
-        verbosity: args.verbose,
-        force_handlers: args.force_handlers || settings.force_handlers,
-        state_dir,
-        lab: lab.name,
-        ask: ask(),
-    };
     let terminal = Arc::new(Terminal::new(Lines {
         verbosity: Verbosity(args.verbose),
         palette: Palette::detect(),
         width: width(),
     }));
-    for warning in warnings {
-        terminal.show(&Event::Warning(warning));
+    for warning in &run.warnings {
+        terminal.show(&Event::Warning(warning.clone()));
     }
-    let sink: Sink = Arc::new(move |event| terminal.show(&event));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let summary = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        stop_on_signal(stop.clone());
-        engine::run(playbook, loader, options, sink, stop).await
+    let roles = Arc::new(RolesSeen::default());
+    let seen = Arc::clone(&roles);
+    let sink: Sink = Arc::new(move |event| {
+        seen.see(&event);
+        terminal.show(&event);
     });
-    // A blocking call into libvirt must not hold the program up once the run is over.
-    runtime.shutdown_timeout(Duration::from_secs(2));
-    if args.check && brought_up {
-        // Only saying what would change changes nothing: what had to be there for it goes again.
-        private::down()?;
+    let (loader, playbook) = run.playbook()?;
+    let summary = run.execute(loader, playbook, run.options(args.check, args.diff)?, sink)?;
+    if !args.check {
+        // With tags a role may have run in part, which says nothing about the whole of it.
+        if args.tags.is_empty() && args.skip_tags.is_empty() {
+            Converged::new(&run.state_dir).record(&roles.finish())?;
+        }
+        if args.host_dns && !summary.failed() && !summary.interrupted {
+            super::lab::host_dns::keep(&run.inventory, &run.lab)?;
+        }
     }
-    let summary = summary?;
-    Ok(match summary {
+    Ok(exit_code(&summary))
+}
+
+/// A run's exit code.
+pub(super) fn exit_code(summary: &Summary) -> ExitCode {
+    match summary {
         s if s.interrupted => ExitCode::from(130),
         s if s.unreachable() => ExitCode::from(4),
         s if s.failed() => ExitCode::from(2),
         _ => ExitCode::SUCCESS,
-    })
+    }
+}
+
+/// All that a run needs, read and checked; its hypervisor is joined.
+pub(super) struct LabRun<'a> {
+    pub args: &'a RunArgs,
+    pub inventory: Inventory,
+    pub warnings: Vec<Diagnostic>,
+    pub lab: Lab,
+    pub state_dir: PathBuf,
+    settings: Settings,
+    extra_vars: VarMap,
+    passwords: Passwords,
+    /// Where a check of a lab that does not exist yet keeps what it needs; goes with this.
+    _passing: Option<tempfile::TempDir>,
+    /// A private hypervisor that is there for a check only.
+    passing_hypervisor: bool,
+    runtime: OnceCell<Runtime>,
+}
+
+impl Drop for LabRun<'_> {
+    fn drop(&mut self) {
+        // A blocking call into libvirt must not hold the program up once the run is over.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(2));
+        }
+        if self.passing_hypervisor
+            && let Err(error) = private::down()
+        {
+            tell(&format!("the private libvirt, which was there for the check only, did not go: {error}"));
+        }
+    }
+}
+
+impl<'a> LabRun<'a> {
+    /// Reads what is asked for; `None` where reading it was all. Call it before any thread exists.
+    pub(super) fn open(args: &'a RunArgs, check: bool) -> Result<Option<Self>> {
+        let settings = Settings::load()?;
+        let sources = if args.inventory.is_empty() { &settings.inventory } else { &args.inventory };
+        if sources.is_empty() {
+            return Err(Diagnostic::new("no inventory is given")
+                .hint("name one with -i, or set `inventory` in the [defaults] of quaylab.cfg")
+                .into());
+        }
+        let (inventory, warnings) = Inventory::load(sources)?;
+        let lab = Lab::of(&inventory);
+        let (_, playbook) = load(&settings, &args.playbooks)?;
+        if args.syntax_check {
+            tell(&format!("{} plays are well formed", playbook.plays.len()));
+            return Ok(None);
+        }
+        let mut extra_vars = VarMap::new();
+        for text in &args.extra_vars {
+            extra_vars.extend(parse_extra_vars(text)?);
+        }
+        let passwords = Passwords::ask(args)?;
+        // Namespaces are joined while there is still one thread only.
+        let wants_lab =
+            args.playbooks.is_empty() || !matches!(wanted_private(&inventory)?, private::Wanted::Never);
+        let mut brought_up = false;
+        if wants_lab {
+            // One that was there before (a machine that was started anew) holds definitions, which must stay.
+            let remained = private::remains();
+            if let private::Entered::Private { fresh } =
+                private::ensure_and_enter(wanted_private(&inventory)?)?
+            {
+                brought_up = fresh && !remained;
+                let how = if fresh { "brought one up" } else { "using the one that is running" };
+                tell(&format!(
+                    "no libvirt daemon answers at qemu:///system: {how} in namespaces of its own (libvirt_private)"
+                ));
+            }
+        }
+        // A check of a lab that does not exist yet leaves nothing behind, so what it remembers goes with it.
+        let passing = (check && !lab.state_dir.exists())
+            .then(tempfile::tempdir)
+            .transpose()
+            .context("cannot make a folder for the check")?;
+        let state_dir = if let Some(folder) = &passing {
+            folder.path().to_owned()
+        } else {
+            lab.prepare()?;
+            lab.state_dir.clone()
+        };
+        Ok(Some(Self {
+            args,
+            inventory,
+            warnings,
+            lab,
+            state_dir,
+            settings,
+            extra_vars,
+            passwords,
+            _passing: passing,
+            passing_hypervisor: check && brought_up,
+            runtime: OnceCell::new(),
+        }))
+    }
+
+    /// The playbooks, as they stand on disk or in the program.
+    pub(super) fn playbook(&self) -> Result<(Loader, Playbook)> {
+        load(&self.settings, &self.args.playbooks)
+    }
+
+    /// The engine's options.
+    pub(super) fn options(&self, check: bool, diff: bool) -> Result<Options> {
+        let (args, settings) = (self.args, &self.settings);
+        let hosts = self.inventory.hosts().count();
+        let user = |given: &Option<String>, set: &Option<String>| given.clone().or_else(|| set.clone());
+        Ok(Options {
+            inventory: self.inventory.clone(),
+            limit: args.limit.clone(),
+            tags: args.tags.clone(),
+            skip_tags: args.skip_tags.clone(),
+            extra_vars: self.extra_vars.clone(),
+            check,
+            diff,
+            forks: args
+                .forks
+                .map(usize::from)
+                .or(settings.forks)
+                .unwrap_or_else(|| hosts.clamp(1, MOST_FORKS)),
+            remote_user: user(&args.user, &settings.remote_user),
+            r#become: args.r#become || settings.r#become,
+            become_user: user(&args.become_user, &settings.become_user),
+            become_method: become_method(
+                args.become_method.as_deref().or(settings.become_method.as_deref()),
+            )?,
+            become_password: self.passwords.r#become.clone(),
+            ssh_password: self.passwords.ssh.clone(),
+            private_key_file: args.private_key.clone().or_else(|| settings.private_key_file.clone()),
+            host_key_checking: settings.host_key_checking,
+            timeout: Duration::from_secs(args.timeout.unwrap_or(settings.timeout)),
+            verbosity: args.verbose,
+            force_handlers: args.force_handlers || settings.force_handlers,
+            state_dir: self.state_dir.clone(),
+            lab: self.lab.name.clone(),
+            ask: ask(),
+        })
+    }
+
+    /// Runs the engine to its end, or to the user's.
+    pub(super) fn execute(
+        &self,
+        loader: Loader,
+        playbook: Playbook,
+        options: Options,
+        sink: Sink,
+    ) -> Result<Summary> {
+        let summary = self.runtime()?.block_on(async {
+            let stop = CancellationToken::new();
+            let listening = stop_on_signal(stop.clone());
+            let summary = engine::run(playbook, loader, options, sink, stop).await;
+            listening.abort();
+            summary
+        });
+        Ok(summary?)
+    }
+
+    /// The one runtime of all that this run does: connections that are shared live in it.
+    fn runtime(&self) -> Result<&Runtime> {
+        if self.runtime.get().is_none() {
+            let _first = self.runtime.set(
+                tokio::runtime::Builder::new_multi_thread()
+                    .enable_all()
+                    .build()
+                    .context("cannot start the runtime")?,
+            );
+        }
+        self.runtime.get().context("cannot start the runtime")
+    }
+}
+
+fn load(settings: &Settings, files: &[PathBuf]) -> Result<(Loader, Playbook)> {
+    let mut roles_path = settings.roles_path.clone();
+    roles_path.push(PathBuf::from("roles"));
+    let loader = Loader::new(roles_path);
+    let playbook = read_playbooks(&loader, files)?;
+    Ok((loader, playbook))
 }
 
 fn read_playbooks(loader: &Loader, files: &[PathBuf]) -> Result<Playbook> {
@@ -288,7 +413,7 @@ fn answer(question: &Question) -> std::io::Result<String> {
 }
 
 /// The first Ctrl-C (or SIGTERM) stops cleanly, the second at once.
-fn stop_on_signal(stop: CancellationToken) {
+fn stop_on_signal(stop: CancellationToken) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         else {
@@ -305,11 +430,11 @@ fn stop_on_signal(stop: CancellationToken) {
             tell("stopping: the running tasks are broken off; once more to leave at once");
             stop.cancel();
         }
-    });
+    })
 }
 
 #[expect(clippy::print_stderr, reason = "a word to the person at the terminal")]
-fn tell(text: &str) {
+pub(super) fn tell(text: &str) {
     eprintln!("{text}");
 }
 
