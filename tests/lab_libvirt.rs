@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Target};
-use quaylab::lab::{Doomed, Hypervisor, Mark, StandsOn, destroy, lab_status, plan_destroy};
+use quaylab::lab::{Doomed, Hypervisor, Ledger, Mark, StandsOn, destroy, lab_status, plan_destroy};
 use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
 use serde_json::{Value, json};
 
@@ -118,7 +118,7 @@ async fn libvirts_test_driver_keeps_what_is_declared() {
             Doomed::Network { name: "quaylab".into(), active: true },
         ]
     );
-    let done = destroy(&hypervisor, plan, state.path(), &|_| {}).await;
+    let done = destroy(&hypervisor, plan, &Ledger::new(&hypervisor, state.path(), LAB), &|_| {}).await;
     assert!(done.failed.is_empty(), "{:?}", done.failed);
     let left = hypervisor.call(|d| Ok((d.domains()?, d.pools()?, d.networks()?))).await.unwrap();
     assert_eq!(left, (vec!["test".into()], vec!["default-pool".into()], vec!["default".into()]));
@@ -257,7 +257,7 @@ async fn a_lab_on_a_real_libvirtd_comes_changes_and_goes() {
     assert!(run(&real, "virt_domain", vm(128)).await.unwrap().changed, "a stopped VM is changed and started");
 
     let plan = plan_destroy(&hypervisor, LAB, state.path()).await.unwrap();
-    let done = destroy(&hypervisor, plan, state.path(), &|_| {}).await;
+    let done = destroy(&hypervisor, plan, &Ledger::new(&hypervisor, state.path(), LAB), &|_| {}).await;
     assert!(done.failed.is_empty(), "{:?}", done.failed);
     let left = hypervisor.call(|d| Ok((d.domains()?, d.pools()?, d.networks()?))).await.unwrap();
     assert_eq!(left, (vec![], vec!["foreign".into()], vec!["foreign".into()]));

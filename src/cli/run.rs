@@ -9,7 +9,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::lab::{Lab, wanted_private};
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, closest};
 use crate::engine::{self, Ask, Event, Options, Question, Sink};
 use crate::host::{BecomeMethod, Secret};
 use crate::inventory::{Inventory, VarMap, parse_extra_vars};
@@ -77,6 +77,12 @@ pub(super) struct RunArgs {
     /// Run notified handlers even on hosts where a task failed.
     #[arg(long)]
     force_handlers: bool,
+    /// Restart VMs and networks of the lab that run, where what is declared cannot be changed while they do.
+    #[arg(long)]
+    allow_restart: bool,
+    /// Make this host's VM and its disks anew: what is on them is lost. May be given several times.
+    #[arg(long, value_name = "HOST")]
+    replace: Vec<String>,
     /// Read and check everything, then stop.
     #[arg(long)]
     syntax_check: bool,
@@ -107,6 +113,21 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut extra_vars = VarMap::new();
     for text in &args.extra_vars {
         extra_vars.extend(parse_extra_vars(text)?);
+    }
+    if args.allow_restart {
+        extra_vars.extend(parse_extra_vars("{\"quaylab_allow_restart\": true}")?);
+    }
+    if !args.replace.is_empty() {
+        for name in &args.replace {
+            if !inventory.hosts().any(|h| h == name) {
+                let near = closest(name, inventory.hosts()).map(|n| format!("did you mean {n}?"));
+                return Err(Diagnostic::new(format!("--replace: the inventory has no host {name:?}"))
+                    .hint_opt(near)
+                    .into());
+            }
+        }
+        extra_vars
+            .extend(parse_extra_vars(&serde_json::json!({"quaylab_replace": args.replace}).to_string())?);
     }
     let passwords = Passwords::ask(args)?;
     // Namespaces are joined while there is still one thread only.

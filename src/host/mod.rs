@@ -23,7 +23,9 @@ mod tunnel;
 pub use error::HostError;
 pub use files::{Content, Step};
 pub use script::{Reply, Script, quote};
-pub use spec::{BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Secret};
+pub use spec::{
+    BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, JumpLogin, ProxyJump, Secret,
+};
 pub use stream::{ByteStream, Endpoint};
 pub use target::{Shell, Target};
 pub use tunnel::Forward;

@@ -42,7 +42,10 @@ impl DomainState {
 /// A domain as libvirt has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainNow {
+    /// The persistent definition: what counts from the next boot on.
     pub xml: String,
+    /// What a running VM has now.
+    pub live: Option<String>,
     pub state: DomainState,
     pub autostart: bool,
     pub uuid: String,
@@ -115,6 +118,14 @@ pub trait Driver: Send + Sync {
     /// Removes the definition with its NVRAM, managed save image and snapshots' metadata.
     fn undefine_domain(&self, name: &str) -> Result<(), LabError>;
     fn set_domain_autostart(&self, name: &str, on: bool) -> Result<(), LabError>;
+    /// Changes the number of processors of a running VM.
+    fn set_live_vcpus(&self, name: &str, vcpus: u32) -> Result<(), LabError>;
+    /// Changes the memory, in MiB, that a running VM may use.
+    fn set_live_memory(&self, name: &str, memory: u64) -> Result<(), LabError>;
+    /// Gives a running VM a device.
+    fn attach_live(&self, name: &str, xml: &str) -> Result<(), LabError>;
+    /// Tells a running VM that a disk has a new size; files grow with it.
+    fn resize_disk(&self, name: &str, disk: &str, bytes: u64) -> Result<(), LabError>;
     /// Addresses that libvirt knows a running domain to have, with the MAC of each.
     fn addresses(&self, name: &str) -> Result<Vec<(String, String)>, LabError>;
 }
@@ -137,4 +148,5 @@ pub enum UpdateCommand {
 pub enum UpdateSection {
     DhcpRange,
     DhcpHost,
+    DnsHost,
 }

@@ -7,19 +7,28 @@ mod connection;
 mod console;
 mod destroy;
 mod domain;
+mod domain_plan;
 mod driver;
 mod error;
 mod fill;
 mod image;
 mod keys;
 mod kvm;
+mod ledger;
 #[cfg(feature = "libvirt")]
 mod libvirt;
+mod lvm;
 mod mark;
 mod network;
+mod network_plan;
 mod pool;
 pub mod private;
 mod private_file;
+mod relay;
+mod remote;
+mod replug;
+mod reservation;
+mod sidecar;
 mod status;
 mod volume;
 mod wait;
@@ -31,25 +40,30 @@ pub use console::Console;
 pub use destroy::{
     BUILT_FOLDER, BUILT_VOLUME_GROUP, Destroyed, Doomed, StandsOn, defined, destroy, plan_destroy,
 };
-pub use domain::{
-    DirectBoot, DiskSpec, DomainObserved, DomainSpec, DomainStep, VmState, disk_name, disk_paths, plan_domain,
-};
+pub use domain::{DirectBoot, DiskSpec, DomainSpec, Firmware, disk_name, disks_of};
+pub use domain_plan::{DomainObserved, DomainStep, DomainWish, VmState, at_next_boot, plan_domain};
 pub use driver::{
     Defined, DomainNow, DomainState, Driver, Lease, NetworkUpdate, UpdateCommand, UpdateSection, VolumeNow,
 };
 pub use error::LabError;
-pub use fill::Filler;
+pub use fill::{Filler, Owner};
 pub use image::{ImageRequest, default_cache_dir};
 pub use keys::{KeyPair, host_dir, host_key, login_key};
 pub use kvm::{Accelerator, KvmProbe, kvm_from_capabilities, probe_kvm};
+pub use ledger::Ledger;
+pub use lvm::{LogicalVolume, Lvm, Tags};
 pub use mark::{Made, MadeKind, Mark, NAMESPACE, Registry};
-pub use network::{NetworkSpec, NetworkState, NetworkStep, Subnet, plan_network, prefix_of};
+pub use network::{DnsHost, NetworkSpec, Subnet, prefix_of};
+pub use network_plan::{NetworkState, NetworkStep, NetworkWish, plan_network};
 pub use pool::{PoolKind, PoolNow, PoolSpec, PoolState, PoolStep, plan_pool};
 pub use private_file::write_private;
+pub use remote::{RemoteUri, encoded};
+pub use replug::replug;
+pub use reservation::{Reservation, plan_reservation};
 pub use status::{VmIdentity, VmStatus, address_of, lab_status};
 pub use volume::{
-    GIB, SourceImage, VolumeContent, VolumeFormat, VolumeSpec, VolumeState, VolumeStep, plan_volume,
-    volume_xml,
+    DiskUser, GIB, SourceImage, VolumeContent, VolumeFormat, VolumeSpec, VolumeState, VolumeStep,
+    plan_volume, volume_warnings, volume_xml,
 };
 pub use wait::{Limits, Stage, WaitFailure, WaitRequest, Waited, Why, wait_for_vm};
 pub use xml::Element;

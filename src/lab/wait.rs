@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::{Console, DomainState, Hypervisor, LabError, Lease, VmIdentity};
-use crate::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Script, Secret, Target};
+use crate::host::{ConnectionKind, ConnectionSpec, Endpoint, HostKeyCheck, Script, Secret, Target};
 
 /// How often a stage looks again.
 const POLL: Duration = Duration::from_millis(500);
@@ -210,10 +210,10 @@ impl Wait<'_> {
     async fn tcp(&mut self, mut address: String) -> Result<String, LabError> {
         let clock = self.begin(Stage::Tcp);
         loop {
-            let connect = tokio::net::TcpStream::connect((address.as_str(), self.request.port));
-            let last = match tokio::time::timeout(ATTEMPT.min(clock.limit), connect).await {
-                Ok(Ok(_)) => return Ok(self.reached(&clock, address)),
-                Ok(Err(e)) => e.to_string(),
+            let knock = self.knock(&address);
+            let last = match tokio::time::timeout(ATTEMPT.min(clock.limit), knock).await {
+                Ok(Ok(())) => return Ok(self.reached(&clock, address)),
+                Ok(Err(reason)) => reason,
                 Err(_) => format!("no answer from {address}"),
             };
             self.alive(&clock).await?;
@@ -222,6 +222,20 @@ impl Wait<'_> {
                 address = newer;
             }
             self.pause(&clock, Some(last)).await?;
+        }
+    }
+
+    /// Whether something answers on the SSH port, seen from where the guest can be reached.
+    async fn knock(&self, address: &str) -> Result<(), String> {
+        let port = self.request.port;
+        match self.hypervisor.shell().filter(|_| self.hypervisor.way().is_some()) {
+            Some(shell) => {
+                let endpoint = Endpoint::Tcp { host: address.to_owned(), port };
+                shell.dial(&endpoint).await.map(drop).map_err(|e| e.to_string())
+            }
+            None => {
+                tokio::net::TcpStream::connect((address, port)).await.map(drop).map_err(|e| e.to_string())
+            }
         }
     }
 
@@ -291,7 +305,7 @@ impl Wait<'_> {
             password: request.password.clone(),
             private_key_file: request.private_key_file.clone(),
             host_key: request.host_key.clone().map_or(HostKeyCheck::AcceptNew, HostKeyCheck::Exactly),
-            proxy_jump: Vec::new(),
+            proxy_jump: self.hypervisor.way().map(ConnectionSpec::as_way).unwrap_or_default(),
             timeout: ATTEMPT,
         }
     }
@@ -344,7 +358,7 @@ impl Wait<'_> {
         let network = vm.network.clone();
         // The error is about the VM; that its circumstances cannot be read is the lesser trouble.
         let leases = self.hypervisor.call(move |d| d.leases(&network)).await.unwrap_or_default();
-        let console = Console::read(&vm.console_log, self.hypervisor.is_local());
+        let console = Console::of(self.hypervisor, &vm.console_log).await;
         LabError::Wait(Box::new(WaitFailure {
             vm,
             stage: clock.stage,

@@ -8,7 +8,9 @@ use super::identity::hypervisor_uris;
 use super::{Lab, wanted_private};
 use crate::diag::Diagnostic;
 use crate::inventory::Inventory;
-use crate::lab::{Doomed, Hypervisor, LabError, defined, destroy, plan_destroy, private};
+use crate::lab::{
+    DEFAULT_URI, Doomed, Hypervisor, LabError, Ledger, defined, destroy, plan_destroy, private,
+};
 use crate::settings::Settings;
 
 /// Options of `quaylab destroy`.
@@ -17,6 +19,12 @@ pub(in crate::cli) struct DestroyArgs {
     /// The inventory whose lab is removed.
     #[arg(short, long, value_name = "SOURCE")]
     inventory: Vec<String>,
+    /// The lab's name, where its inventory is gone: what carries its mark is removed.
+    #[arg(long, value_name = "NAME", conflicts_with = "inventory")]
+    lab: Option<String>,
+    /// With --lab: a libvirt to look at; may be given several times (default: this machine's own).
+    #[arg(short, long, value_name = "URI", requires = "lab")]
+    connect: Vec<String>,
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -27,15 +35,7 @@ pub(in crate::cli) struct DestroyArgs {
 
 /// Lists what carries the lab's mark, asks, and removes it.
 pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
-    let settings = Settings::load()?;
-    let sources = if args.inventory.is_empty() { &settings.inventory } else { &args.inventory };
-    if sources.is_empty() {
-        return Err(Diagnostic::new("no inventory is given").hint("name the lab's inventory with -i").into());
-    }
-    let (inventory, _) = Inventory::load(sources)?;
-    let lab = Lab::of(&inventory);
-    let uris = hypervisor_uris(&inventory);
-    let wanted = wanted_private(&inventory)?;
+    let (lab, uris, wanted) = which(args)?;
     // A private hypervisor that is down is brought up: what is defined in it can only be removed through it.
     let entered =
         if private::remains() { private::ensure_and_enter(wanted)? } else { private::Entered::System };
@@ -44,10 +44,20 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     let done = runtime.block_on(remove(args, &lab, &uris));
+    // What others have in the private hypervisor, whichever hypervisors the lab itself was on.
+    let others = match entered {
+        private::Entered::Private { .. } => {
+            runtime.block_on(async { defined(&Hypervisor::open(DEFAULT_URI).await?).await })?
+        }
+        private::Entered::System => Vec::new(),
+    };
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     let Some(done) = done? else { return Ok(ExitCode::SUCCESS) };
     for (what, error) in &done.failed {
         say(&format!("could not remove {what}: {error}"));
+    }
+    for (what, why) in &done.kept {
+        say(&format!("{what} stays: {why}"));
     }
     if !done.failed.is_empty() {
         bail!(
@@ -57,13 +67,13 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
         );
     }
     if matches!(entered, private::Entered::Private { .. }) {
-        if done.others.is_empty() {
+        if others.is_empty() {
             private::down()?;
             say("stopped the private libvirt and removed its namespaces");
         } else {
             say(&format!(
                 "the private libvirt goes on, with what others made in it: {}",
-                done.others.join(", ")
+                others.join(", ")
             ));
         }
     }
@@ -74,6 +84,30 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The lab, where it may have left something, and whether that may be a private hypervisor.
+fn which(args: &DestroyArgs) -> Result<(Lab, Vec<String>, private::Wanted)> {
+    if let Some(name) = &args.lab {
+        if name.is_empty() || name.starts_with('.') || name.contains('/') {
+            return Err(Diagnostic::new(format!("{name:?} is no lab's name"))
+                .hint(
+                    "it is `quaylab_lab` of the inventory, else the inventory file's name without its ending",
+                )
+                .into());
+        }
+        let uris = if args.connect.is_empty() { vec![DEFAULT_URI.to_owned()] } else { args.connect.clone() };
+        return Ok((Lab::named(name.clone()), uris, private::Wanted::Auto));
+    }
+    let settings = Settings::load()?;
+    let sources = if args.inventory.is_empty() { &settings.inventory } else { &args.inventory };
+    if sources.is_empty() {
+        return Err(Diagnostic::new("no inventory is given")
+            .hint("name the lab's inventory with -i, or the lab itself with --lab")
+            .into());
+    }
+    let (inventory, _) = Inventory::load(sources)?;
+    Ok((Lab::of(&inventory), hypervisor_uris(&inventory), wanted_private(&inventory)?))
+}
+
 async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option<Done>> {
     let mut plans = Vec::new();
     for uri in uris {
@@ -81,13 +115,20 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option
         let plan = plan_destroy(&hypervisor, &lab.name, &lab.state_dir).await?;
         plans.push((hypervisor, plan));
     }
+    // What is remembered of the lab goes last of all: until then it says what is whose.
+    let mut memory = Vec::new();
+    for (_, plan) in &mut plans {
+        let (state, things): (Vec<_>, Vec<_>) =
+            std::mem::take(plan).into_iter().partition(|d| matches!(d, Doomed::State(_)));
+        *plan = things;
+        memory = state;
+    }
+    if let Some((_, last)) = plans.last_mut() {
+        last.extend(memory);
+    }
     if plans.iter().all(|(_, plan)| plan.is_empty()) {
         say(&format!("nothing of the lab {} is left", lab.name));
-        let mut done = Done::default();
-        for (hypervisor, _) in plans.iter().filter(|(h, _)| h.is_local()) {
-            done.others.extend(defined(hypervisor).await?);
-        }
-        return Ok(Some(done));
+        return Ok(Some(Done::default()));
     }
     say(&format!("of the lab {}:", lab.name));
     for (hypervisor, plan) in &plans {
@@ -101,22 +142,24 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option
     }
     let mut all = Done::default();
     for (hypervisor, plan) in plans {
-        let done = destroy(&hypervisor, plan, &lab.state_dir, &|text| say(text)).await;
+        let ledger = Ledger::new(&hypervisor, &lab.state_dir, &lab.name);
+        // Where something could not be removed before, what is remembered is still needed.
+        let plan =
+            plan.into_iter().filter(|d| all.failed.is_empty() || !matches!(d, Doomed::State(_))).collect();
+        let done = destroy(&hypervisor, plan, &ledger, &|text| say(text)).await;
         all.removed.extend(done.removed);
+        all.kept.extend(done.kept);
         all.failed.extend(done.failed);
-        if hypervisor.is_local() {
-            all.others.extend(defined(&hypervisor).await?);
-        }
     }
     Ok(Some(all))
 }
 
-/// What `destroy` did, and what lives on this machine's hypervisor all the same.
+/// What `destroy` did on all hypervisors.
 #[derive(Default)]
 struct Done {
     removed: Vec<Doomed>,
     failed: Vec<(Doomed, LabError)>,
-    others: Vec<String>,
+    kept: Vec<(Doomed, String)>,
 }
 
 fn confirmed() -> Result<bool> {

@@ -70,7 +70,7 @@ impl VirtWait {
         }
     }
 
-    fn result(&self, waited: &Waited, cx: &TaskContext) -> Result<Map, ModuleError> {
+    fn result(&self, waited: &Waited, behind: bool, cx: &TaskContext) -> Result<Map, ModuleError> {
         let state_dir = cx.controller.state_dir();
         let stages: Map = waited
             .stages
@@ -91,6 +91,7 @@ impl VirtWait {
             ("address".into(), Value::from(waited.address.clone())),
             ("ssh_host_key".into(), host_key(state_dir, &self.name)?.public.into()),
             ("login".into(), login.into()),
+            ("behind_hypervisor".into(), behind.into()),
             ("waited".into(), stages.into()),
             ("notes".into(), waited.notes.clone().into()),
         ]))
@@ -108,7 +109,7 @@ impl Action for VirtWait {
     }
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let hypervisor = connect(&self.uri).await?;
+        let hypervisor = connect(&self.uri, cx).await?;
         let name = self.name.clone();
         let domain = hypervisor.call(move |d| d.domain(&name)).await?;
         let running = domain.as_ref().is_some_and(|d| d.state == crate::lab::DomainState::Running);
@@ -140,7 +141,10 @@ impl Action for VirtWait {
             },
         };
         let waited = wait_for_vm(&hypervisor, &request, &|text| cx.controller.progress(text)).await?;
-        Ok(Outcome { warnings: waited.notes.clone(), ..Outcome::ok(self.result(&waited, cx)?) })
+        Ok(Outcome {
+            warnings: waited.notes.clone(),
+            ..Outcome::ok(self.result(&waited, hypervisor.way().is_some(), cx)?)
+        })
     }
 }
 
