@@ -92,6 +92,9 @@ pub trait Driver: Send + Sync {
     /// Names of the volume groups that exist on the hypervisor.
     fn volume_groups(&self) -> Result<Vec<String>, LabError>;
 
+    /// Free bytes of a pool; `None` for one that is not active.
+    fn pool_space(&self, name: &str) -> Result<Option<u64>, LabError>;
+
     fn volumes(&self, pool: &str) -> Result<Vec<String>, LabError>;
     fn volume(&self, pool: &str, name: &str) -> Result<Option<VolumeNow>, LabError>;
     fn create_volume(&self, pool: &str, xml: &str) -> Result<(), LabError>;
@@ -106,6 +109,8 @@ pub trait Driver: Send + Sync {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), LabError>;
 
+    /// Free memory in bytes.
+    fn free_memory(&self) -> Result<u64, LabError>;
     /// What the hypervisor can do, in libvirt's XML.
     fn capabilities(&self) -> Result<String, LabError>;
     fn domains(&self) -> Result<Vec<String>, LabError>;

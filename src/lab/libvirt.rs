@@ -218,6 +218,14 @@ impl Driver for Libvirt {
         Ok(sources.all("source").filter_map(|s| s.path_text("name")).map(str::to_owned).collect())
     }
 
+    fn pool_space(&self, name: &str) -> Result<Option<u64>, LabError> {
+        let pool = self.find_pool(name)?;
+        if !pool.is_active().map_err(listing)? {
+            return Ok(None);
+        }
+        pool.info().map(|info| Some(info.available)).map_err(failed("pool", name, "reading its size"))
+    }
+
     fn volumes(&self, pool: &str) -> Result<Vec<String>, LabError> {
         self.find_pool(pool)?.list_volumes().map_err(failed("pool", pool, "listing its volumes"))
     }
@@ -294,6 +302,10 @@ impl Driver for Libvirt {
             progress(done);
         }
         stream.finish().map_err(failed("volume", &full, "finishing the upload"))
+    }
+
+    fn free_memory(&self) -> Result<u64, LabError> {
+        self.connect.free_memory().map_err(listing)
     }
 
     fn capabilities(&self) -> Result<String, LabError> {

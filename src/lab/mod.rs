@@ -2,12 +2,15 @@
 //!
 //! What is declared is typed, what has to be done is planned by pure functions, and libvirt is one trait (`Driver`) away.
 
+mod checksum;
 mod cloud_init;
 mod connection;
 mod console;
+mod denials;
 mod destroy;
 mod domain;
 mod domain_plan;
+mod download;
 mod driver;
 mod error;
 mod fill;
@@ -21,6 +24,7 @@ mod lvm;
 mod mark;
 mod network;
 mod network_plan;
+mod placement;
 mod pool;
 pub mod private;
 mod private_file;
@@ -30,6 +34,7 @@ mod replug;
 mod reservation;
 mod sidecar;
 mod status;
+mod unpack;
 mod volume;
 mod wait;
 mod xml;
@@ -37,6 +42,7 @@ mod xml;
 pub use cloud_init::{GuestSetup, Seed, mac_address};
 pub use connection::{DEFAULT_URI, Hypervisor};
 pub use console::Console;
+use denials::denials;
 pub use destroy::{
     BUILT_FOLDER, BUILT_VOLUME_GROUP, Destroyed, Doomed, StandsOn, defined, destroy, plan_destroy,
 };
@@ -55,6 +61,7 @@ pub use lvm::{LogicalVolume, Lvm, Tags};
 pub use mark::{Made, MadeKind, Mark, NAMESPACE, Registry};
 pub use network::{DnsHost, NetworkSpec, Subnet, prefix_of};
 pub use network_plan::{NetworkState, NetworkStep, NetworkWish, plan_network};
+pub use placement::{Candidate, Guest, place};
 pub use pool::{PoolKind, PoolNow, PoolSpec, PoolState, PoolStep, plan_pool};
 pub use private_file::write_private;
 pub use remote::{RemoteUri, encoded};

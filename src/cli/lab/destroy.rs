@@ -71,10 +71,7 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
             private::down()?;
             say("stopped the private libvirt and removed its namespaces");
         } else {
-            say(&format!(
-                "the private libvirt goes on, with what others made in it: {}",
-                others.join(", ")
-            ));
+            say(&format!("the private libvirt goes on, with what others made in it: {}", others.join(", ")));
         }
     }
     lab.tidy();

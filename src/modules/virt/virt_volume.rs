@@ -76,7 +76,7 @@ impl Image {
 }
 
 /// Reads a size: a number is gigabytes.
-fn size_of(text: &str) -> Result<u64, ModuleError> {
+pub(super) fn size_of(text: &str) -> Result<u64, ModuleError> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

@@ -35,6 +35,11 @@ pub(super) struct VirtWait {
     login: Option<u64>,
     /// Seconds for cloud-init to finish (900).
     cloud_init: Option<u64>,
+    /// Whether the VM's user-data asks for a restart (`power_state`), which is then waited for.
+    #[serde(default)]
+    restarts: bool,
+    /// Seconds for the restart that user-data asks for, where it does (300).
+    reboot: Option<u64>,
     /// The last stage that is waited for.
     #[serde(default)]
     until: Until,
@@ -67,6 +72,7 @@ impl VirtWait {
             tcp: limit(self.tcp, 120),
             login: limit(self.login, 60),
             cloud_init: limit(self.cloud_init, 900),
+            reboot: limit(self.reboot, 300),
         }
     }
 
@@ -133,6 +139,7 @@ impl Action for VirtWait {
             password: None,
             host_key: if made_here { Some(host_key(state_dir, &self.name)?.public) } else { None },
             limits: self.limits(accelerator),
+            restarts: self.restarts,
             until: match self.until {
                 Until::Lease => Stage::Lease,
                 Until::Tcp => Stage::Tcp,
