@@ -83,6 +83,9 @@ pub(super) struct RunArgs {
     /// Make this host's VM and its disks anew: what is on them is lost. May be given several times.
     #[arg(long, value_name = "HOST")]
     replace: Vec<String>,
+    /// Send no probes of later tasks ahead: every task is looked at when it has its turn.
+    #[arg(long)]
+    no_speculate: bool,
     /// Read and check everything, then stop.
     #[arg(long)]
     syntax_check: bool,
@@ -175,6 +178,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
         timeout: Duration::from_secs(args.timeout.unwrap_or(settings.timeout)),
         verbosity: args.verbose,
         force_handlers: args.force_handlers || settings.force_handlers,
+        speculate: !args.no_speculate,
         state_dir,
         lab: lab.name,
         ask: ask(),

@@ -328,8 +328,8 @@ impl Wait<'_> {
         let clock = self.begin(Stage::Reboot);
         loop {
             let target = Target::new(self.connection(address));
-            let shell = target.shell(None);
-            let ask = shell.run(&Script::new("cat /proc/sys/kernel/random/boot_id"));
+            let (shell, script) = (target.shell(None), Script::new("cat /proc/sys/kernel/random/boot_id"));
+            let ask = shell.run(&script);
             let last = match tokio::time::timeout(ATTEMPT.min(clock.limit), ask).await {
                 Ok(Ok(reply)) if reply.ok() && reply.out().trim() != old_boot => {
                     target.close().await;
