@@ -27,10 +27,11 @@ const WHOLE: [&str; 7] = [
 
 #[test]
 fn a_lab_is_brought_up_whole_after_any_break() {
-    let Some(lab) = TinyLab::new() else { return };
-    let seed = std::env::var("QUAYLAB_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_secs())
-    });
+    let Some(lab) = TinyLab::new("killed") else { return };
+    let seed = std::env::var("QUAYLAB_TEST_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_secs()));
     println!("QUAYLAB_TEST_SEED={seed}");
     let before = lab.namespace.all();
     let run = ["run", "-i", "lab.inv", "lab.yml"];
@@ -68,8 +69,8 @@ fn a_lab_is_brought_up_whole_after_any_break() {
         let destroyed = lab.run(&["destroy", "-i", "lab.inv", "--yes"]);
         assert_eq!(destroyed.code, Some(0), "{at}\n{}\n{}", destroyed.out, destroyed.err);
         assert_eq!(lab.namespace.all(), before, "{at}");
-        for folder in ["pool", "state/quaylab/tiny"] {
-            assert!(!lab.namespace.work.path().join(folder).exists(), "{at}: {folder} is left");
+        for folder in ["pool".to_owned(), format!("state/quaylab/{}", lab.name)] {
+            assert!(!lab.namespace.work.path().join(&folder).exists(), "{at}: {folder} is left");
         }
         assert!(since.elapsed() < Duration::from_secs(600), "{at}: it takes too long");
     }

@@ -4,143 +4,14 @@
 
 #[path = "lab/namespace.rs"]
 mod namespace;
+#[path = "lab/tiny.rs"]
+mod tiny;
 
-use std::io::Write as _;
-use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-use namespace::Namespace;
-
-/// One VM on a qcow2 overlay, one on a raw disk of its own.
-const PLAYBOOK: &str = r#"
-- name: The hypervisor
-  hosts: hypervisor
-  gather_facts: false
-  tasks:
-    - name: Network
-      community.libvirt.virt_net: {uri: "{{ libvirt_uri }}", name: tiny, bridge: virbr-902, domain: tiny.lan, ip_address: 192.168.252.254, ip_netmask: 255.255.255.0, dhcp_start: 192.168.252.1, dhcp_end: "{{ dhcp_end | default('192.168.252.9') }}", autostart: true}
-    - name: Pool
-      community.libvirt.virt_pool: {uri: "{{ libvirt_uri }}", name: tiny, type: dir, path: "{{ work }}/pool", autostart: true}
-- name: VMs
-  hosts: lab
-  gather_facts: false
-  vars: {uri: "{{ hostvars['hv'].libvirt_uri }}"}
-  tasks:
-    - name: Image
-      quaylab.lab.virt_image: {image_uri: "{{ work }}/tiny.img", cache_dir: "{{ work }}/cache"}
-      register: image
-      delegate_to: hv
-    - name: Disk
-      quaylab.lab.virt_volume: {uri: "{{ uri }}", pool: tiny, name: "{{ inventory_hostname_short }}.qcow2", image: "{{ image }}", convert: "{{ raw | default(false) }}"}
-      register: disk
-      delegate_to: hv
-    - name: VM
-      quaylab.lab.virt_domain: {uri: "{{ uri }}", name: "{{ inventory_hostname_short }}", vcpus: 1, memory: "{{ ram | default(32) }}", disks: ["{{ disk.full_name }}"], network: tiny, cloud_init: false, accelerator: qemu, console_log_dir: "{{ work }}"}
-      delegate_to: hv
-"#;
-
-struct Bench {
-    namespace: Namespace,
-}
-
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Bench {
-    fn new() -> Option<Self> {
-        let namespace = match Namespace::start() {
-            Ok(namespace) => namespace,
-            Err(reason) => {
-                eprintln!("skipped: {reason}");
-                return None;
-            }
-        };
-        let bench = Self { namespace };
-        let mut image =
-            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lab/tiny_guest.bin")).unwrap();
-        image.resize(1 << 20, 0);
-        std::fs::write(bench.namespace.path("tiny.img"), image).unwrap();
-        bench.inventory("");
-        std::fs::write(bench.namespace.path("lab.yml"), PLAYBOOK).unwrap();
-        Some(bench)
-    }
-
-    fn inventory(&self, more: &str) {
-        let text = format!(
-            "[hypervisor]\nhv ansible_connection=local\n[lab]\none.tiny.lan\ntwo.tiny.lan raw=true\n[all:vars]\nquaylab_lab=tiny\nwork={}\nlibvirt_uri={}\n{more}",
-            self.namespace.work.path().display(),
-            self.namespace.uri()
-        );
-        std::fs::write(self.namespace.path("lab.inv"), text).unwrap();
-    }
-
-    fn start(&self, arguments: &[&str]) -> std::process::Child {
-        self.namespace
-            .command(env!("CARGO_BIN_EXE_quaylab"))
-            .args(arguments)
-            .env("XDG_STATE_HOME", self.namespace.path("state"))
-            .env("NO_COLOR", "1")
-            .current_dir(self.namespace.work.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        self.run_with(arguments, "")
-    }
-
-    fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
-        let mut child = self.start(arguments);
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let text = |bytes: &[u8]| {
-            String::from_utf8_lossy(bytes)
-                .replace(&*self.namespace.work.path().to_string_lossy(), "WORK")
-                .trim_end()
-                .to_owned()
-        };
-        Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
-    }
-
-    /// Runs a command that must succeed; what it printed.
-    fn good(&self, arguments: &[&str]) -> String {
-        let ran = self.run(arguments);
-        assert_eq!(ran.code, Some(0), "{arguments:?}\n{}\n{}", ran.out, ran.err);
-        ran.out
-    }
-
-    /// What a guest answers.
-    fn say(&self, host: &str, what: &str) -> String {
-        let ran = self.run_with(&["console", "-i", "lab.inv", host], what);
-        assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
-        ran.out.lines().last().unwrap_or_default().trim().to_owned()
-    }
-
-    /// Waits until the guest has booted: what it said to its console's log ends so.
-    fn booted(&self, vm: &str, times: usize) {
-        let log = self.namespace.path(&format!("{vm}-console.log"));
-        let end = Instant::now() + Duration::from_secs(60);
-        loop {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            if said.matches("ready").count() >= times {
-                return;
-            }
-            assert!(Instant::now() < end, "{vm} did not boot {times} times: {said}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
+use tiny::TinyLab;
 
 #[test]
 fn a_lab_of_tiny_guests_through_its_whole_life() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = TinyLab::new("verbs") else { return };
     let before = bench.namespace.all();
 
     // What would be made; nothing is.
@@ -203,12 +74,14 @@ fn a_lab_of_tiny_guests_through_its_whole_life() {
     bench.good(&["snapshot", "create", "-i", "lab.inv", "last"]);
     bench.good(&["destroy", "-i", "lab.inv", "--yes"]);
     assert_eq!(bench.namespace.all(), before);
-    assert!(!bench.namespace.has(Path::new("/var/lib/libvirt/qemu/quaylab")), "no memory is left behind");
+    let memory =
+        bench.namespace.command("test").args(["-e", "/var/lib/libvirt/qemu/quaylab"]).status().unwrap();
+    assert!(!memory.success(), "no memory is left behind");
     assert!(!bench.namespace.work.path().join("pool").exists());
-    assert!(!bench.namespace.work.path().join("state/quaylab/tiny").exists());
+    assert!(!bench.namespace.work.path().join("state/quaylab").join(&bench.name).exists());
 }
 
-fn verbs(bench: &Bench) {
+fn verbs(bench: &TinyLab) {
     let status: serde_json::Value =
         serde_json::from_str(&bench.good(&["status", "-i", "lab.inv", "--json"])).unwrap();
     let one = &status["vms"][0];
@@ -242,7 +115,7 @@ fn verbs(bench: &Bench) {
     assert_eq!(bench.say("one", "d"), "r1 d4");
 }
 
-fn snapshots(bench: &Bench) {
+fn snapshots(bench: &TinyLab) {
     let snapshot = |arguments: &[&str]| {
         let (verb, rest) = arguments.split_first().unwrap();
         let mut all = vec!["snapshot", verb, "-i", "lab.inv"];

@@ -79,6 +79,12 @@ pub(super) struct RunArgs {
     /// Run notified handlers even on hosts where a task failed.
     #[arg(long)]
     force_handlers: bool,
+    /// Restart VMs and networks of the lab that run, where what is declared cannot be changed while they do.
+    #[arg(long)]
+    allow_restart: bool,
+    /// Make this host's VM and its disks anew: what is on them is lost. May be given several times.
+    #[arg(long, value_name = "HOST")]
+    replace: Vec<String>,
     /// Send no probes of later tasks ahead: every task is looked at when it has its turn.
     #[arg(long)]
     no_speculate: bool,
@@ -192,6 +198,14 @@ impl<'a> LabRun<'a> {
         let mut extra_vars = VarMap::new();
         for text in &args.extra_vars {
             extra_vars.extend(parse_extra_vars(text)?);
+        }
+        if args.allow_restart {
+            extra_vars.extend(parse_extra_vars("{\"quaylab_allow_restart\": true}")?);
+        }
+        if !args.replace.is_empty() {
+            let meant = |name: &String| super::lab::meant(&inventory, name);
+            let hosts = args.replace.iter().map(meant).collect::<Result<Vec<_>, _>>()?;
+            extra_vars.extend(parse_extra_vars(&serde_json::json!({"quaylab_replace": hosts}).to_string())?);
         }
         let passwords = Passwords::ask(args)?;
         // Namespaces are joined while there is still one thread only.

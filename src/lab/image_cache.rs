@@ -20,7 +20,10 @@ pub struct CachedImage {
 }
 
 /// Endings of what lies beside an image, or is none.
-const BESIDE: [&str; 2] = [".sha256", ".lock"];
+const BESIDE: [&str; 3] = [".sha256", ".lock", UNPACKED];
+
+/// The ending of what a packed image holds.
+const UNPACKED: &str = ".unpacked";
 
 /// The images in a folder, by name; none where there is no such folder.
 pub fn cached_images(folder: &Path) -> Result<Vec<CachedImage>, LabError> {
@@ -46,7 +49,7 @@ pub fn cached_images(folder: &Path) -> Result<Vec<CachedImage>, LabError> {
         };
         all.push(CachedImage {
             name: name.to_owned(),
-            bytes: meta.len(),
+            bytes: meta.len() + beside(&path, UNPACKED).metadata().map_or(0, |m| m.len()),
             modified: meta
                 .modified()
                 .ok()
@@ -62,8 +65,12 @@ pub fn cached_images(folder: &Path) -> Result<Vec<CachedImage>, LabError> {
 }
 
 fn note(path: &Path) -> PathBuf {
+    beside(path, ".sha256")
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".sha256");
+    name.push(ending);
     PathBuf::from(name)
 }
 
@@ -91,7 +98,7 @@ impl CachedImage {
             .collect();
         std::fs::remove_file(&self.path)
             .map_err(LabError::io(format!("removing {}", self.path.display())))?;
-        for more in dead.into_iter().chain([note(&self.path)]) {
+        for more in dead.into_iter().chain([note(&self.path), beside(&self.path, UNPACKED)]) {
             let _there_or_not = std::fs::remove_file(more);
         }
         Ok(())

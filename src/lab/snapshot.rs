@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::xml::Element;
-use super::{LabError, RoleStates, write_private};
+use super::{LabError, RoleStates, Tags, write_private};
 use crate::host::quote;
 
 /// A snapshot of a lab.
@@ -212,10 +212,12 @@ impl SnapshotDisk {
 
     fn take_cow(&self, lab: &str, snapshot: &str) -> String {
         let (_, name) = self.cow(snapshot);
+        let tags = Tags { lab: Some(lab.to_owned()), ..Tags::default() };
+        let tags: Vec<String> = tags.arguments().iter().map(|word| quote(word)).collect();
         // As large as its origin: one that runs full is worthless, and nobody is told when it does.
         format!(
-            "lvcreate --quiet --yes --snapshot --extents 100%ORIGIN --addtag {} --name {name} {}\n",
-            quote(&format!("quaylab.{lab}")),
+            "lvcreate --quiet --yes --snapshot --extents 100%ORIGIN {} --name {name} {}\n",
+            tags.join(" "),
             quote(&self.path)
         )
     }
@@ -356,7 +358,7 @@ mod tests {
         cp --reflink=auto --sparse=always -- /var/lib/libvirt/qemu/save/quay.save /var/lib/libvirt/qemu/quaylab/lab/clean/quay.memory
         if [ -e /nv/quay_VARS.fd ]; then cp -p -- /nv/quay_VARS.fd /var/lib/libvirt/qemu/quaylab/lab/clean/quay.nvram; fi
         qemu-img snapshot -c clean /p/quay.qcow2
-        lvcreate --quiet --yes --snapshot --extents 100%ORIGIN --addtag quaylab.lab --name quay-vdb.at-clean /dev/vg/quay-vdb
+        lvcreate --quiet --yes --snapshot --extents 100%ORIGIN --addtag quaylab:lab=lab --name quay-vdb.at-clean /dev/vg/quay-vdb
         cp --reflink=auto --sparse=always -p -- '/p/a b' '/p/a b.at-clean'
         ");
         let restore = vm.restore_script("lab", "clean");
@@ -365,7 +367,7 @@ mod tests {
         assert!(check.contains("lvs vg/quay-vdb.at-clean") && check.contains("quay.memory"), "{check}");
         insta::assert_snapshot!(back, @r"
         lvconvert --quiet --yes --merge vg/quay-vdb.at-clean
-        lvcreate --quiet --yes --snapshot --extents 100%ORIGIN --addtag quaylab.lab --name quay-vdb.at-clean /dev/vg/quay-vdb
+        lvcreate --quiet --yes --snapshot --extents 100%ORIGIN --addtag quaylab:lab=lab --name quay-vdb.at-clean /dev/vg/quay-vdb
         cp --reflink=auto --sparse=always -p -- '/p/a b.at-clean' '/p/a b'
         if [ -e /var/lib/libvirt/qemu/quaylab/lab/clean/quay.nvram ]; then cp -p -- /var/lib/libvirt/qemu/quaylab/lab/clean/quay.nvram /nv/quay_VARS.fd; fi
         ");

@@ -6,7 +6,7 @@ use super::{
     Converged, DomainState, Hypervisor, LabError, Snapshot, SnapshotVm, Snapshots, check_snapshot_name,
     start_vm, stop_vm,
 };
-use crate::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Script, Shell, Target};
+use crate::host::{Script, Shell};
 
 /// A lab whose snapshots are looked after.
 #[derive(Debug, Clone)]
@@ -245,24 +245,10 @@ impl SnapshotLab {
 
 /// Where the hypervisor's disks are files and devices.
 fn shell(hypervisor: &Hypervisor) -> Result<Shell, LabError> {
-    if !hypervisor.is_local() {
-        return Err(LabError::failed(
+    hypervisor.root().ok_or_else(|| {
+        LabError::failed(
             format!("snapshots on {}", hypervisor.uri()),
-            "its disks are not on this machine",
+            "libvirt is all that is reached of it, and not its disks",
         )
-        .with_hint("run quaylab on the hypervisor itself"));
-    }
-    let spec = ConnectionSpec {
-        name: "the hypervisor".into(),
-        kind: ConnectionKind::Local,
-        address: "localhost".into(),
-        port: 0,
-        user: "root".into(),
-        password: None,
-        private_key_file: None,
-        host_key: HostKeyCheck::KnownHosts,
-        proxy_jump: Vec::new(),
-        timeout: Duration::from_secs(10),
-    };
-    Ok(Target::new(spec).shell(None))
+    })
 }

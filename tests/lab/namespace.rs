@@ -1,6 +1,5 @@
 //! A libvirtd in namespaces of its own, and commands that run in them.
 
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -99,10 +98,5 @@ impl Namespace {
         }
         all.sort();
         all
-    }
-
-    /// Whether a file is there as the namespaces see it.
-    pub(crate) fn has(&self, path: &Path) -> bool {
-        self.command("test").arg("-e").arg(path).status().is_ok_and(|s| s.success())
     }
 }

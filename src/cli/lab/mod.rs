@@ -16,3 +16,4 @@ pub(super) mod ssh_config;
 pub(super) mod status;
 
 pub(super) use identity::{Lab, wanted_private};
+pub(super) use names::meant;

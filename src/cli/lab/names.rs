@@ -7,7 +7,7 @@ pub(super) fn short(host: &str) -> &str {
 }
 
 /// The host of the inventory that a person means by its full or its short name.
-pub(super) fn meant(inventory: &Inventory, given: &str) -> Result<String, Diagnostic> {
+pub(in crate::cli) fn meant(inventory: &Inventory, given: &str) -> Result<String, Diagnostic> {
     let hosts: Vec<&str> = inventory.hosts().collect();
     if hosts.contains(&given) {
         return Ok(given.to_owned());

@@ -38,12 +38,7 @@ impl Session {
         })
     }
 
-    /// The lab's VMs on all its hypervisors.
-    pub(super) fn vms(&self) -> Result<Vec<VmStatus>> {
-        run(async { Ok(self.found().await?.into_iter().map(|f| f.vm).collect()) })
-    }
-
-    /// The same, each with its hypervisor.
+    /// The lab's VMs on all its hypervisors, each with its own.
     pub(super) async fn found(&self) -> Result<Vec<Found>> {
         let mut all = Vec::new();
         for uri in &self.uris {

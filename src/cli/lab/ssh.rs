@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::identity::text;
 use super::names::short;
-use super::session::Session;
-use super::ssh_config::known_hosts;
+use super::session::{self, Session};
+use super::ssh_config::{behind, known_hosts, proxy_command};
 use crate::diag::Diagnostic;
-use crate::lab::{host_dir, login_key};
+use crate::lab::{VmStatus, host_dir, login_key};
 
 /// Options of `quaylab ssh`.
 #[derive(Debug, Args)]
@@ -28,7 +28,8 @@ pub(in crate::cli) struct SshArgs {
 pub(in crate::cli) fn run(args: &SshArgs) -> Result<ExitCode> {
     let session = Session::open(&args.inventory)?;
     let host = super::names::meant(&session.inventory, &args.host)?;
-    let vms = session.vms()?;
+    let found = session::run(session.found())?;
+    let vms: Vec<VmStatus> = found.iter().map(|f| f.vm.clone()).collect();
     let vm = vms.iter().find(|vm| vm.name == short(&host)).ok_or_else(|| {
         Diagnostic::new(format!("the lab {} has no VM for {host}", session.lab.name))
             .hint("bring it up with quaylab run, or use ssh itself for a machine that quaylab did not make")
@@ -44,6 +45,9 @@ pub(in crate::cli) fn run(args: &SshArgs) -> Result<ExitCode> {
         let known = known_hosts(&session, &vms)?;
         ssh.arg("-o").arg(format!("UserKnownHostsFile={}", known.display()));
         ssh.arg("-o").arg(format!("HostKeyAlias={host}")).args(["-o", "StrictHostKeyChecking=yes"]);
+    }
+    if behind(&found, &vm.name) {
+        ssh.arg("-o").arg(format!("ProxyCommand={}", proxy_command(&session, &host)?));
     }
     let user = text(&session.inventory, &host, "ansible_user").unwrap_or_else(|| "cloud-user".into());
     if let Some(port) = text(&session.inventory, &host, "ansible_port") {

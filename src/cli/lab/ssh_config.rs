@@ -1,16 +1,17 @@
 use std::fmt::Write as _;
-use std::net::TcpStream;
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use tokio::net::TcpStream;
 
 use super::identity::text;
 use super::names::short;
-use super::session::Session;
+use super::session::{self, Found, Session};
 use crate::diag::Diagnostic;
+use crate::host::{ByteStream, Endpoint};
 use crate::lab::{VmStatus, host_dir, host_key, login_key, write_private};
 
 /// Options of `quaylab ssh-config`.
@@ -80,7 +81,8 @@ pub(super) fn known_hosts(session: &Session, vms: &[VmStatus]) -> Result<PathBuf
 }
 
 fn entries(session: &Session) -> Result<Vec<Entry>> {
-    let vms = session.vms()?;
+    let found = session::run(session.found())?;
+    let vms: Vec<VmStatus> = found.iter().map(|f| f.vm.clone()).collect();
     let state = &session.lab.state_dir;
     let known = if vms.is_empty() { None } else { Some(known_hosts(session, &vms)?) };
     let key = if vms.is_empty() { None } else { Some(login_key(state, &session.lab.name)?.file) };
@@ -101,7 +103,11 @@ fn entries(session: &Session) -> Result<Vec<Entry>> {
                 user: user.or_else(|| Some("cloud-user".into())),
                 key: key.clone(),
                 known_hosts: known.clone().filter(|_| host_dir(state, &vm.name).is_dir()),
-                proxy: session.private.then(|| proxy(session)).transpose()?,
+                proxy: if session.private || behind(&found, &vm.name) {
+                    Some(proxy_command(session, host)?)
+                } else {
+                    None
+                },
             },
             None => Entry {
                 host: host.to_owned(),
@@ -117,16 +123,23 @@ fn entries(session: &Session) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Guests of the private hypervisor are reached in its namespaces only.
-fn proxy(session: &Session) -> Result<String> {
+/// Whether a guest is reached through its hypervisor only.
+pub(super) fn behind(found: &[Found], vm: &str) -> bool {
+    found.iter().any(|f| f.vm.name == vm && f.hypervisor.way().is_some())
+}
+
+/// The program and options that lead to guests which this machine does not reach itself: those of the private
+/// hypervisor, and those behind another machine.
+pub(super) fn proxy_command(session: &Session, host: &str) -> Result<String> {
     let program = std::env::current_exe().context("cannot find this program's own path")?;
-    let mut command = quoted(&program)?;
+    let mut command = format!("{} connect", quoted(&program)?);
     for source in session.inventory.sources() {
         let path = Path::new(source);
         // A list of hosts is no file.
         let absolute = if source.contains(',') { path.to_owned() } else { std::path::absolute(path)? };
         let _ = write!(command, " -i {}", quoted(&absolute)?);
     }
+    let _ = write!(command, " {} %p", quoted(Path::new(host))?);
     Ok(command)
 }
 
@@ -174,8 +187,7 @@ fn render(lab: &str, entries: &[Entry]) -> String {
             ));
         }
         if let Some(proxy) = &entry.proxy {
-            let (program, options) = proxy.split_once(' ').unwrap_or((proxy, ""));
-            line(format!("    ProxyCommand {program} connect {options} {} %p", entry.host));
+            line(format!("    ProxyCommand {proxy}"));
         }
     }
     config
@@ -185,37 +197,39 @@ fn render(lab: &str, entries: &[Entry]) -> String {
 pub(in crate::cli) fn connect(args: &ConnectArgs) -> Result<ExitCode> {
     let session = Session::open(&args.inventory)?;
     let host = super::names::meant(&session.inventory, &args.host)?;
-    let vm = session.vms()?.into_iter().find(|vm| vm.name == short(&host));
-    let address = vm.and_then(|vm| vm.address).ok_or_else(|| {
-        Diagnostic::new(format!("{host} has no address; is it running?")).hint("quaylab status tells")
-    })?;
-    let stream = TcpStream::connect((address.as_str(), args.port))
-        .with_context(|| format!("cannot reach {address}, port {}", args.port))?;
-    let inward = stream.try_clone()?;
-    std::thread::spawn(move || {
-        let mut inward = inward;
-        let _end = std::io::copy(&mut std::io::stdin().lock(), &mut inward);
-        let _closed = rustix::net::shutdown(inward.as_fd(), rustix::net::Shutdown::Write);
-    });
-    let mut stream = stream;
-    std::io::copy(&mut stream, &mut Unbuffered).context("the connection broke")?;
-    Ok(ExitCode::SUCCESS)
+    let work = async {
+        let found = session.found().await?.into_iter().find(|f| f.vm.name == short(&host));
+        let no_address =
+            || Diagnostic::new(format!("{host} has no address; is it running?")).hint("quaylab status tells");
+        let found = found.ok_or_else(no_address)?;
+        let address = found.vm.address.clone().ok_or_else(no_address)?;
+        let there: Box<dyn ByteStream> = match found.hypervisor.shell() {
+            Some(shell) if found.hypervisor.way().is_some() => {
+                shell.dial(&Endpoint::Tcp { host: address, port: args.port }).await?
+            }
+            _ => Box::new(
+                TcpStream::connect((address.as_str(), args.port))
+                    .await
+                    .with_context(|| format!("cannot reach {address}, port {}", args.port))?,
+            ),
+        };
+        let (mut from, mut to) = tokio::io::split(there);
+        let (mut input, mut output) = (unbuffered(std::io::stdin())?, unbuffered(std::io::stdout())?);
+        // Whichever side ends first, ssh has no more to say.
+        tokio::select! {
+            sent = tokio::io::copy(&mut input, &mut to) => sent,
+            received = tokio::io::copy(&mut from, &mut output) => received,
+        }
+        .context("the connection broke")?;
+        Ok(ExitCode::SUCCESS)
+    };
+    session::run(work)
 }
 
-/// Standard output without the line buffer, which would hold back what ssh waits for.
-struct Unbuffered;
-
-impl std::io::Write for Unbuffered {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut out = std::io::stdout().lock();
-        out.write_all(bytes)?;
-        out.flush()?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// Standard input or output as it is, whatever it is: a pipe, a socket, a terminal.
+fn unbuffered(standard: impl AsFd) -> Result<tokio::fs::File> {
+    let own = standard.as_fd().try_clone_to_owned().context("cannot use standard input and output")?;
+    Ok(tokio::fs::File::from_std(std::fs::File::from(own)))
 }
 
 #[cfg(test)]
@@ -235,7 +249,7 @@ mod tests {
         };
         let private = Entry {
             host: "db".into(),
-            proxy: Some("/usr/bin/quaylab -i '/a b/quay.inv'".into()),
+            proxy: Some("/usr/bin/quaylab connect -i '/a b/quay.inv' db %p".into()),
             known_hosts: None,
             ..vm.clone()
         };
