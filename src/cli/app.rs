@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{inventory, run};
+use super::{inventory, quay_config, run};
 use crate::diag::Diagnostic;
 use crate::lab::LabError;
 use crate::lab::private::PrivateError;
@@ -30,6 +30,8 @@ enum Command {
     Ssh(super::lab::ssh::SshArgs),
     /// Show the inventory as ansible-inventory does.
     Inventory(inventory::InventoryArgs),
+    /// Check Quay's configuration before Quay is started.
+    QuayConfig(quay_config::QuayConfigArgs),
     /// Print a completion script for a shell.
     Completion { shell: clap_complete::Shell },
 }
@@ -59,6 +61,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Status(args) => super::lab::status::run(&args),
         Command::Ssh(args) => super::lab::ssh::run(&args),
         Command::Inventory(args) => inventory::run(&args),
+        Command::QuayConfig(args) => quay_config::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 mod app;
 pub mod inventory;
 mod lab;
+mod quay_config;
 mod run;
 
 pub use app::main;

@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::web::authority;
 use crate::host::{Endpoint, Secret};
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
+use crate::quay::http::authority;
 use crate::quay::{RegistryAddress, RoundTrip, round_trip};
 use crate::value::Map;
 
