@@ -1,15 +1,16 @@
 //! Modules for what is reached through a client of its own: containers, databases, registries.
 
-mod archive;
 mod ceph_rgw_user;
 mod container;
 mod docker_container;
 mod docker_container_info;
 mod docker_host_info;
 mod docker_image;
+mod docker_image_push;
 mod docker_network;
 mod docker_volume;
 mod engine;
+mod image;
 mod lab_certificate;
 mod mysql;
 mod postgres;
@@ -40,6 +41,7 @@ pub(super) fn all() -> Vec<Box<dyn Module>> {
         action::<docker_container_info::DockerContainerInfo>(),
         action::<docker_host_info::DockerHostInfo>(),
         native::<docker_image::DockerImage>(),
+        native::<docker_image_push::DockerImagePush>(),
         native::<docker_network::DockerNetwork>(),
         native::<docker_volume::DockerVolume>(),
         native::<lab_certificate::LabCertificate>(),

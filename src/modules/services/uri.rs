@@ -40,7 +40,7 @@ pub(super) struct Uri {
     return_content: bool,
     #[serde(alias = "user")]
     url_username: Option<String>,
-    #[serde(default, alias = "password", deserialize_with = "super::docker_image::secret")]
+    #[serde(default, alias = "password", deserialize_with = "super::words::secret")]
     #[schemars(with = "Option<String>")]
     url_password: Option<Secret>,
     /// Send the user and password without waiting to be asked.

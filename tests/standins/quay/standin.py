@@ -2,7 +2,7 @@
 a deployment sees. It reads the same config.yaml, refuses what Quay's start refuses, needs the same PostgreSQL (with
 pg_trgm) and Redis, and answers the health, first-user, repository, token and image endpoints."""
 
-import base64, hashlib, hmac, json, os, re, secrets, signal, socket, sys, threading, time, urllib.parse, uuid
+import base64, hashlib, hmac, json, os, re, secrets, signal, socket, ssl, sys, threading, time, urllib.parse, uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -476,6 +476,17 @@ def main():
     Handler.registry = Registry(config)
     server = ThreadingHTTPServer(("" if CONTAINED else "127.0.0.1", PORT), Handler)
     server.daemon_threads = True
+    if config["PREFERRED_URL_SCHEME"] == "https" and not config.get("EXTERNAL_TLS_TERMINATION"):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        folder = os.path.dirname(CONFIG)
+        try:
+            context.load_cert_chain(os.path.join(folder, "ssl.cert"), os.path.join(folder, "ssl.key"))
+        except (OSError, ssl.SSLError) as error:
+            raise Refused(f"ssl.cert and ssl.key cannot be used: {error}")
+        secure = ThreadingHTTPServer(("", 8443), Handler)
+        secure.daemon_threads = True
+        secure.socket = context.wrap_socket(secure.socket, server_side=True)
+        threading.Thread(target=secure.serve_forever, daemon=True).start()
     # The first process of a container gets no default action for it.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     print(f"stand-in for Quay: ready on {PORT}", flush=True)

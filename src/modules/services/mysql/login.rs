@@ -44,7 +44,7 @@ macro_rules! with_login {
             login_port: u16,
             #[serde(default = "super::login::root")]
             login_user: String,
-            #[serde(default, deserialize_with = "crate::modules::services::docker_image::secret")]
+            #[serde(default, deserialize_with = "crate::modules::services::words::secret")]
             #[schemars(with = "Option<String>")]
             login_password: Option<crate::host::Secret>,
             $($fields)*

@@ -21,7 +21,7 @@ with_login! {
         host: String,
         #[serde(default)]
         state: State,
-        #[serde(default, deserialize_with = "crate::modules::services::docker_image::secret")]
+        #[serde(default, deserialize_with = "crate::modules::services::words::secret")]
         #[schemars(with = "Option<String>")]
         password: Option<Secret>,
         /// `DATABASE.TABLE:PRIVILEGE,PRIVILEGE`, several with slashes between them.

@@ -31,12 +31,12 @@ macro_rules! with_quay {
             #[serde(alias = "url")]
             quay_host: String,
             /// An OAuth token of Quay's API.
-            #[serde(default, deserialize_with = "crate::modules::services::docker_image::secret")]
+            #[serde(default, deserialize_with = "crate::modules::services::words::secret")]
             #[schemars(with = "Option<String>")]
             quay_token: Option<crate::host::Secret>,
             /// A user, instead of a token.
             quay_username: Option<String>,
-            #[serde(default, deserialize_with = "crate::modules::services::docker_image::secret")]
+            #[serde(default, deserialize_with = "crate::modules::services::words::secret")]
             #[schemars(with = "Option<String>")]
             quay_password: Option<crate::host::Secret>,
             #[serde(default = "super::call::yes")]

@@ -17,7 +17,7 @@ with_quay! {
         /// The other repository: `HOST/NAMESPACE/NAME`.
         external_reference: Option<String>,
         external_registry_username: Option<String>,
-        #[serde(default, deserialize_with = "crate::modules::services::docker_image::secret")]
+        #[serde(default, deserialize_with = "crate::modules::services::words::secret")]
         #[schemars(with = "Option<String>")]
         external_registry_password: Option<Secret>,
         /// Which tags, as patterns.

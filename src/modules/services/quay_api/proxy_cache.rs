@@ -18,7 +18,7 @@ with_quay! {
         #[serde(default)]
         insecure: bool,
         username: Option<String>,
-        #[serde(default, deserialize_with = "crate::modules::services::docker_image::secret")]
+        #[serde(default, deserialize_with = "crate::modules::services::words::secret")]
         #[schemars(with = "Option<String>")]
         password: Option<Secret>,
         /// How long what was fetched is kept (`1d`).

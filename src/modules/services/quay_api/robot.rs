@@ -179,6 +179,14 @@ impl NativeResource for QuayRobot {
                 let found = self.observe(cx).await?;
                 let (Some(found), Some(path)) = (found, &self.docker_config) else { return Ok(()) };
                 let content = self.configuration(&found)?;
+                let made = cx.shell.run(&Script::argv(["mkdir", "-p", "-m", "0700", path.parent()])).await?;
+                if !made.ok() {
+                    return Err(ModuleError::failed(format!(
+                        "{} cannot be made: {}",
+                        path.parent(),
+                        made.err().trim()
+                    )));
+                }
                 let write = Step::WriteFile {
                     path: path.as_str().to_owned(),
                     content: Content::Bytes(content),

@@ -15,7 +15,7 @@ with_quay! {
         username: String,
         email: Option<String>,
         /// At least 8 characters, no white space.
-        #[serde(default, deserialize_with = "crate::modules::services::docker_image::secret")]
+        #[serde(default, deserialize_with = "crate::modules::services::words::secret")]
         #[schemars(with = "Option<String>")]
         password: Option<Secret>,
         enabled: Option<bool>,
