@@ -77,6 +77,9 @@ pub(super) struct RunArgs {
     /// Run notified handlers even on hosts where a task failed.
     #[arg(long)]
     force_handlers: bool,
+    /// Send no probes of later tasks ahead: every task is looked at when it has its turn.
+    #[arg(long)]
+    no_speculate: bool,
     /// Read and check everything, then stop.
     #[arg(long)]
     syntax_check: bool,
@@ -154,6 +157,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
         timeout: Duration::from_secs(args.timeout.unwrap_or(settings.timeout)),
         verbosity: args.verbose,
         force_handlers: args.force_handlers || settings.force_handlers,
+        speculate: !args.no_speculate,
         state_dir,
         lab: lab.name,
         ask: ask(),

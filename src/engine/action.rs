@@ -7,6 +7,7 @@ use super::control::TaskController;
 use super::play::PlayRun;
 use super::register::{ItemOutcome, add_lines};
 use super::scope::{Context, HostScope};
+use super::speculate;
 use crate::diag::Diagnostic;
 use crate::modules::{ModuleError, TaskContext, registry};
 use crate::playbook::{Action, Task};
@@ -40,7 +41,10 @@ pub(super) async fn perform(
                 () = play.run.stop.cancelled() => ItemOutcome::interrupted(&task_name(task)),
             }
         }
-        other => builtin::perform(play, task, other, host, scope),
+        other => {
+            let _change = (!speculate::is_harmless(other)).then(|| play.run.world.change());
+            builtin::perform(play, task, other, host, scope)
+        }
     };
     outcome.delegated = delegated;
     outcome
@@ -50,14 +54,18 @@ fn task_name(task: &Task) -> String {
     task.name.as_ref().map_or_else(|| task.action.name().to_owned(), Node::key_text)
 }
 
-fn delegate(play: &PlayRun, context: &Context, scope: &Arc<dyn Scope>) -> Result<Option<String>, Diagnostic> {
+pub(super) fn delegate(
+    play: &PlayRun,
+    context: &Context,
+    scope: &Arc<dyn Scope>,
+) -> Result<Option<String>, Diagnostic> {
     let Some(node) = context.nearest(|k| k.delegate_to.as_ref()) else { return Ok(None) };
     let name = plain(&play.run.templar.render(node, scope)?);
     Ok((!name.is_empty() && name != OMIT).then_some(name))
 }
 
 /// The module's arguments, known: templates rendered, omitted ones left out, module defaults filled in.
-fn arguments(
+pub(super) fn arguments(
     play: &PlayRun,
     task: &Task,
     context: &Context,
@@ -118,50 +126,11 @@ async fn run_module(
     let Some(module) = registry().get(name) else {
         return ItemOutcome::failed(format!("there is no module {name}"));
     };
-    let shared = scope.clone().shared();
-    let prepared = (|| {
-        // A delegated task connects as the other host's variables say, not as this host's do.
-        let connect_scope = match delegated {
-            Some(other) => HostScope::new(
-                play,
-                other,
-                &Context { keywords: context.keywords.clone(), ..Context::default() },
-            )
-            .shared(),
-            None => Arc::clone(&shared),
-        };
-        let on = delegated.unwrap_or(host);
-        let target = play.run.target(connection::spec(play, on, context, &connect_scope)?);
-        let r#become = connection::r#become(play, context, &connect_scope, delegated.is_some())?;
-        let flag = |node: Option<&Node>, default: bool| -> Result<bool, Diagnostic> {
-            node.map_or(Ok(default), |n| Ok(truth(&play.run.templar.render(n, &shared)?).unwrap_or(default)))
-        };
-        let timeout = match context.nearest(|k| k.timeout.as_ref()) {
-            Some(node) => {
-                plain(&play.run.templar.render(node, &shared)?).parse::<u64>().ok().filter(|s| *s > 0)
-            }
-            None => None,
-        };
-        let cx = TaskContext {
-            shell: target.shell(r#become.as_ref()),
-            host: host.to_owned(),
-            check: flag(context.nearest(|k| k.check_mode.as_ref()), play.run.options.check)?,
-            diff: flag(context.nearest(|k| k.diff.as_ref()), play.run.options.diff)?,
-            environment: environment(play, context, &shared)?,
-            controller: Arc::new(TaskController {
-                play: Arc::clone(play),
-                task: Arc::clone(task),
-                role: context.role.clone(),
-                scope: Arc::clone(&shared),
-                host: host.to_owned(),
-            }),
-        };
-        Ok::<_, Diagnostic>((cx, timeout))
-    })();
-    let (cx, timeout) = match prepared {
+    let (cx, timeout) = match surroundings(play, task, context, (host, delegated), scope, false) {
         Ok(prepared) => prepared,
         Err(error) => return ItemOutcome::failed(error.to_string()),
     };
+    speculate::remember(play, host, &cx.shell);
     let running = module.run(args, &cx);
     let result = match timeout {
         Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), running).await {
@@ -180,6 +149,52 @@ async fn run_module(
         }
         Err(error) => from_error(name, error),
     }
+}
+
+/// What a module is given besides its arguments, and after how many seconds it is broken off.
+pub(super) fn surroundings(
+    play: &Arc<PlayRun>,
+    task: &Arc<Task>,
+    context: &Context,
+    (host, delegated): (&str, Option<&str>),
+    scope: &HostScope,
+    guessing: bool,
+) -> Result<(TaskContext, Option<u64>), Diagnostic> {
+    let shared = scope.clone().shared();
+    // A delegated task connects as the other host's variables say, not as this host's do.
+    let connect_scope = match delegated {
+        Some(other) => {
+            HostScope::new(play, other, &Context { keywords: context.keywords.clone(), ..Context::default() })
+                .shared()
+        }
+        None => Arc::clone(&shared),
+    };
+    let on = delegated.unwrap_or(host);
+    let target = play.run.target(connection::spec(play, on, context, &connect_scope)?);
+    let r#become = connection::r#become(play, context, &connect_scope, delegated.is_some())?;
+    let flag = |node: Option<&Node>, default: bool| -> Result<bool, Diagnostic> {
+        node.map_or(Ok(default), |n| Ok(truth(&play.run.templar.render(n, &shared)?).unwrap_or(default)))
+    };
+    let timeout = match context.nearest(|k| k.timeout.as_ref()) {
+        Some(node) => plain(&play.run.templar.render(node, &shared)?).parse::<u64>().ok().filter(|s| *s > 0),
+        None => None,
+    };
+    let cx = TaskContext {
+        shell: target.shell(r#become.as_ref()),
+        host: host.to_owned(),
+        check: flag(context.nearest(|k| k.check_mode.as_ref()), play.run.options.check)?,
+        diff: flag(context.nearest(|k| k.diff.as_ref()), play.run.options.diff)?,
+        environment: environment(play, context, &shared)?,
+        controller: Arc::new(TaskController {
+            play: Arc::clone(play),
+            task: Arc::clone(task),
+            role: context.role.clone(),
+            scope: Arc::clone(&shared),
+            host: host.to_owned(),
+            guessing,
+        }),
+    };
+    Ok((cx, timeout))
 }
 
 fn from_error(module: &str, error: ModuleError) -> ItemOutcome {

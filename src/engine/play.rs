@@ -9,6 +9,7 @@ use super::handlers;
 use super::options::Question;
 use super::run::Run;
 use super::scope::{Context, HostScope, Vars, raw};
+use super::speculate::Rest;
 use crate::diag::Diagnostic;
 use crate::inventory::{self, VarMap};
 use crate::playbook::{Action, Entry, Handler, Keywords, Play, Role, Task};
@@ -244,8 +245,10 @@ impl PlayRun {
             flow::section(self, &[gather], &hosts, &context).await?;
         }
         let [before, roles, tasks, after] = &self.play.sections;
+        let mut contexts = Rest::chain([before, roles, tasks, after], &context).into_iter();
         for group in [&[before][..], &[roles, tasks], &[after]] {
             for section in group {
+                let context = contexts.next().unwrap_or_else(|| context.clone());
                 flow::section(self, section, &hosts, &context).await?;
             }
             handlers::flush(self, &hosts, &context).await?;
