@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::program::{self, Program};
-use super::{inventory, run, vault};
+use super::{inventory, quay_config, run, vault};
 use crate::diag::Diagnostic;
 use crate::lab::LabError;
 use crate::lab::private::PrivateError;
@@ -36,6 +36,8 @@ enum Command {
         #[command(subcommand)]
         command: vault::VaultCommand,
     },
+    /// Check Quay's configuration before Quay is started.
+    QuayConfig(quay_config::QuayConfigArgs),
     /// Print a completion script for a shell.
     Completion { shell: clap_complete::Shell },
 }
@@ -69,6 +71,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Ssh(args) => super::lab::ssh::run(&args),
         Command::Inventory(args) => inventory::run(&args),
         Command::Vault { command } => vault::run(&command),
+        Command::QuayConfig(args) => quay_config::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ pub mod inventory;
 mod lab;
 mod listing;
 mod program;
+mod quay_config;
 mod run;
 mod vault;
 
