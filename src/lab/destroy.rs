@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::xml::Element;
-use super::{DomainState, Hypervisor, LabError, MadeKind, Mark, Registry};
+use super::{Converged, DomainState, Hypervisor, LabError, MadeKind, Mark, Registry};
 
 /// Something of the lab that `destroy` removes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,8 +111,9 @@ pub async fn plan_destroy(
             Ok(doomed)
         })
         .await?;
-    let remembered = ["hosts", "id_ed25519", "known_hosts", "secrets", "made.json", "kvm-probe"]
-        .map(|name| state_dir.join(name));
+    let remembered =
+        ["hosts", "id_ed25519", "known_hosts", "secrets", "made.json", "kvm-probe", Converged::FILE]
+            .map(|name| state_dir.join(name));
     doomed.extend(remembered.into_iter().filter(|path| path.exists()).map(Doomed::State));
     Ok(doomed)
 }

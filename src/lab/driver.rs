@@ -117,6 +117,27 @@ pub trait Driver: Send + Sync {
     fn set_domain_autostart(&self, name: &str, on: bool) -> Result<(), LabError>;
     /// Addresses that libvirt knows a running domain to have, with the MAC of each.
     fn addresses(&self, name: &str) -> Result<Vec<(String, String)>, LabError>;
+
+    /// Holds a running VM still.
+    fn suspend_domain(&self, name: &str) -> Result<(), LabError>;
+    fn resume_domain(&self, name: &str) -> Result<(), LabError>;
+    /// Writes the memory of a running or paused VM to the hypervisor's disk and ends it; the next start goes on from there.
+    fn save_domain(&self, name: &str) -> Result<(), LabError>;
+    fn has_saved_domain(&self, name: &str) -> Result<bool, LabError>;
+    fn forget_saved_domain(&self, name: &str) -> Result<(), LabError>;
+    /// Lets a VM that is off go on from a file on the hypervisor that holds its memory.
+    fn restore_domain(&self, path: &str) -> Result<(), LabError>;
+    /// Opens a running VM's serial console; `force` takes it from whoever has it.
+    fn console(&self, name: &str, force: bool) -> Result<Box<dyn ConsoleStream>, LabError>;
+    /// Memory that the hypervisor has left, in bytes.
+    fn free_memory(&self) -> Result<u64, LabError>;
+}
+
+/// A serial console. Both calls block, and may be made from two threads at once.
+pub trait ConsoleStream: Send + Sync {
+    /// What the guest wrote; 0 is the end.
+    fn receive(&self, buffer: &mut [u8]) -> Result<usize, LabError>;
+    fn send(&self, bytes: &[u8]) -> Result<(), LabError>;
 }
 
 /// An element of a running network that can be changed in place.

@@ -12,8 +12,8 @@ use virt::stream::Stream;
 
 use super::xml::Element;
 use super::{
-    Defined, DomainNow, DomainState, Driver, LabError, Lease, NetworkUpdate, UpdateCommand, UpdateSection,
-    VolumeNow,
+    ConsoleStream, Defined, DomainNow, DomainState, Driver, LabError, Lease, NetworkUpdate, UpdateCommand,
+    UpdateSection, VolumeNow,
 };
 
 /// How much of a file goes into one message of a stream.
@@ -376,6 +376,69 @@ impl Driver for Libvirt {
             }
         }
         Ok(found)
+    }
+
+    fn suspend_domain(&self, name: &str) -> Result<(), LabError> {
+        self.find_domain(name)?.suspend().map_err(failed("VM", name, "pausing it"))
+    }
+
+    fn resume_domain(&self, name: &str) -> Result<(), LabError> {
+        self.find_domain(name)?.resume().map_err(failed("VM", name, "resuming it"))
+    }
+
+    fn save_domain(&self, name: &str) -> Result<(), LabError> {
+        // Running when it comes back, although it was paused for this.
+        let flags = virt_sys::VIR_DOMAIN_SAVE_RUNNING;
+        self.find_domain(name)?.managed_save(flags).map_err(failed("VM", name, "saving its memory"))
+    }
+
+    fn has_saved_domain(&self, name: &str) -> Result<bool, LabError> {
+        self.find_domain(name)?.has_managed_save(0).map_err(failed("VM", name, "looking for its memory"))
+    }
+
+    fn forget_saved_domain(&self, name: &str) -> Result<(), LabError> {
+        self.find_domain(name)?.managed_save_remove(0).map_err(failed("VM", name, "forgetting its memory"))
+    }
+
+    fn restore_domain(&self, path: &str) -> Result<(), LabError> {
+        self.connect.restore_domain_flags(path, None, virt_sys::VIR_DOMAIN_SAVE_RUNNING).map_err(failed(
+            "memory",
+            path,
+            "restoring it",
+        ))
+    }
+
+    fn console(&self, name: &str, force: bool) -> Result<Box<dyn ConsoleStream>, LabError> {
+        let opening = || failed("VM", name, "opening its console");
+        let stream = Stream::new(&self.connect, 0).map_err(opening())?;
+        let flags = if force { virt_sys::VIR_DOMAIN_CONSOLE_FORCE } else { 0 };
+        self.find_domain(name)?.open_console(None, &stream, flags).map_err(opening())?;
+        Ok(Box::new(Console { stream, name: name.to_owned() }))
+    }
+
+    fn free_memory(&self) -> Result<u64, LabError> {
+        self.connect.free_memory().map_err(listing)
+    }
+}
+
+/// An open serial console.
+struct Console {
+    stream: Stream,
+    name: String,
+}
+
+impl ConsoleStream for Console {
+    fn receive(&self, buffer: &mut [u8]) -> Result<usize, LabError> {
+        let count = self.stream.recv(buffer).map_err(failed("VM", &self.name, "reading its console"))?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    fn send(&self, mut bytes: &[u8]) -> Result<(), LabError> {
+        while !bytes.is_empty() {
+            let sent = self.stream.send(bytes).map_err(failed("VM", &self.name, "writing to its console"))?;
+            bytes = bytes.get(usize::try_from(sent).unwrap_or(0)..).unwrap_or_default();
+        }
+        Ok(())
     }
 }
 

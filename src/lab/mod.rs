@@ -5,12 +5,17 @@
 mod cloud_init;
 mod connection;
 mod console;
+mod converged;
 mod destroy;
+mod details;
+mod doctor;
 mod domain;
 mod driver;
 mod error;
 mod fill;
+mod host_dns;
 mod image;
+mod image_cache;
 mod keys;
 mod kvm;
 #[cfg(feature = "libvirt")]
@@ -18,8 +23,11 @@ mod libvirt;
 mod mark;
 mod network;
 mod pool;
+mod power;
 pub mod private;
 mod private_file;
+mod snapshot;
+mod snapshot_take;
 mod status;
 mod volume;
 mod wait;
@@ -28,24 +36,36 @@ mod xml;
 pub use cloud_init::{GuestSetup, Seed, mac_address};
 pub use connection::{DEFAULT_URI, Hypervisor};
 pub use console::Console;
+pub use converged::{Converged, RoleState, RoleStates};
 pub use destroy::{
     BUILT_FOLDER, BUILT_VOLUME_GROUP, Destroyed, Doomed, StandsOn, defined, destroy, plan_destroy,
+};
+pub use details::{VmDetails, VmDisk, disks, vm_details};
+pub use doctor::{
+    DeclaredNetwork, Finding, Level, Listener, Person, Route, listeners, memory_budget, network_findings,
+    port_findings, qemu_person, routes, space_budget, traversable,
 };
 pub use domain::{
     DirectBoot, DiskSpec, DomainObserved, DomainSpec, DomainStep, VmState, disk_name, disk_paths, plan_domain,
 };
 pub use driver::{
-    Defined, DomainNow, DomainState, Driver, Lease, NetworkUpdate, UpdateCommand, UpdateSection, VolumeNow,
+    ConsoleStream, Defined, DomainNow, DomainState, Driver, Lease, NetworkUpdate, UpdateCommand,
+    UpdateSection, VolumeNow,
 };
 pub use error::LabError;
 pub use fill::Filler;
+pub use host_dns::{GuestName, HostDns, Resolver, Zone};
 pub use image::{ImageRequest, default_cache_dir};
+pub use image_cache::{CachedImage, cached_images, users_of_images};
 pub use keys::{KeyPair, host_dir, host_key, login_key};
 pub use kvm::{Accelerator, KvmProbe, kvm_from_capabilities, probe_kvm};
 pub use mark::{Made, MadeKind, Mark, NAMESPACE, Registry};
 pub use network::{NetworkSpec, NetworkState, NetworkStep, Subnet, plan_network, prefix_of};
 pub use pool::{PoolKind, PoolNow, PoolSpec, PoolState, PoolStep, plan_pool};
+pub use power::{Power, start_vm, stop_vm};
 pub use private_file::write_private;
+pub use snapshot::{DiskKind, Snapshot, SnapshotDisk, SnapshotVm, Snapshots, check_snapshot_name};
+pub use snapshot_take::{Hold, SnapshotLab};
 pub use status::{VmIdentity, VmStatus, address_of, lab_status};
 pub use volume::{
     GIB, SourceImage, VolumeContent, VolumeFormat, VolumeSpec, VolumeState, VolumeStep, plan_volume,

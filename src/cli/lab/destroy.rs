@@ -8,7 +8,10 @@ use super::identity::hypervisor_uris;
 use super::{Lab, wanted_private};
 use crate::diag::Diagnostic;
 use crate::inventory::Inventory;
-use crate::lab::{Doomed, Hypervisor, LabError, defined, destroy, plan_destroy, private};
+use crate::lab::{
+    Converged, Doomed, Element, HostDns, Hypervisor, LabError, SnapshotLab, Snapshots, defined, destroy,
+    disk_paths, host_dir, plan_destroy, private,
+};
 use crate::settings::Settings;
 
 /// Options of `quaylab destroy`.
@@ -17,6 +20,9 @@ pub(in crate::cli) struct DestroyArgs {
     /// The inventory whose lab is removed.
     #[arg(short, long, value_name = "SOURCE")]
     inventory: Vec<String>,
+    /// Only this host's VM, with its disks, by the host's full or short name.
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -43,7 +49,8 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let done = runtime.block_on(remove(args, &lab, &uris));
+    let only = args.host.as_deref().map(|given| super::names::meant(&inventory, given)).transpose()?;
+    let done = runtime.block_on(remove(args, &lab, &uris, only.as_deref()));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     let Some(done) = done? else { return Ok(ExitCode::SUCCESS) };
     for (what, error) in &done.failed {
@@ -56,7 +63,7 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
             done.failed.len() + done.removed.len()
         );
     }
-    if matches!(entered, private::Entered::Private { .. }) {
+    if only.is_none() && matches!(entered, private::Entered::Private { .. }) {
         if done.others.is_empty() {
             private::down()?;
             say("stopped the private libvirt and removed its namespaces");
@@ -67,6 +74,17 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
             ));
         }
     }
+    if let Some(host) = only {
+        let roles = Converged::new(&lab.state_dir);
+        let mut all = roles.all()?;
+        if all.shift_remove(&host).is_some() {
+            roles.replace(&all)?;
+        }
+        if !done.removed.is_empty() {
+            say(&format!("{host} is gone: {} things removed", done.removed.len()));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     lab.tidy();
     if !done.removed.is_empty() {
         say(&format!("the lab {} is gone: {} things removed", lab.name, done.removed.len()));
@@ -74,15 +92,26 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option<Done>> {
+async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String], only: Option<&str>) -> Result<Option<Done>> {
     let mut plans = Vec::new();
     for uri in uris {
         let hypervisor = Hypervisor::open(uri).await?;
-        let plan = plan_destroy(&hypervisor, &lab.name, &lab.state_dir).await?;
+        let mut plan = plan_destroy(&hypervisor, &lab.name, &lab.state_dir).await?;
+        if let Some(host) = only {
+            plan = of_vm(&hypervisor, plan, super::names::short(host), &lab.state_dir).await?;
+        }
         plans.push((hypervisor, plan));
     }
-    if plans.iter().all(|(_, plan)| plan.is_empty()) {
-        say(&format!("nothing of the lab {} is left", lab.name));
+    let snapshots = Snapshots::new(&lab.state_dir).all()?;
+    let snapshots: Vec<_> = snapshots
+        .into_iter()
+        .filter(|s| only.is_none_or(|host| s.vms.iter().any(|vm| vm.name == super::names::short(host))))
+        .collect();
+    let dns = HostDns::default();
+    let names = if only.is_none() { dns.marked(&lab.name) } else { Vec::new() };
+    if plans.iter().all(|(_, plan)| plan.is_empty()) && snapshots.is_empty() && names.is_empty() {
+        let what = only.map_or_else(|| format!("the lab {}", lab.name), str::to_owned);
+        say(&format!("nothing of {what} is left"));
         let mut done = Done::default();
         for (hypervisor, _) in plans.iter().filter(|(h, _)| h.is_local()) {
             done.others.extend(defined(hypervisor).await?);
@@ -90,6 +119,12 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option
         return Ok(Some(done));
     }
     say(&format!("of the lab {}:", lab.name));
+    for snapshot in &snapshots {
+        say(&format!("  snapshot {}", snapshot.name));
+    }
+    for file in &names {
+        say(&format!("  names in {}", file.display()));
+    }
     for (hypervisor, plan) in &plans {
         for doomed in plan {
             say(&format!("  {doomed}  ({})", hypervisor.uri()));
@@ -100,6 +135,22 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option
         return Ok(None);
     }
     let mut all = Done::default();
+    // What lies on the disks goes before them.
+    let kept = SnapshotLab {
+        lab: lab.name.clone(),
+        state_dir: lab.state_dir.clone(),
+        hypervisors: plans.iter().map(|(h, _)| h.clone()).collect(),
+        vms: Vec::new(),
+    };
+    for snapshot in &snapshots {
+        kept.remove(&snapshot.name, &|text| say(text)).await?;
+        say(&format!("removed the snapshot {}", snapshot.name));
+    }
+    if !names.is_empty() {
+        for file in dns.remove(&lab.name)? {
+            say(&format!("removed the lab's names from {}", file.display()));
+        }
+    }
     for (hypervisor, plan) in plans {
         let done = destroy(&hypervisor, plan, &lab.state_dir, &|text| say(text)).await;
         all.removed.extend(done.removed);
@@ -109,6 +160,49 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option
         }
     }
     Ok(Some(all))
+}
+
+/// What of a plan belongs to one VM: itself, its disks and seed, its host key.
+async fn of_vm(
+    hypervisor: &Hypervisor,
+    plan: Vec<Doomed>,
+    vm: &str,
+    state_dir: &std::path::Path,
+) -> Result<Vec<Doomed>> {
+    let name = vm.to_owned();
+    let paths = hypervisor
+        .call(move |d| {
+            d.domain(&name)?.map_or(Ok(Vec::new()), |now| Ok(disk_paths(&Element::parse(&now.xml)?)))
+        })
+        .await?;
+    let mut own = Vec::new();
+    for doomed in plan {
+        let is_own = match &doomed {
+            Doomed::Vm { name, .. } => name == vm,
+            Doomed::Volume { pool, name } => {
+                let (pool, volume) = (pool.clone(), name.clone());
+                let there = hypervisor.call(move |d| d.volume(&pool, &volume)).await?;
+                // Where the VM is gone, its disks are told by their names.
+                there.is_some_and(|v| paths.contains(&v.path)) || named_for(name, vm)
+            }
+            Doomed::Pool { .. } | Doomed::Network { .. } | Doomed::State(_) => false,
+        };
+        if is_own {
+            own.push(doomed);
+        }
+    }
+    let key = host_dir(state_dir, vm);
+    if key.exists() && !own.is_empty() {
+        own.push(Doomed::State(key));
+    }
+    Ok(own)
+}
+
+/// Whether a volume has the name that the role `vm` gives one of this VM's.
+fn named_for(volume: &str, vm: &str) -> bool {
+    let Some(rest) = volume.strip_prefix(vm) else { return false };
+    let letter = |rest: &str| rest.len() == 1 && rest.chars().all(|c| c.is_ascii_lowercase());
+    matches!(rest, "" | ".qcow2" | "-seed.img") || rest.strip_prefix("-vd").is_some_and(letter)
 }
 
 /// What `destroy` did, and what lives on this machine's hypervisor all the same.
@@ -136,4 +230,25 @@ fn confirmed() -> Result<bool> {
 #[expect(clippy::print_stdout, reason = "what the command has to say")]
 fn say(text: &str) {
     println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named_for;
+
+    #[test]
+    fn a_vms_disks_are_told_by_their_names() {
+        for (volume, own) in [
+            ("quay.qcow2", true),
+            ("quay", true),
+            ("quay-vdb", true),
+            ("quay-seed.img", true),
+            ("quay2.qcow2", false),
+            ("quay-db.qcow2", false),
+            ("quay-vdbackup", false),
+            ("quaylab-base-0123.qcow2", false),
+        ] {
+            assert_eq!(named_for(volume, "quay"), own, "{volume}");
+        }
+    }
 }

@@ -109,7 +109,7 @@ pub(super) fn text(inventory: &Inventory, host: &str, name: &str) -> Option<Stri
     Some(crate::value::plain(&node.to_value()))
 }
 
-fn state_home() -> PathBuf {
+pub(super) fn state_home() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     var("XDG_STATE_HOME")
         .filter(|p| p.is_absolute())
