@@ -11,11 +11,14 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
-use super::run::{LabRun, RunArgs, exit_code, tell};
+use super::execute::Exit;
+use super::program::Program;
+use super::run::{LabRun, Read, RunArgs};
+use super::tell;
 use crate::diag::Diagnostic;
 use crate::engine::{Event, Sink, Summary};
 use crate::inventory::Inventory;
-use crate::playbook::{Action, Block, Entry, Loader, Play, Playbook};
+use crate::playbook::{Action, Block, Entry, Play, Playbook};
 use crate::report::{Follows, INFRASTRUCTURE, LabPlan, Palette, PlanCollector};
 use crate::value::plain;
 use crate::yaml::Node;
@@ -50,12 +53,15 @@ pub(super) fn run(args: &PlanArgs) -> Result<ExitCode> {
 }
 
 fn planned(args: &PlanArgs) -> Result<ExitCode> {
-    let Some(run) = LabRun::open(&args.run, true)? else { return Ok(ExitCode::SUCCESS) };
-    for warning in &run.warnings {
+    let read = Read::new(&args.run, Program::Quaylab)?;
+    if let Some(answered) = read.listed(&args.run, Program::Quaylab)? {
+        return Ok(answered);
+    }
+    let run = LabRun::open(&args.run, &read, Program::Quaylab, true)?;
+    for warning in &read.prepared.warnings {
         tell(&format!("[WARNING]: {warning}"));
     }
-    let (loader, playbook) = run.playbook()?;
-    let (plan, summary) = collect(&run, loader, playbook)?;
+    let (plan, summary) = collect(&run)?;
     let json = serde_json::to_string_pretty(&plan).context("cannot write the plan")?;
     if let Some(file) = &args.out {
         std::fs::write(file, format!("{json}\n"))
@@ -68,7 +74,7 @@ fn planned(args: &PlanArgs) -> Result<ExitCode> {
         return Ok(if plan.failures.is_empty() && !summary.interrupted {
             ExitCode::SUCCESS
         } else {
-            exit_code(&summary)
+            Exit::of(&summary).code(Program::Quaylab)
         });
     }
     Ok(match (plan.failures.is_empty() && !summary.interrupted, plan.changes) {
@@ -79,7 +85,7 @@ fn planned(args: &PlanArgs) -> Result<ExitCode> {
 }
 
 /// Runs the playbook in check mode and gathers what it would change.
-fn collect(run: &LabRun<'_>, loader: Loader, playbook: Playbook) -> Result<(LabPlan, Summary)> {
+fn collect(run: &LabRun<'_>) -> Result<(LabPlan, Summary)> {
     let collector = Arc::new(PlanCollector::default());
     let seeing = Arc::clone(&collector);
     let bar = std::io::stderr()
@@ -99,15 +105,18 @@ fn collect(run: &LabRun<'_>, loader: Loader, playbook: Playbook) -> Result<(LabP
         }
         seeing.see(&event);
     });
-    let summary = run.execute(loader, playbook, run.options(true, true)?, sink)?;
+    let written = run.playbook();
+    let summary = run.execution.run(written.clone(), run.execution.foretelling(), sink)?;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let (_, written) = run.playbook()?;
-    let by_tags = !run.args.tags.is_empty() || !run.args.skip_tags.is_empty();
-    let plan = collector.finish(&run.lab.name, |host, seen| {
+    let options = &run.execution.options;
+    let by_tags = !options.tags.is_empty() || !options.skip_tags.is_empty();
+    let plan = collector.finish(&run.execution.lab.name, |host, seen| {
         // With tags it is the engine's business what of it runs.
-        (!by_tags).then(|| follows(&written, &run.inventory, host, seen)).filter(|f| f.tasks > 0)
+        (!by_tags)
+            .then(|| follows(&written, &run.read.prepared.inventory, host, seen))
+            .filter(|f| f.tasks > 0)
     });
     Ok((plan, summary))
 }
@@ -153,7 +162,7 @@ fn count(entries: &[Entry], role: Option<&str>, seen: &HashSet<String>, all: &mu
 /// Before a run: says what it would change of the infrastructure, and asks where that would restart or replace
 /// something. `false`: the answer was no.
 pub(super) fn announce(run: &LabRun<'_>) -> Result<bool> {
-    let (loader, mut playbook) = run.playbook()?;
+    let mut playbook = run.playbook();
     playbook.warnings.clear();
     playbook.plays.retain_mut(only_infrastructure);
     if playbook.plays.is_empty() {
@@ -162,11 +171,11 @@ pub(super) fn announce(run: &LabRun<'_>) -> Result<bool> {
     let collector = Arc::new(PlanCollector::default());
     let seeing = Arc::clone(&collector);
     let sink: Sink = Arc::new(move |event| seeing.see(&event));
-    let summary = run.execute(loader, playbook, run.options(true, true)?, sink)?;
+    let summary = run.execution.run(playbook, run.execution.foretelling(), sink)?;
     if summary.interrupted {
         return Ok(false);
     }
-    let mut plan = collector.finish(&run.lab.name, |_, _| None);
+    let mut plan = collector.finish(&run.execution.lab.name, |_, _| None);
     if plan.infrastructure.is_empty() {
         return Ok(true);
     }

@@ -61,7 +61,7 @@ enum Heard {
 fn join(stream: Arc<dyn ConsoleStream>) -> Result<()> {
     let terminal = std::io::stdin().is_terminal();
     if terminal {
-        super::super::run::tell("connected; ^] leaves");
+        crate::cli::tell("connected; ^] leaves");
     }
     let _raw = terminal.then(Raw::set).transpose()?;
     let (tell, heard) = channel();
@@ -144,6 +144,6 @@ impl Drop for Raw {
     fn drop(&mut self) {
         let _as_it_was = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
         // What the guest painted ends here.
-        super::super::run::tell("");
+        crate::cli::tell("");
     }
 }

@@ -75,7 +75,7 @@ async fn all(chosen: &[Found], deed: Deed) -> ExitCode {
             }
             Err(error) => {
                 let hint = error.hint().map(|h| format!("\n  hint: {h}")).unwrap_or_default();
-                super::super::run::tell(&format!("error: {error}{hint}"));
+                crate::cli::tell(&format!("error: {error}{hint}"));
                 false
             }
         }
