@@ -75,7 +75,7 @@ impl RunArgs {
         if !self.replace.is_empty() {
             choices.insert("quaylab_replace".into(), self.replace.clone().into());
         }
-        Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string())?)
+        Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string(), &prepared.vault)?)
     }
 }
 
