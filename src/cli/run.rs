@@ -10,8 +10,9 @@ use super::execute::{self, Execution, Exit, Output};
 use super::lab::wanted_private;
 use super::program::Program;
 use super::{ask, listing, tell};
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, closest};
 use crate::engine::{Event, Sink};
+use crate::inventory::{VarMap, parse_extra_vars};
 use crate::lab::{Converged, private};
 use crate::playbook::{Folder, Loader, Playbook};
 use crate::report::RolesSeen;
@@ -99,6 +100,7 @@ impl<'a> LabRun<'a> {
     /// Call it before any thread exists: namespaces may be joined.
     pub(super) fn open(args: &'a RunArgs, read: &'a Read, program: Program, check: bool) -> Result<Self> {
         let ansible = program != Program::Quaylab;
+        let choices = args.choices(&read.prepared)?;
         let private = wanted_private(&read.prepared.inventory)?;
         let wants_lab = !ansible && args.playbooks.is_empty() || !matches!(private, private::Wanted::Never);
         let mut brought_up = false;
@@ -115,6 +117,7 @@ impl<'a> LabRun<'a> {
         }
         let mut execution = Execution::open(&read.prepared, &args.common, &read.loader, check || ansible)?;
         let options = &mut execution.options;
+        options.extra_vars.extend(choices);
         options.tags.extend(args.tags.iter().cloned());
         options.skip_tags.extend(args.skip_tags.iter().cloned());
         options.force_handlers |= args.force_handlers;
@@ -142,6 +145,29 @@ impl Drop for LabRun<'_> {
         {
             tell(&format!("the private libvirt, which was there for the check only, did not go: {error}"));
         }
+    }
+}
+
+impl RunArgs {
+    /// What the roles may do to a lab that is there, as the variables in which they look for it.
+    fn choices(&self, prepared: &Prepared) -> Result<VarMap> {
+        let mut choices = serde_json::Map::new();
+        if self.allow_restart {
+            choices.insert("quaylab_allow_restart".into(), true.into());
+        }
+        for name in &self.replace {
+            let mut hosts = prepared.inventory.hosts();
+            if !hosts.any(|host| host == name) {
+                let near = closest(name, prepared.inventory.hosts()).map(|n| format!("did you mean {n}?"));
+                return Err(Diagnostic::new(format!("--replace: the inventory has no host {name:?}"))
+                    .hint_opt(near)
+                    .into());
+            }
+        }
+        if !self.replace.is_empty() {
+            choices.insert("quaylab_replace".into(), self.replace.clone().into());
+        }
+        Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string(), &prepared.vault)?)
     }
 }
 
