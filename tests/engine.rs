@@ -85,6 +85,7 @@ impl Case {
             timeout: Duration::from_secs(5),
             verbosity: 0,
             force_handlers: false,
+            speculate: true,
             state_dir: folder.join("state"),
             lab: "test".into(),
             ask: Arc::new(|q| Err(format!("{} was asked for", q.variable))),

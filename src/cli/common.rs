@@ -232,6 +232,7 @@ impl CommonArgs {
             timeout: Duration::from_secs(connection.timeout.unwrap_or(settings.timeout)),
             verbosity: self.verbosity(settings),
             force_handlers: settings.force_handlers,
+            speculate: true,
             state_dir,
             lab,
             ask: ask::prompts(),

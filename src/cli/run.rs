@@ -35,6 +35,9 @@ pub(super) struct RunArgs {
     /// Run notified handlers even on hosts where a task failed.
     #[arg(long)]
     force_handlers: bool,
+    /// Send no probes of later tasks ahead: every task is looked at when it has its turn.
+    #[arg(long)]
+    no_speculate: bool,
     /// Read and check everything, then stop.
     #[arg(long)]
     syntax_check: bool,
@@ -81,6 +84,7 @@ pub(super) fn run(args: &RunArgs, program: Program) -> Result<ExitCode> {
             options.tags.extend(args.tags.iter().cloned());
             options.skip_tags.extend(args.skip_tags.iter().cloned());
             options.force_handlers |= args.force_handlers;
+            options.speculate = !args.no_speculate;
             options.course.start_at.clone_from(&args.start_at_task);
             options.course.step = args.step.then(ask::step);
         })?;

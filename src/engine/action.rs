@@ -8,8 +8,8 @@ use super::jobs;
 use super::play::PlayRun;
 use super::register::{ItemOutcome, add_lines};
 use super::scope::{Context, HostScope};
+use super::speculate;
 use crate::diag::Diagnostic;
-use crate::host::Target;
 use crate::modules::{Module, ModuleError, Outcome, TaskContext, registry};
 use crate::playbook::{Action, Task};
 use crate::template::OMIT;
@@ -43,7 +43,10 @@ pub(super) async fn perform(
             }
         }
         other => match defaults(play, context, other.name(), &shared) {
-            Ok(given) => builtin::perform(play, task, other, host, scope, given),
+            Ok(given) => {
+                let _change = (!speculate::is_harmless(other)).then(|| play.run.world.change());
+                builtin::perform(play, task, other, host, scope, given)
+            }
             Err(error) => return ItemOutcome::failed(error.to_string()),
         },
     };
@@ -59,14 +62,18 @@ fn task_name(task: &Task) -> String {
     task.name.as_ref().map_or_else(|| task.action.name().to_owned(), Node::key_text)
 }
 
-fn delegate(play: &PlayRun, context: &Context, scope: &Arc<dyn Scope>) -> Result<Option<String>, Diagnostic> {
+pub(super) fn delegate(
+    play: &PlayRun,
+    context: &Context,
+    scope: &Arc<dyn Scope>,
+) -> Result<Option<String>, Diagnostic> {
     let Some(node) = context.nearest(|k| k.delegate_to.as_ref()) else { return Ok(None) };
     let name = plain(&play.run.templar.render(node, scope)?);
     Ok((!name.is_empty() && name != OMIT).then_some(name))
 }
 
 /// The module's arguments, known: templates rendered, omitted ones left out, module defaults filled in.
-fn arguments(
+pub(super) fn arguments(
     play: &PlayRun,
     task: &Task,
     context: &Context,
@@ -155,65 +162,16 @@ async fn run_module(
     let Some(module) = registry().get(name) else {
         return ItemOutcome::failed(format!("there is no module {name}"));
     };
-    let shared = scope.clone().shared();
-    let prepared = (|| {
-        // A delegated task connects as the other host's variables say, not as this host's do.
-        let connect_scope = match delegated {
-            Some(other) => HostScope::new(
-                play,
-                other,
-                &Context { keywords: context.keywords.clone(), ..Context::default() },
-            )
-            .shared(),
-            None => Arc::clone(&shared),
-        };
-        let on = delegated.unwrap_or(host);
-        let target = play.run.target(connection::spec(play, on, context, &connect_scope)?);
-        let r#become = connection::r#become(play, context, &connect_scope, delegated.is_some())?;
-        let flag = |node: Option<&Node>, default: bool| -> Result<bool, Diagnostic> {
-            node.map_or(Ok(default), |n| Ok(truth(&play.run.templar.render(n, &shared)?).unwrap_or(default)))
-        };
-        let timeout = match context.nearest(|k| k.timeout.as_ref()) {
-            Some(node) => {
-                plain(&play.run.templar.render(node, &shared)?).parse::<u64>().ok().filter(|s| *s > 0)
-            }
-            None => None,
-        };
-        let number = |node: Option<&Node>| -> Result<Option<u64>, Diagnostic> {
-            let text = node.map(|n| play.run.templar.render(n, &shared).map(|v| plain(&v))).transpose()?;
-            Ok(text.and_then(|t| t.trim().parse().ok()))
-        };
-        let check = flag(context.nearest(|k| k.check_mode.as_ref()), play.run.options.check)?;
-        let background = number(task.background.as_ref())?.filter(|s| *s > 0 && !check).map(|seconds| {
-            Ok::<_, Diagnostic>(Background {
-                limit: Duration::from_secs(seconds),
-                waited_for: number(task.poll.as_ref())?.is_none_or(|seconds| seconds > 0),
-            })
+    let prepared =
+        surroundings(play, task, context, (host, delegated), scope, false).and_then(|(cx, timeout)| {
+            let background = background(play, task, &scope.clone().shared(), cx.check)?;
+            Ok((cx, timeout, background))
         });
-        let background = background.transpose()?;
-        // A job has a connection of its own: on the host's one it would hold up what follows.
-        let alone = background.as_ref().is_some_and(|b| !b.waited_for);
-        let target = if alone { Target::new(target.spec().clone()) } else { target };
-        let cx = TaskContext {
-            shell: target.shell(r#become.as_ref()),
-            host: host.to_owned(),
-            check,
-            diff: flag(context.nearest(|k| k.diff.as_ref()), play.run.options.diff)?,
-            environment: environment(play, context, &shared)?,
-            controller: Arc::new(TaskController {
-                play: Arc::clone(play),
-                task: Arc::clone(task),
-                role: context.role.clone(),
-                scope: Arc::clone(&shared),
-                host: host.to_owned(),
-            }),
-        };
-        Ok::<_, Diagnostic>((cx, timeout, background))
-    })();
     let (cx, timeout, background) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return ItemOutcome::failed(error.to_string()),
     };
+    speculate::remember(play, host, &cx.shell);
     if let Some(background) = background {
         return in_background(play, host, module, args, cx, &background).await;
     }
@@ -247,26 +205,91 @@ struct Background {
     waited_for: bool,
 }
 
-async fn in_background(
+/// Whether a task goes to the background, and for how long. In check mode none does.
+fn background(
     play: &PlayRun,
+    task: &Task,
+    scope: &Arc<dyn Scope>,
+    check: bool,
+) -> Result<Option<Background>, Diagnostic> {
+    let number = |node: Option<&Node>| -> Result<Option<u64>, Diagnostic> {
+        let text = node.map(|n| play.run.templar.render(n, scope).map(|v| plain(&v))).transpose()?;
+        Ok(text.and_then(|t| t.trim().parse().ok()))
+    };
+    let Some(seconds) = number(task.background.as_ref())?.filter(|s| *s > 0 && !check) else {
+        return Ok(None);
+    };
+    let waited_for = number(task.poll.as_ref())?.is_none_or(|seconds| seconds > 0);
+    Ok(Some(Background { limit: Duration::from_secs(seconds), waited_for }))
+}
+
+async fn in_background(
+    play: &Arc<PlayRun>,
     host: &str,
     module: &'static dyn Module,
     args: Map,
-    cx: TaskContext,
+    mut cx: TaskContext,
     background: &Background,
 ) -> ItemOutcome {
-    let work = async move {
-        let result = module.run(args, &cx).await;
-        (ended(module.spec().name, result), cx)
-    };
     if background.waited_for {
-        return jobs::foreground(background.limit, async { work.await.0 }).await;
+        let work = async { ended(module.spec().name, module.run(args, &cx).await) };
+        return jobs::foreground(background.limit, work).await;
     }
-    play.run.jobs.start(host, background.limit, async {
-        let (outcome, cx) = work.await;
+    // A job has a connection of its own: on the host's one it would hold up what follows.
+    cx.shell = cx.shell.apart();
+    let change = play.run.world.change();
+    play.run.jobs.start(host, background.limit, async move {
+        let outcome = ended(module.spec().name, module.run(args, &cx).await);
         cx.shell.target().close().await;
+        drop(change);
         outcome
     })
+}
+
+/// What a module is given besides its arguments, and after how many seconds it is broken off.
+pub(super) fn surroundings(
+    play: &Arc<PlayRun>,
+    task: &Arc<Task>,
+    context: &Context,
+    (host, delegated): (&str, Option<&str>),
+    scope: &HostScope,
+    guessing: bool,
+) -> Result<(TaskContext, Option<u64>), Diagnostic> {
+    let shared = scope.clone().shared();
+    // A delegated task connects as the other host's variables say, not as this host's do.
+    let connect_scope = match delegated {
+        Some(other) => {
+            HostScope::new(play, other, &Context { keywords: context.keywords.clone(), ..Context::default() })
+                .shared()
+        }
+        None => Arc::clone(&shared),
+    };
+    let on = delegated.unwrap_or(host);
+    let target = play.run.target(connection::spec(play, on, context, &connect_scope)?);
+    let r#become = connection::r#become(play, context, &connect_scope, delegated.is_some())?;
+    let flag = |node: Option<&Node>, default: bool| -> Result<bool, Diagnostic> {
+        node.map_or(Ok(default), |n| Ok(truth(&play.run.templar.render(n, &shared)?).unwrap_or(default)))
+    };
+    let timeout = match context.nearest(|k| k.timeout.as_ref()) {
+        Some(node) => plain(&play.run.templar.render(node, &shared)?).parse::<u64>().ok().filter(|s| *s > 0),
+        None => None,
+    };
+    let cx = TaskContext {
+        shell: target.shell(r#become.as_ref()),
+        host: host.to_owned(),
+        check: flag(context.nearest(|k| k.check_mode.as_ref()), play.run.options.check)?,
+        diff: flag(context.nearest(|k| k.diff.as_ref()), play.run.options.diff)?,
+        environment: environment(play, context, &shared)?,
+        controller: Arc::new(TaskController {
+            play: Arc::clone(play),
+            task: Arc::clone(task),
+            role: context.role.clone(),
+            scope: Arc::clone(&shared),
+            host: host.to_owned(),
+            guessing,
+        }),
+    };
+    Ok((cx, timeout))
 }
 
 fn from_error(module: &str, error: ModuleError) -> ItemOutcome {

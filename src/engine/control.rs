@@ -14,6 +14,8 @@ pub(super) struct TaskController {
     pub role: Option<Arc<Role>>,
     pub scope: Arc<dyn Scope>,
     pub host: String,
+    /// The task does not run yet: what it will ask is guessed.
+    pub guessing: bool,
 }
 
 impl TaskController {
@@ -95,7 +97,14 @@ impl Controller for TaskController {
         templar.render_file(name, text, &search, &self.scope).map_err(|e| ModuleError::failed(e.to_string()))
     }
 
+    fn is_guessing(&self) -> bool {
+        self.guessing
+    }
+
     fn progress(&self, message: &str) {
+        if self.guessing {
+            return;
+        }
         self.play.run.emit(Event::Progress { host: self.host.clone(), message: message.to_owned() });
     }
 

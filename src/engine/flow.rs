@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::play::PlayRun;
 use super::scope::{Context, HostScope};
+use super::speculate::Rest;
 use super::{builtin, include, task};
 use crate::diag::Diagnostic;
 use crate::playbook::{Action, Block, Entry, Task};
@@ -42,7 +43,10 @@ pub(super) fn entries_on<'a>(
 ) -> BoxFuture<'a, Result<Hosts, Diagnostic>> {
     async move {
         let mut failed = Hosts::new();
-        for entry in entries {
+        let list: Arc<[Entry]> = entries.into();
+        let outer = context;
+        for (index, entry) in entries.iter().enumerate() {
+            let context = Rest::after(&list, index, &outer);
             alive.retain(|h| {
                 !failed.contains(h) && play.run.host(h).active() && !play.run.host(h).state().left_role
             });

@@ -17,6 +17,7 @@ mod register;
 mod run;
 mod scope;
 mod select;
+mod speculate;
 mod task;
 
 pub use event::{Event, HostResult, Sink, Stats, Status, TaskLabel};

@@ -29,6 +29,8 @@ pub struct Options {
     pub timeout: Duration,
     pub verbosity: u8,
     pub force_handlers: bool,
+    /// Send probes of later tasks ahead.
+    pub speculate: bool,
     /// Where quaylab keeps what it must remember of this lab.
     pub state_dir: PathBuf,
     /// The lab's name.

@@ -8,6 +8,7 @@ use super::flow::{self, Hosts};
 use super::options::{Gathering, Question};
 use super::run::Run;
 use super::scope::{Context, HostScope, Vars, raw};
+use super::speculate::Rest;
 use super::{handlers, select, task};
 use crate::diag::Diagnostic;
 use crate::inventory::{self, VarMap};
@@ -251,8 +252,10 @@ impl PlayRun {
             self.gather(&gathering, &context).await?;
         }
         let [before, roles, tasks, after] = &self.play.sections;
+        let mut contexts = Rest::chain([before, roles, tasks, after], &context).into_iter();
         for group in [&[before][..], &[roles, tasks], &[after]] {
             for section in group {
+                let context = contexts.next().unwrap_or_else(|| context.clone());
                 flow::section(self, section, &hosts, &context).await?;
             }
             handlers::flush(self, &hosts, &context).await?;

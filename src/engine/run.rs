@@ -11,9 +11,10 @@ use super::jobs::Jobs;
 use super::options::{Options, StepAnswer};
 use super::play::PlayRun;
 use super::scope::Vars;
+use super::speculate::Scouted;
 use super::{preflight, select};
 use crate::diag::{Diagnostic, Origin};
-use crate::host::{ConnectionSpec, Target};
+use crate::host::{ConnectionSpec, Target, Traffic, World};
 use crate::inventory::Inventory;
 use crate::playbook::{Loader, Playbook};
 use crate::template::{Templar, TemplarOptions};
@@ -33,12 +34,15 @@ pub(super) struct Run {
     unasked: AtomicBool,
     hosts: Mutex<IndexMap<String, Arc<Host>>>,
     targets: Mutex<HashMap<ConnectionSpec, Target>>,
+    /// Which observations are still true.
+    pub world: World,
 }
 
 /// What a run knows of one host.
 #[derive(Debug, Default)]
 pub(super) struct Host {
     state: Mutex<HostState>,
+    pub scouted: Mutex<Scouted>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +82,8 @@ impl Host {
 pub struct Summary {
     pub stats: IndexMap<String, Stats>,
     pub interrupted: bool,
+    /// What all hosts were sent.
+    pub traffic: Traffic,
     /// A host is out because of a task that failed there.
     failed: bool,
 }
@@ -134,7 +140,7 @@ impl Run {
     /// One connection for each way to reach a host, however many tasks use it.
     pub(super) fn target(&self, spec: ConnectionSpec) -> Target {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        targets.entry(spec).or_insert_with_key(|spec| Target::new(spec.clone())).clone()
+        targets.entry(spec).or_insert_with_key(|spec| Target::new_in(spec.clone(), &self.world)).clone()
     }
 
     fn stats(&self) -> IndexMap<String, Stats> {
@@ -176,6 +182,7 @@ pub async fn run(
         unasked: AtomicBool::new(false),
         hosts: Mutex::default(),
         targets: Mutex::default(),
+        world: World::default(),
     });
     for warning in &playbook.warnings {
         run.warn(warning.clone());
@@ -199,11 +206,12 @@ pub async fn run(
     let targets: Vec<Target> =
         run.targets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     futures_util::future::join_all(targets.iter().map(Target::close)).await;
+    let traffic = targets.iter().map(Target::traffic).fold(Traffic::default(), Traffic::and);
     let failed = {
         let hosts = run.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         hosts.values().any(|h| h.state().failed)
     };
-    let summary = Summary { stats: run.stats(), interrupted: run.stop.is_cancelled(), failed };
+    let summary = Summary { stats: run.stats(), interrupted: run.stop.is_cancelled(), traffic, failed };
     run.emit(Event::Finished {
         stats: summary.stats.clone(),
         elapsed: started.elapsed(),

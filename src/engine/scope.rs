@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::play::PlayRun;
+use super::speculate::Rest;
 use crate::inventory::VarMap;
 use crate::playbook::{Keywords, Role};
 use crate::value::Value;
@@ -29,6 +30,8 @@ pub(super) struct Context {
     pub included: Option<String>,
     /// Inside a handler, where tags choose nothing.
     pub handler: bool,
+    /// What comes after the task, or after the list of tasks.
+    pub rest: Option<Arc<Rest>>,
 }
 
 impl Context {
@@ -59,6 +62,8 @@ pub(super) struct HostScope {
     layers: Layers,
     /// `item` and its kind, results being judged, role names.
     locals: Arc<IndexMap<String, Var>>,
+    /// What is rendered is not sure to be used.
+    guessing: bool,
 }
 
 impl std::fmt::Debug for HostScope {
@@ -100,7 +105,13 @@ impl HostScope {
             locals.insert("role_path".into(), Var::Known(json!(role.folder.name())));
             locals.insert("ansible_parent_role_names".into(), Var::Known(json!(context.parents)));
         }
-        Self { play: Arc::clone(play), host: host.to_owned(), layers, locals: Arc::new(locals) }
+        Self {
+            play: Arc::clone(play),
+            host: host.to_owned(),
+            layers,
+            locals: Arc::new(locals),
+            guessing: false,
+        }
     }
 
     /// The scope with a task's own variables.
@@ -109,6 +120,11 @@ impl HostScope {
             return self.clone();
         }
         Self { layers: self.layers.with(Level::Task, Arc::new(raw(vars))), ..self.clone() }
+    }
+
+    /// The scope for a guess at what a later task will be: nothing is done by rendering in it.
+    pub(super) fn guessing(&self) -> Self {
+        Self { guessing: true, ..self.clone() }
     }
 
     /// The scope with names that stand above all others while a task runs.
@@ -146,7 +162,14 @@ impl Scope for HostScope {
     }
 
     fn host(&self, name: &str) -> Option<Arc<dyn Scope>> {
-        self.play.knows(name).then(|| Self::new(&self.play, name, &Context::default()).shared())
+        self.play.knows(name).then(|| {
+            let scope = Self::new(&self.play, name, &Context::default());
+            Self { guessing: self.guessing, ..scope }.shared()
+        })
+    }
+
+    fn is_guess(&self) -> bool {
+        self.guessing
     }
 
     fn host_names(&self) -> Vec<String> {

@@ -12,6 +12,7 @@ use super::play::PlayRun;
 use super::register::{ItemOutcome, censored, combine};
 use super::run::HostState;
 use super::scope::{Context, HostScope};
+use super::speculate::{self, Loop};
 use super::{action, select};
 use crate::diag::Diagnostic;
 use crate::playbook::{self, Task};
@@ -137,7 +138,12 @@ impl HostTask<'_> {
         let started = Instant::now();
         let scope = HostScope::new(self.play, self.host, self.context);
         let outcome = match looping::items(&self.play.run.templar, self.task, &scope) {
-            Ok(None) => self.notifying(&scope, self.attempt(&scope).await),
+            Ok(None) => {
+                if !speculate::acts(self.task) {
+                    speculate::look_ahead(self.play, self.host, self.context, None).await;
+                }
+                self.notifying(&scope, self.attempt(&scope).await)
+            }
             Ok(Some(items)) => self.each(&scope, items).await,
             Err(error) => match self.false_condition(&scope.clone().shared()) {
                 // A loop over what only exists when the condition holds is skipped with it.
@@ -290,6 +296,11 @@ impl HostTask<'_> {
             }
             if index > 0 && !names.pause.is_zero() {
                 tokio::time::sleep(names.pause).await;
+                speculate::time_has_passed(self.play);
+            }
+            if !speculate::acts(self.task) {
+                let left = Loop { task: self.task, names: &names, items: &items, next: index + 1 };
+                speculate::look_ahead(self.play, self.host, self.context, Some(left)).await;
             }
             let scope = outer.with_locals(names.locals(&items, index));
             let started = Instant::now();
@@ -386,6 +397,10 @@ impl HostTask<'_> {
         let mut tries = 0;
         loop {
             tries += 1;
+            if retrying {
+                // What is waited for comes about by itself.
+                speculate::time_has_passed(self.play);
+            }
             let mut outcome = action::perform(self.play, self.task, self.context, self.host, scope).await;
             outcome.flag();
             if retrying {

@@ -1,5 +1,6 @@
 //! What a target is: a connection, a persistent `sh` on it, files, and tunnels to its services.
 
+mod ahead;
 mod apply;
 mod r#become;
 mod error;
@@ -8,6 +9,8 @@ mod known_hosts;
 mod launch;
 mod local;
 mod login;
+mod look;
+mod merge;
 mod pipe;
 mod process;
 mod script;
@@ -19,11 +22,14 @@ mod stream;
 mod target;
 mod transport;
 mod tunnel;
+mod world;
 
 pub use error::HostError;
 pub use files::{Content, Step};
+pub use look::{Look, Place, STAT_FORMAT};
 pub use script::{Reply, Script, quote};
 pub use spec::{BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Secret};
 pub use stream::{ByteStream, Endpoint};
-pub use target::{Shell, Target};
+pub use target::{Shell, Target, Traffic};
 pub use tunnel::Forward;
+pub use world::{Change, World};

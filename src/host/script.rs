@@ -1,7 +1,8 @@
+use super::Look;
 use super::shell_protocol::single_quoted;
 
 /// A fragment of POSIX `sh` with what it reads on standard input.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Script {
     /// Runs in a subshell: `exit`, `cd` and variables do not leak into the next request.
     pub text: String,
@@ -11,6 +12,8 @@ pub struct Script {
     pub environment: Vec<(String, String)>,
     /// Killed after this long.
     pub timeout: Option<std::time::Duration>,
+    /// What the text finds out, where it is nothing else than this: such scripts can be asked together as one.
+    pub looks: Vec<Look>,
 }
 
 impl Script {

@@ -1,6 +1,8 @@
 //! A persistent `sh`: requests go in, replies come out in the same order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -12,6 +14,7 @@ use super::launch::{Launcher, Started};
 use super::pipe::{self, KILL_PATIENCE, kill_script};
 use super::process::Output;
 use super::shell_protocol::{Frame, FrameReader, Nonce, request};
+use super::target::Counters;
 use super::{HostError, Reply, Script};
 
 /// Requests that are sent before the first of them is answered.
@@ -50,10 +53,10 @@ enum Deadline {
 }
 
 impl Session {
-    pub(super) async fn open(launcher: Launcher) -> Result<Self, HostError> {
+    pub(super) async fn open(launcher: Launcher, traffic: Arc<Counters>) -> Result<Self, HostError> {
         let started = launcher.start("exec /bin/sh").await?;
         let (requests, queue) = mpsc::unbounded_channel();
-        let server = tokio::spawn(serve(launcher, started, queue));
+        let server = tokio::spawn(serve(launcher, started, queue, traffic));
         Ok(Self { requests, server })
     }
 
@@ -109,9 +112,15 @@ struct Server {
     /// Kills an overdue request; nothing is sent while it is at work, so that it cannot hit the next one.
     killer: Option<JoinHandle<()>>,
     to_shell: mpsc::UnboundedSender<String>,
+    traffic: Arc<Counters>,
 }
 
-async fn serve(launcher: Launcher, mut started: Started, mut queue: mpsc::UnboundedReceiver<Request>) {
+async fn serve(
+    launcher: Launcher,
+    mut started: Started,
+    mut queue: mpsc::UnboundedReceiver<Request>,
+    traffic: Arc<Counters>,
+) {
     let Some(stdin) = started.process.stdin.take() else { return };
     let (to_shell, lines) = mpsc::unbounded_channel();
     tokio::spawn(write_requests(stdin, lines));
@@ -128,6 +137,7 @@ async fn serve(launcher: Launcher, mut started: Started, mut queue: mpsc::Unboun
         killer: None,
         to_shell,
         launcher,
+        traffic,
     };
     server.stdout.feed(&started.stdout);
     server.stderr.feed(&started.stderr);
@@ -206,6 +216,10 @@ impl Server {
                 return;
             }
         };
+        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
+        if self.pending.is_empty() {
+            self.traffic.waits.fetch_add(1, Ordering::Relaxed);
+        }
         self.pending.push_back(Pending {
             id: self.next_id,
             answer: incoming.answer,

@@ -1,16 +1,19 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::Mutex;
 
+use super::ahead::{Ahead, Answer};
 use super::apply::{self, INLINE_BYTES};
 use super::launch::Launcher;
 use super::session::Session;
 use super::transport::Transport;
+use super::world::{ShellId, World};
 use super::{
-    BecomeSpec, ByteStream, ConnectionSpec, Endpoint, Forward, HostError, Reply, Script, Step, r#become,
-    pipe, quote, tunnel,
+    BecomeSpec, ByteStream, Change, ConnectionSpec, Endpoint, Forward, HostError, Reply, Script, Step,
+    r#become, pipe, quote, tunnel,
 };
 
 /// A host that can be asked and changed: one connection, one persistent shell a user.
@@ -25,10 +28,64 @@ struct Inner {
     spec: Arc<ConnectionSpec>,
     transport: Mutex<Option<Arc<Transport>>>,
     /// One slot a user, each with a lock of its own: users' shells are opened side by side.
-    sessions: std::sync::Mutex<HashMap<Option<BecomeSpec>, Slot>>,
+    sessions: std::sync::Mutex<HashMap<Option<BecomeSpec>, Arc<Slot>>>,
+    world: World,
+    traffic: Arc<Counters>,
 }
 
-type Slot = Arc<Mutex<Option<Session>>>;
+/// Where one user's shell is, or will be.
+struct Slot {
+    id: ShellId,
+    /// Locked while a shell is opened and while something is sent, so that sending has an order.
+    session: Mutex<Option<Session>>,
+    ahead: std::sync::Mutex<Ahead>,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            session: Mutex::default(),
+            ahead: std::sync::Mutex::default(),
+        }
+    }
+}
+
+impl Slot {
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the shells of a target were sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub requests: u64,
+    /// Those that were sent while no other was under way: somebody waited for each of them.
+    pub waits: u64,
+}
+
+impl Traffic {
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { requests: self.requests + other.requests, waits: self.waits + other.waits }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) requests: AtomicU64,
+    pub(super) waits: AtomicU64,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Observe,
+    /// Anything else: it may change the host.
+    Act,
+}
 
 /// A target as one user: every request runs as that user.
 #[derive(Debug, Clone)]
@@ -46,13 +103,26 @@ impl fmt::Debug for Target {
 impl Target {
     /// Describes a target; nothing is connected yet.
     pub fn new(spec: ConnectionSpec) -> Self {
+        Self::new_in(spec, &World::default())
+    }
+
+    /// The same, among other targets: a change on one of them makes what was observed of any other out of date.
+    pub fn new_in(spec: ConnectionSpec, world: &World) -> Self {
         Self {
             inner: Arc::new(Inner {
                 spec: Arc::new(spec),
                 transport: Mutex::default(),
                 sessions: std::sync::Mutex::default(),
+                world: world.clone(),
+                traffic: Arc::default(),
             }),
         }
+    }
+
+    /// What has been sent so far.
+    pub fn traffic(&self) -> Traffic {
+        let Counters { requests, waits } = self.inner.traffic.as_ref();
+        Traffic { requests: requests.load(Ordering::Relaxed), waits: waits.load(Ordering::Relaxed) }
     }
 
     pub fn spec(&self) -> &ConnectionSpec {
@@ -71,12 +141,13 @@ impl Target {
 
     /// Closes the shells and the connection; a later use opens them again.
     pub async fn close(&self) {
-        let slots: Vec<Slot> = {
-            let mut sessions = self.inner.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _change = self.inner.world.change();
+        let slots: Vec<Arc<Slot>> = {
+            let mut sessions = self.inner.sessions.lock().unwrap_or_else(PoisonError::into_inner);
             sessions.drain().map(|(_, slot)| slot).collect()
         };
         for slot in slots {
-            if let Some(session) = slot.lock().await.take() {
+            if let Some(session) = slot.session.lock().await.take() {
                 session.close().await;
             }
         }
@@ -96,36 +167,130 @@ impl Target {
         Ok(opened)
     }
 
-    fn slot(&self, r#become: Option<&BecomeSpec>) -> Slot {
-        let mut sessions = self.inner.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn slot(&self, r#become: Option<&BecomeSpec>) -> Arc<Slot> {
+        let mut sessions = self.inner.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(sessions.entry(r#become.cloned()).or_default())
     }
 }
 
 impl Shell {
+    /// The same host and user over a connection of its own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let inner = &self.target.inner;
+        let target = Target::new_in(inner.spec.as_ref().clone(), &inner.world);
+        Self { target, r#become: self.r#become.clone() }
+    }
+
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Runs a script in the persistent shell.
+    /// Runs a script that may change something in the persistent shell.
     ///
     /// Scripts of calls that are in flight together run in the order in which the calls were first polled.
     pub async fn run(&self, script: &Script) -> Result<Reply, HostError> {
+        self.ask(script, Purpose::Act).await
+    }
+
+    /// Runs a script that only reads. Where it was sent ahead, and nothing has been changed anywhere since, that answer is taken.
+    pub async fn probe(&self, script: &Script) -> Result<Reply, HostError> {
+        if let Some(answer) = self.take_ahead(script)
+            && let Some(reply) = answer.reply().await
+        {
+            return Ok(reply);
+        }
+        self.ask(script, Purpose::Observe).await
+    }
+
+    /// Whether both are the same user on the same target.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.target.inner, &other.target.inner) && self.r#become == other.r#become
+    }
+
+    /// How many more probes may be sent ahead; none while there are enough of them under way.
+    pub fn room_ahead(&self) -> usize {
+        let slot = self.slot();
+        slot.ahead().room(&self.target.inner.world, slot.id)
+    }
+
+    /// Whether guessing has paid on this shell, so that probes which cost the host something may be sent ahead as well.
+    pub fn is_predictable(&self) -> bool {
+        self.slot().ahead().is_trusted()
+    }
+
+    /// Whether this probe is under way already.
+    pub fn is_ahead(&self, script: &Script) -> bool {
+        self.slot().ahead().knows(script)
+    }
+
+    /// The answer to a probe that was sent ahead, if it may be used; nothing is asked for it.
+    pub async fn answer_ahead(&self, script: &Script) -> Option<Reply> {
+        self.take_ahead(script)?.reply().await
+    }
+
+    /// Sends probes ahead, or has them sent with the first request where there is no shell yet. A wrong guess costs time, nothing else.
+    pub fn send_ahead(&self, scripts: Vec<Script>) {
+        let slot = self.slot();
+        // Who holds the lock is opening a shell, or sending; what waits goes along with the next probe.
+        match slot.session.try_lock() {
+            Ok(session) => match session.as_ref().filter(|s| s.is_open()) {
+                Some(session) => slot.ahead().send(session, &self.target.inner.world, slot.id, scripts),
+                None => slot.ahead().wait(scripts),
+            },
+            Err(_) => slot.ahead().wait(scripts),
+        }
+    }
+
+    /// Says that something is being changed by other means than this shell, until the result is dropped.
+    pub fn changing(&self) -> Change {
+        self.target.inner.world.change()
+    }
+
+    fn slot(&self) -> Arc<Slot> {
+        self.target.slot(self.r#become.as_ref())
+    }
+
+    fn take_ahead(&self, script: &Script) -> Option<Answer> {
+        self.slot().ahead().take(script, self.target.inner.world.generation())
+    }
+
+    async fn ask(&self, script: &Script, purpose: Purpose) -> Result<Reply, HostError> {
         if script.stdin.len() > INLINE_BYTES {
             return self.pipe(script, &mut script.stdin.as_slice()).await;
         }
-        let reply = {
-            let slot = self.target.slot(self.r#become.as_ref());
-            let mut slot = slot.lock().await;
-            let sent = slot.as_ref().filter(|s| s.is_open()).and_then(|s| s.send(script.clone()));
-            if let Some(reply) = sent {
-                reply
-            } else {
-                let session = self.open_session().await?;
-                let sent = session.send(script.clone());
-                *slot = Some(session);
-                sent.ok_or_else(|| self.lost())?
+        let world = &self.target.inner.world;
+        let slot = self.slot();
+        let (reply, _change) = {
+            let mut session = slot.session.lock().await;
+            let open = match session.as_ref().filter(|s| s.is_open()) {
+                Some(open) => open,
+                None => &*session.insert(self.open_session().await?),
+            };
+            let waiting = slot.ahead().take_waiting();
+            // Before the sending and under the lock: what is sent afterwards observes the change.
+            let change = (purpose == Purpose::Act).then(|| world.change_by(slot.id));
+            if purpose == Purpose::Observe && !waiting.is_empty() {
+                let all = std::iter::once(script.clone()).chain(waiting).collect();
+                slot.ahead().send(open, world, slot.id, all);
+                let answer = self.take_ahead(script);
+                if let Some(answer) = answer {
+                    drop(session);
+                    if let Some(reply) = answer.reply().await {
+                        return Ok(reply);
+                    }
+                    session = slot.session.lock().await;
+                }
             }
+            let sent = session.as_ref().and_then(|s| s.send(script.clone()));
+            let reply = match sent {
+                Some(reply) => reply,
+                None => session
+                    .insert(self.open_session().await?)
+                    .send(script.clone())
+                    .ok_or_else(|| self.lost())?,
+            };
+            (reply, change)
         };
         reply.await.map_err(|_| self.lost())?
     }
@@ -138,6 +303,7 @@ impl Shell {
     ) -> Result<Reply, HostError> {
         let launcher = self.launcher().await?;
         let _channel = launcher.transport.own_channel().await;
+        let _change = self.changing();
         pipe::run(&launcher, script, input).await
     }
 
@@ -148,7 +314,7 @@ impl Shell {
 
     /// Reads a whole file.
     pub async fn read_file(&self, path: &str) -> Result<Vec<u8>, HostError> {
-        let reply = self.run(&Script::new(format!("cat -- {}", quote(path)))).await?;
+        let reply = self.probe(&Script::new(format!("cat -- {}", quote(path)))).await?;
         if reply.ok() {
             return Ok(reply.stdout);
         }
@@ -169,11 +335,12 @@ impl Shell {
     }
 
     async fn open_session(&self) -> Result<Session, HostError> {
-        match Session::open(self.launcher().await?).await {
+        let traffic = || Arc::clone(&self.target.inner.traffic);
+        match Session::open(self.launcher().await?, traffic()).await {
             // The connection had ended unnoticed, before anything was asked of it: one more, over a new one.
             Err(HostError::Lost { .. }) => {
                 self.target.inner.transport.lock().await.take();
-                Session::open(self.launcher().await?).await
+                Session::open(self.launcher().await?, traffic()).await
             }
             other => other,
         }

@@ -26,6 +26,10 @@ pub trait Controller: Send + Sync {
     }
     /// Renders a template's text with the task's variables.
     fn render(&self, name: &str, text: &str) -> Result<String, ModuleError>;
+    /// Whether this is only a guess at what the task will ask: nothing may take long, and no host may be asked anything.
+    fn is_guessing(&self) -> bool {
+        false
+    }
     /// Tells the user what is being waited for; shown beside the running task.
     fn progress(&self, message: &str);
     /// The folder in which quaylab keeps what it must remember of this lab (host keys, passwords), mode 0700.

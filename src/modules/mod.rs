@@ -13,7 +13,10 @@ mod virt;
 
 pub use args::{Mode, RemotePath, from_args};
 pub use context::{Controller, FileKind, TaskContext};
-pub use module::{ArgumentNames, Module, ModuleSpec};
+pub use module::{Ahead, ArgumentNames, Effect, Module, ModuleSpec};
 pub use outcome::{Diff, ModuleError, Outcome};
 pub use registry::{Registry, registry};
-pub use resource::{Action, CheckMode, NativePlan, NativeResource, Plan, Resource, action, native, resource};
+use resource::guessed;
+pub use resource::{
+    Action, CheckMode, Guess, NativePlan, NativeResource, Plan, Resource, Touch, action, native, resource,
+};

@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 
 use super::{ModuleError, Outcome, TaskContext};
+use crate::host::Script;
 use crate::value::Map;
 
 /// The names of the arguments that a module takes, aliases included.
@@ -20,6 +21,25 @@ pub struct ModuleSpec {
     pub schema: fn() -> schemars::Schema,
 }
 
+/// What a task may do to its host, for guessing what the next tasks will observe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It observes, and changes what differs: most often nothing.
+    Keeps,
+    /// It only looks.
+    Reads,
+    /// It may change anything, or lets time pass.
+    Acts,
+}
+
+/// The script whose answer a module asks for first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ahead {
+    pub script: Script,
+    /// It costs the host more than a few milliseconds.
+    pub dear: bool,
+}
+
 /// Something that a task can name.
 #[async_trait]
 pub trait Module: Send + Sync {
@@ -27,4 +47,13 @@ pub trait Module: Send + Sync {
     /// Checks arguments that hold no template any more, without a host.
     fn check(&self, args: &Map) -> Result<(), ModuleError>;
     async fn run(&self, args: Map, cx: &TaskContext) -> Result<Outcome, ModuleError>;
+    fn effect(&self) -> Effect {
+        Effect::Acts
+    }
+    /// The read-only script that a run with these arguments would ask first, where that is known without asking a host anything.
+    ///
+    /// Nothing is changed by it, on the controller neither; `None` is always right.
+    async fn ahead(&self, _args: Map, _cx: &TaskContext) -> Option<Ahead> {
+        None
+    }
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::args::{argument_names, from_args};
-use super::{Diff, Module, ModuleError, ModuleSpec, Outcome, TaskContext};
+use super::{Ahead, Diff, Effect, Module, ModuleError, ModuleSpec, Outcome, TaskContext};
 use crate::host::{Reply, Script, Step};
 use crate::value::Map;
 
@@ -16,6 +16,17 @@ pub struct Plan {
     pub diff: Vec<Diff>,
 }
 
+/// Whether a probe may be sent before its task has its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guess {
+    /// It reads a few files.
+    Cheap,
+    /// It reads, and takes a while: only where guesses have proved right.
+    Dear,
+    /// It asks others than the host, or leaves traces.
+    Never,
+}
+
 /// A declared state that is observed by `sh` and changed by steps.
 ///
 /// `probe`, `read`, `plan` and `result` are pure, so that tables test them without a host.
@@ -24,13 +35,15 @@ pub trait Resource: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const NAME: &'static str;
     const FQCN: &'static [&'static str];
     const FREE_FORM: bool = false;
+    const GUESS: Guess = Guess::Cheap;
     type Observed: Send + Sync;
 
     /// What serde cannot say about the arguments (exclusive ones, ranges).
     fn validate(&self) -> Result<(), ModuleError> {
         Ok(())
     }
-    /// Fetches from the controller what the declaration refers to (a file's content, a rendered template).
+    /// Fetches from the controller what the declaration refers to (a file's content, a rendered template). Where the controller is
+    /// guessing, it asks no host and takes no long.
     async fn prepare(&mut self, _cx: &TaskContext) -> Result<(), ModuleError> {
         Ok(())
     }
@@ -60,6 +73,8 @@ impl<S> Default for NativePlan<S> {
 pub trait NativeResource: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const NAME: &'static str;
     const FQCN: &'static [&'static str];
+    /// Whether `prepare` may already change something, as pulling an image does.
+    const PREPARE_CHANGES: bool = false;
     type Observed: Send + Sync;
     type Step: Send + Sync;
 
@@ -86,6 +101,16 @@ pub enum CheckMode {
     Skips,
 }
 
+/// What an action may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// Nothing: it asks by `Shell::probe`, and waits for nothing.
+    Nothing,
+    /// The host, by what it runs in the task's shell.
+    Shell,
+    Anything,
+}
+
 /// What is not a state: a command, an assertion, a wait.
 #[async_trait]
 pub trait Action: DeserializeOwned + JsonSchema + Send + Sync + 'static {
@@ -93,9 +118,14 @@ pub trait Action: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const FQCN: &'static [&'static str];
     const FREE_FORM: bool = false;
     const CHECK: CheckMode;
+    const TOUCH: Touch = Touch::Anything;
 
     fn validate(&self) -> Result<(), ModuleError> {
         Ok(())
+    }
+    /// The read-only script that `run` asks first by `Shell::probe`.
+    fn ahead(&self, _cx: &TaskContext) -> Option<Script> {
+        None
     }
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError>;
 }
@@ -147,7 +177,7 @@ impl<R: Resource> Module for ResourceModule<R> {
         let mut declared: R = from_args(args)?;
         declared.validate()?;
         declared.prepare(cx).await?;
-        let reply = cx.shell.run(&cx.within(declared.probe())).await?;
+        let reply = cx.shell.probe(&cx.within(declared.probe())).await?;
         let now = declared.read(&reply)?;
         let plan = declared.plan(&now)?;
         let changed = !plan.steps.is_empty();
@@ -164,6 +194,25 @@ impl<R: Resource> Module for ResourceModule<R> {
             ..Outcome::default()
         })
     }
+
+    fn effect(&self) -> Effect {
+        Effect::Keeps
+    }
+
+    async fn ahead(&self, args: Map, cx: &TaskContext) -> Option<Ahead> {
+        guessed::<R>(args, cx).await
+    }
+}
+
+/// The probe of a resource, before its task has its turn.
+pub(super) async fn guessed<R: Resource>(args: Map, cx: &TaskContext) -> Option<Ahead> {
+    if R::GUESS == Guess::Never {
+        return None;
+    }
+    let mut declared: R = from_args(args).ok()?;
+    declared.validate().ok()?;
+    declared.prepare(cx).await.ok()?;
+    Some(Ahead { script: cx.within(declared.probe()), dear: R::GUESS == Guess::Dear })
 }
 
 #[async_trait]
@@ -179,18 +228,26 @@ impl<R: NativeResource> Module for NativeModule<R> {
     async fn run(&self, args: Map, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let mut declared: R = from_args(args)?;
         declared.validate()?;
+        let preparing = R::PREPARE_CHANGES.then(|| cx.shell.changing());
         declared.prepare(cx).await?;
+        drop(preparing);
         let mut now = declared.observe(cx).await?;
         let plan = declared.plan(&now)?;
         let changed = !plan.steps.is_empty();
         if changed && !cx.check {
+            let change = cx.shell.changing();
             for step in &plan.steps {
                 declared.apply(step, cx).await?;
             }
+            drop(change);
             now = declared.observe(cx).await?;
         }
         let diff = if cx.diff { plan.diff } else { Vec::new() };
         Ok(Outcome { changed, result: declared.result(&now), diff, ..Outcome::default() })
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Keeps
     }
 }
 
@@ -210,6 +267,20 @@ impl<A: Action> Module for ActionModule<A> {
         if cx.check && A::CHECK == CheckMode::Skips {
             return Ok(Outcome::skipped("remote module does not support check mode"));
         }
+        let _change = (A::TOUCH == Touch::Anything).then(|| cx.shell.changing());
         action.run(cx).await
+    }
+
+    fn effect(&self) -> Effect {
+        if A::TOUCH == Touch::Nothing { Effect::Reads } else { Effect::Acts }
+    }
+
+    async fn ahead(&self, args: Map, cx: &TaskContext) -> Option<Ahead> {
+        let action: A = from_args(args).ok()?;
+        action.validate().ok()?;
+        if cx.check && A::CHECK == CheckMode::Skips {
+            return None;
+        }
+        Some(Ahead { script: action.ahead(cx)?, dear: false })
     }
 }

@@ -22,6 +22,10 @@ pub trait Scope: Debug + Send + Sync {
     fn host(&self, _name: &str) -> Option<Arc<dyn Scope>> {
         None
     }
+    /// Whether this only guesses at what will be rendered later: nothing may be done by it.
+    fn is_guess(&self) -> bool {
+        false
+    }
     /// The hosts that `hostvars` knows.
     fn host_names(&self) -> Vec<String> {
         Vec::new()

@@ -107,6 +107,9 @@ impl Assemble {
     }
 
     async fn remote(&self, cx: &TaskContext) -> Result<Vec<Vec<u8>>, ModuleError> {
+        if cx.controller.is_guessing() {
+            return Err(ModuleError::failed("the fragments are on the target"));
+        }
         let folder = RemotePath::try_from(self.src.clone()).map_err(ModuleError::Arguments)?;
         let missing = || ModuleError::failed(format!("Source ({folder}) is not a directory"));
         // Name, size, content: the sizes say where each content ends.
@@ -114,7 +117,7 @@ impl Assemble {
             "cd {} 2>/dev/null || exit 3\nfor f in .* *; do [ -f \"$f\" ] || continue; printf '%s/%s\\n' \"$f\" \"$(wc -c <\"$f\")\"; cat \"$f\" || exit; done",
             quote(folder.as_str())
         );
-        let reply = cx.shell.run(&Script::new(text)).await?;
+        let reply = cx.shell.probe(&Script::new(text)).await?;
         match reply.status {
             0 => {}
             3 => return Err(missing()),

@@ -2,8 +2,8 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::host::quote;
-use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
+use crate::host::{Script, quote};
+use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext, Touch};
 use crate::value::Value;
 
 use super::execution::{Execution, split};
@@ -45,6 +45,7 @@ impl Action for Command {
     const FQCN: &'static [&'static str] = &["ansible.builtin.command", "ansible.legacy.command"];
     const FREE_FORM: bool = true;
     const CHECK: CheckMode = CheckMode::Runs;
+    const TOUCH: Touch = Touch::Shell;
 
     fn validate(&self) -> Result<(), ModuleError> {
         let given = [self.raw.is_some(), self.cmd.is_some(), self.argv.is_some()];
@@ -55,7 +56,17 @@ impl Action for Command {
         }
     }
 
+    fn ahead(&self, cx: &TaskContext) -> Option<Script> {
+        self.clone().execution().ok()?.look(cx)
+    }
+
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
+        self.execution()?.run(cx).await
+    }
+}
+
+impl Command {
+    fn execution(self) -> Result<Execution, ModuleError> {
         let (line, options) = Options::take(self.raw.as_deref().or(self.cmd.as_deref()).unwrap_or_default());
         let words = match self.argv {
             Some(argv) => argv,
@@ -72,7 +83,7 @@ impl Action for Command {
             "command -v -- {program} >/dev/null || {{ echo quaylab-skipped:missing >&2; exit 251; }}\nexec {line}"
         );
         let newline = options.stdin_add_newline.unwrap_or(self.stdin_add_newline);
-        Execution {
+        Ok(Execution {
             text,
             cmd: words.into(),
             chdir: options.chdir.or(self.chdir),
@@ -80,9 +91,7 @@ impl Action for Command {
             removes: options.removes.or(self.removes),
             stdin: input(options.stdin.map(Value::from).or(self.stdin), newline),
             strip_empty_ends: options.strip_empty_ends.unwrap_or(self.strip_empty_ends),
-        }
-        .run(cx)
-        .await
+        })
     }
 }
 
@@ -115,6 +124,7 @@ impl Action for Shell {
     const FQCN: &'static [&'static str] = &["ansible.builtin.shell", "ansible.legacy.shell"];
     const FREE_FORM: bool = true;
     const CHECK: CheckMode = CheckMode::Runs;
+    const TOUCH: Touch = Touch::Shell;
 
     fn validate(&self) -> Result<(), ModuleError> {
         match (&self.raw, &self.cmd) {
@@ -124,7 +134,17 @@ impl Action for Shell {
         }
     }
 
+    fn ahead(&self, cx: &TaskContext) -> Option<Script> {
+        self.clone().execution().look(cx)
+    }
+
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
+        self.execution().run(cx).await
+    }
+}
+
+impl Shell {
+    fn execution(self) -> Execution {
         let (line, options) = Options::take(self.raw.as_deref().or(self.cmd.as_deref()).unwrap_or_default());
         let executable = options.executable.or(self.executable).unwrap_or_else(|| "/bin/sh".into());
         let newline = options.stdin_add_newline.unwrap_or(self.stdin_add_newline);
@@ -137,8 +157,6 @@ impl Action for Shell {
             stdin: input(options.stdin.map(Value::from).or(self.stdin), newline),
             strip_empty_ends: options.strip_empty_ends.unwrap_or(self.strip_empty_ends),
         }
-        .run(cx)
-        .await
     }
 }
 

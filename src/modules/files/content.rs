@@ -101,6 +101,10 @@ pub(super) async fn find(cx: &TaskContext, src: &str, decrypt: bool) -> Result<F
         return Ok(Found::One(Source::bytes(bytes)));
     };
     let opener = decrypt.then(|| Arc::clone(&cx.controller));
+    if cx.controller.is_guessing() && !fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() <= IN_MEMORY)
+    {
+        return Err(ModuleError::failed(format!("reading {name} takes too long for a guess")));
+    }
     // Hashing a large file or walking a tree would hold up the other hosts.
     let base = (!src.ends_with('/')).then(|| base_name(name).to_owned());
     tokio::task::spawn_blocking(move || {

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use jiff::Zoned;
 
-use crate::host::{Script, quote};
+use crate::host::{Reply, Script, quote};
 use crate::modules::{ModuleError, Outcome, TaskContext};
 use crate::value::{Map, Value};
 
@@ -28,6 +28,25 @@ const MARK: &str = "quaylab-skipped:";
 impl Execution {
     /// One script that looks at `creates` and `removes`, and runs the command if they say so.
     fn script(&self, cx: &TaskContext) -> Script {
+        let mut text = self.conditions();
+        if cx.check {
+            text.push_str("exit 0\n");
+        } else {
+            text.push_str(&self.text);
+            text.push('\n');
+        }
+        Script { stdin: self.stdin.clone(), environment: cx.environment.clone(), ..Script::new(text) }
+    }
+
+    /// The conditions alone, where there are any: nothing is run by it.
+    pub(super) fn look(&self, cx: &TaskContext) -> Option<Script> {
+        (self.creates.is_some() || self.removes.is_some()).then(|| Script {
+            environment: cx.environment.clone(),
+            ..Script::new(self.conditions() + "exit 0\n")
+        })
+    }
+
+    fn conditions(&self) -> String {
         let mut text = String::new();
         if let Some(chdir) = &self.chdir {
             text.push_str(&format!("cd {} || {{ echo '{MARK}chdir' >&2; exit {SKIPPED}; }}\n", quote(chdir)));
@@ -46,19 +65,27 @@ impl Execution {
                 matches(removes)
             ));
         }
+        text
+    }
+
+    async fn ask(&self, cx: &TaskContext) -> Result<Reply, ModuleError> {
+        let script = self.script(cx);
         if cx.check {
-            text.push_str("exit 0\n");
-        } else {
-            text.push_str(&self.text);
-            text.push('\n');
+            return Ok(cx.shell.probe(&script).await?);
         }
-        Script { text, stdin: self.stdin.clone(), environment: cx.environment.clone(), timeout: None }
+        if let Some(look) = self.look(cx)
+            && let Some(reply) = cx.shell.answer_ahead(&look).await
+            && reply.status == SKIPPED
+        {
+            return Ok(reply);
+        }
+        Ok(cx.shell.run(&script).await?)
     }
 
     pub(super) async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let began = Zoned::now();
         let clock = Instant::now();
-        let reply = cx.shell.run(&self.script(cx)).await?;
+        let reply = self.ask(cx).await?;
         let took = clock.elapsed();
         let ended = Zoned::now();
         let mut result = Map::new();

@@ -108,17 +108,12 @@ impl Resource for File {
         if let Some(src) = &self.src {
             let at = |folder: &str| {
                 if src.starts_with('/') {
-                    quote(src)
+                    src.clone()
                 } else {
-                    quote(&format!("{}/{src}", folder.trim_end_matches('/')))
+                    format!("{}/{src}", folder.trim_end_matches('/'))
                 }
             };
-            let q = quote(path);
-            probe = probe.add(format!(
-                "if [ -d {q} ] && [ ! -L {q} ]; then j src {}; [ -z \"$(ls -A {q})\" ] && echo empty yes; else j src {}; fi",
-                at(path),
-                at(self.path.parent()),
-            ));
+            probe = probe.target(path, &at(path), &at(self.path.parent()));
         }
         if self.recurse {
             let q = quote(path);

@@ -2,12 +2,12 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::host::{Script, quote};
-use crate::modules::{Action, CheckMode, Mode, ModuleError, Outcome, RemotePath, TaskContext};
+use crate::host::{STAT_FORMAT as FORMAT, Script, quote};
+use crate::modules::{Action, CheckMode, Mode, ModuleError, Outcome, RemotePath, TaskContext, Touch};
 use crate::value::{Map, Value};
 
 use super::content::base_name;
-use super::inode::{FORMAT, Inode, Kind, map};
+use super::inode::{Inode, Kind, map};
 use super::pattern::Pattern;
 use super::probe::{Answer, Probe};
 use super::stat::{Algorithm, describe};
@@ -94,6 +94,7 @@ impl Action for Find {
     const NAME: &'static str = "find";
     const FQCN: &'static [&'static str] = &["ansible.builtin.find", "ansible.legacy.find"];
     const CHECK: CheckMode = CheckMode::Runs;
+    const TOUCH: Touch = Touch::Nothing;
 
     fn validate(&self) -> Result<(), ModuleError> {
         if self.paths.is_empty() {
@@ -106,7 +107,7 @@ impl Action for Find {
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let filter = self.filter()?;
         let contains = self.contains()?;
-        let reply = cx.shell.run(&self.script()).await?;
+        let reply = cx.shell.probe(&self.script()).await?;
         let text = reply.out();
         let (mut files, mut skipped, mut examined, mut now) = (Vec::new(), Map::new(), 0_u64, 0_i64);
         for line in text.lines() {
@@ -131,7 +132,7 @@ impl Action for Find {
                         self.checksum_algorithm.name(),
                         quote(path)
                     ));
-                    let answer = Answer::read(&cx.shell.run(&probe.script()).await?)?;
+                    let answer = Answer::read(&cx.shell.probe(&probe.script()).await?)?;
                     file.insert("checksum".into(), answer.get("sum").unwrap_or_default().into());
                 }
                 files.push(Value::from(file));
@@ -212,7 +213,7 @@ impl Find {
         path: &str,
         pattern: &Pattern,
     ) -> Result<bool, ModuleError> {
-        let answer = Answer::read(&cx.shell.run(&Probe::new().content(path).script()).await?)?;
+        let answer = Answer::read(&cx.shell.probe(&Probe::new().content(path).script()).await?)?;
         let Some(bytes) = answer.content else { return Ok(false) };
         let text = String::from_utf8_lossy(&bytes);
         let starts = |text: &str| {

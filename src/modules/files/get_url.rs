@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::{Reply, Script, Secret, Step, quote};
-use crate::modules::{Diff, Mode, ModuleError, Plan, Resource, TaskContext};
+use crate::modules::{Diff, Guess, Mode, ModuleError, Plan, Resource, TaskContext};
 use crate::value::Map;
 
 use super::attributes::{Attributes, Principals};
@@ -87,6 +87,8 @@ pub(super) struct Seen {
 impl Resource for GetUrl {
     const NAME: &'static str = "get_url";
     const FQCN: &'static [&'static str] = &["ansible.builtin.get_url", "ansible.legacy.get_url"];
+    // It downloads what it compares with.
+    const GUESS: Guess = Guess::Never;
     type Observed = Seen;
 
     fn validate(&self) -> Result<(), ModuleError> {

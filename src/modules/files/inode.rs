@@ -12,7 +12,7 @@ pub(super) enum Kind {
     Block,
 }
 
-/// One line of `stat`, as [`FORMAT`] asks for it.
+/// One line of `stat`, as [`STAT_FORMAT`](crate::host::STAT_FORMAT) asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Inode {
     pub(super) kind: Kind,
@@ -31,9 +31,6 @@ pub(super) struct Inode {
     pub(super) owner: String,
     pub(super) group: String,
 }
-
-/// GNU's and busybox's `stat -c`; the colon is the one character that no user or group name holds.
-pub(super) const FORMAT: &str = "%f:%u:%g:%s:%h:%i:%d:%X:%Y:%Z:%b:%U:%G";
 
 impl Inode {
     pub(super) fn parse(line: &str) -> Option<Self> {

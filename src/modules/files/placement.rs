@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::host::{Reply, Script, Step, quote};
+use crate::host::{Place as Spot, Reply, Script, Step};
 use crate::modules::{Diff, Mode, ModuleError, Plan, RemotePath};
 use crate::value::{Map, Value};
 
@@ -112,24 +112,18 @@ impl Placement {
         let mut probe = Probe::new().me().stamp(self.backup);
         let dest = self.dest.path.as_str();
         for (n, item) in self.items.iter().enumerate() {
-            probe = probe.add(match (&item.name, self.is_tree) {
-                (Some(name), true) => format!("p={}", quote(self.dest.path.join(name).as_str())),
-                (Some(name), false) if self.dest.is_folder => {
-                    format!("p={}", quote(self.dest.path.join(name).as_str()))
-                }
-                (Some(name), false) => {
-                    format!(
-                        "p={}; if [ -d \"$p\" ]; then p={}; fi",
-                        quote(dest),
-                        quote(self.dest.path.join(name).as_str())
-                    )
-                }
-                (None, _) => format!("p={}; if [ -d \"$p\" ]; then echo {n}.folder yes; fi", quote(dest)),
+            let below = item.name.as_ref().map(|name| self.dest.path.join(name).to_string());
+            let (path, below) = match below {
+                Some(below) if self.is_tree || self.dest.is_folder => (below, None),
+                below => (dest.to_owned(), below),
+            };
+            probe = probe.place(Spot {
+                key: n.to_string(),
+                path,
+                below,
+                tell_folder: item.name.is_none(),
+                sum: matches!(item.entry, Entry::File(_)),
             });
-            probe = probe.add(format!("say {n}.at \"$p\"; look {n} \"$p\"; base {n}.base \"${{p%/*}}\""));
-            if matches!(item.entry, Entry::File(_)) {
-                probe = probe.add(format!("[ -f \"$p\" ] && sum {n}.sum sha1 \"$p\""));
-            }
         }
         probe = self.attributes(None).ask(probe);
         if let ([Item { entry: Entry::File(source), .. }], true) = (self.items.as_slice(), self.diff) {

@@ -3,7 +3,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::Script;
-use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
+use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext, Touch};
 use crate::value::Map;
 
 use super::execution::fill;
@@ -26,6 +26,7 @@ impl Action for Raw {
     const FQCN: &'static [&'static str] = &["ansible.builtin.raw", "ansible.legacy.raw"];
     const FREE_FORM: bool = true;
     const CHECK: CheckMode = CheckMode::Skips;
+    const TOUCH: Touch = Touch::Shell;
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let (line, options) = Options::take(&self.raw);

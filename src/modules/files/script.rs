@@ -3,7 +3,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::quote;
-use crate::modules::{Action, CheckMode, FileKind, ModuleError, Outcome, TaskContext};
+use crate::modules::{Action, CheckMode, FileKind, ModuleError, Outcome, TaskContext, Touch};
 
 use super::execution::{Execution, split};
 use super::free_form::Options;
@@ -30,6 +30,7 @@ impl Action for ControllerScript {
     const FQCN: &'static [&'static str] = &["ansible.builtin.script", "ansible.legacy.script"];
     const FREE_FORM: bool = true;
     const CHECK: CheckMode = CheckMode::Runs;
+    const TOUCH: Touch = Touch::Shell;
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let (line, options) = Options::take(&self.raw);

@@ -4,7 +4,8 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext};
+use crate::host::Script;
+use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext, Touch};
 
 use super::inode::map;
 use super::probe::{Answer, Probe};
@@ -22,6 +23,11 @@ impl Action for Slurp {
     const NAME: &'static str = "slurp";
     const FQCN: &'static [&'static str] = &["ansible.builtin.slurp", "ansible.legacy.slurp"];
     const CHECK: CheckMode = CheckMode::Runs;
+    const TOUCH: Touch = Touch::Nothing;
+
+    fn ahead(&self, _cx: &TaskContext) -> Option<Script> {
+        Some(probe(&self.src))
+    }
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let bytes = read(cx, &self.src).await?;
@@ -33,10 +39,13 @@ impl Action for Slurp {
     }
 }
 
+fn probe(path: &RemotePath) -> Script {
+    Probe::new().look("path", path.as_str()).content(path.as_str()).script()
+}
+
 /// Reads a regular file, with Ansible's words for why it cannot be read.
 pub(super) async fn read(cx: &TaskContext, path: &RemotePath) -> Result<Vec<u8>, ModuleError> {
-    let probe = Probe::new().look("path", path.as_str()).content(path.as_str());
-    let answer = Answer::read(&cx.shell.run(&probe.script()).await?)?;
+    let answer = Answer::read(&cx.shell.probe(&probe(path)).await?)?;
     if answer.get("unreadable").is_some() {
         return Err(
             ModuleError::failed(format!("file is not readable: {path}")).hint("become: true may be missing")

@@ -3,7 +3,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext};
+use crate::host::Script;
+use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext, Touch};
 use crate::value::{Map, Value};
 
 use super::inode::{Inode, Kind};
@@ -63,25 +64,14 @@ impl Action for Stat {
     const NAME: &'static str = "stat";
     const FQCN: &'static [&'static str] = &["ansible.builtin.stat", "ansible.legacy.stat"];
     const CHECK: CheckMode = CheckMode::Runs;
+    const TOUCH: Touch = Touch::Nothing;
+
+    fn ahead(&self, _cx: &TaskContext) -> Option<Script> {
+        Some(self.probe())
+    }
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let path = self.path.as_str();
-        let q = crate::host::quote(path);
-        let mut probe = Probe::new()
-            .look("path", path)
-            .me()
-            .add(format!("[ -r {q} ] && echo r yes; [ -w {q} ] && echo w yes; [ -x {q} ] && echo x yes"));
-        let regular = if self.follow { format!("[ -f {q} ]") } else { format!("[ -f {q} ] && [ ! -L {q} ]") };
-        if self.get_checksum {
-            let algorithm = self.checksum_algorithm.name();
-            probe = probe.add(format!("if {regular} && [ -r {q} ]; then sum sum {algorithm} {q}; fi"));
-        }
-        if self.get_mime {
-            probe = probe.add(format!(
-                "if {regular} && command -v file >/dev/null 2>&1; then say mime \"$(file --brief --mime {q} 2>/dev/null)\"; fi"
-            ));
-        }
-        let answer = Answer::read(&cx.shell.run(&probe.script()).await?)?;
+        let answer = Answer::read(&cx.shell.probe(&self.probe()).await?)?;
         let seen = answer.inode("path")?;
         let behind = answer.inode("path.to")?;
         let inode = match (self.follow, &seen) {
@@ -96,6 +86,18 @@ impl Action for Stat {
 }
 
 impl Stat {
+    fn probe(&self) -> Script {
+        let path = self.path.as_str();
+        let mut probe = Probe::new().look("path", path).me().access(path);
+        if self.get_checksum {
+            probe = probe.sum("sum", self.checksum_algorithm.name(), path, self.follow);
+        }
+        if self.get_mime {
+            probe = probe.mime(path, self.follow);
+        }
+        probe.script()
+    }
+
     fn describe(&self, inode: Option<&Inode>, answer: &Answer) -> Value {
         let Some(inode) = inode else { return json!({"exists": false}) };
         let mut stat = describe(self.path.as_str(), inode);

@@ -363,6 +363,8 @@ impl NativeResource for DockerContainer {
         body(&self.spec(), "").map(drop).map_err(ModuleError::Arguments)
     }
 
+    const PREPARE_CHANGES: bool = true;
+
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
         cx.controller.lab().clone_into(&mut self.lab);
         self.memory_bytes = self.memory.as_deref().and_then(|m| words::bytes(m).ok());

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::kept::Kept;
 use super::sections::{Sections, probe, run};
 use crate::host::{Reply, Script, Step, quote};
-use crate::modules::{Diff, ModuleError, Plan, RemotePath, Resource};
+use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
 use crate::value::Map;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -234,6 +234,7 @@ fn apt_environment() -> Vec<(String, String)> {
 impl Resource for Apt {
     const NAME: &'static str = "apt";
     const FQCN: &'static [&'static str] = &["ansible.builtin.apt", "ansible.legacy.apt"];
+    const GUESS: Guess = Guess::Dear;
     type Observed = Packages;
 
     fn validate(&self) -> Result<(), ModuleError> {

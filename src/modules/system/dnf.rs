@@ -4,7 +4,7 @@ use serde::Deserialize;
 use super::kept::Kept;
 use super::sections::{Sections, probe};
 use crate::host::{Reply, Script, Step, quote};
-use crate::modules::{Diff, ModuleError, Plan, RemotePath, Resource};
+use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
 use crate::value::{Map, Value};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -217,6 +217,7 @@ impl Resource for Dnf {
         "ansible.builtin.yum",
         "ansible.legacy.yum",
     ];
+    const GUESS: Guess = Guess::Dear;
     type Observed = Rpms;
 
     fn validate(&self) -> Result<(), ModuleError> {

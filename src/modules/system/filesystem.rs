@@ -5,7 +5,7 @@ use super::disk::{DEVICE, Device, look};
 use super::group::Presence;
 use super::sections::{Sections, probe, run, script};
 use crate::host::{Reply, Script, Step, quote};
-use crate::modules::{Diff, ModuleError, Plan, RemotePath, Resource};
+use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
 use crate::value::Map;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -139,6 +139,7 @@ exit $r",
 impl Resource for Filesystem {
     const NAME: &'static str = "filesystem";
     const FQCN: &'static [&'static str] = &["community.general.filesystem"];
+    const GUESS: Guess = Guess::Dear;
     type Observed = OnDisk;
 
     fn validate(&self) -> Result<(), ModuleError> {

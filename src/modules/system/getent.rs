@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::host::Script;
-use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
+use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext, Touch};
 use crate::value::{Map, Value};
 
 fn yes() -> bool {
@@ -28,6 +28,16 @@ pub(super) struct Getent {
 }
 
 impl Getent {
+    fn probe(&self) -> Script {
+        let mut argv = vec!["getent"];
+        if let Some(service) = &self.service {
+            argv.extend(["-s", service]);
+        }
+        argv.push(&self.database);
+        argv.extend(self.key.as_deref());
+        Script::argv(argv)
+    }
+
     fn entries(&self, text: &str) -> Map {
         let separator = self.split.as_deref().or_else(|| {
             matches!(self.database.as_str(), "passwd" | "shadow" | "group" | "gshadow").then_some(":")
@@ -53,6 +63,7 @@ impl Action for Getent {
     const NAME: &'static str = "getent";
     const FQCN: &'static [&'static str] = &["ansible.builtin.getent"];
     const CHECK: CheckMode = CheckMode::Runs;
+    const TOUCH: Touch = Touch::Nothing;
 
     fn validate(&self) -> Result<(), ModuleError> {
         match [Some(&self.database), self.key.as_ref()].into_iter().flatten().find(|w| w.starts_with('-')) {
@@ -61,14 +72,12 @@ impl Action for Getent {
         }
     }
 
+    fn ahead(&self, _cx: &TaskContext) -> Option<Script> {
+        Some(self.probe())
+    }
+
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let mut argv = vec!["getent"];
-        if let Some(service) = &self.service {
-            argv.extend(["-s", service]);
-        }
-        argv.push(&self.database);
-        argv.extend(self.key.as_deref());
-        let reply = cx.shell.run(&Script::argv(argv)).await?;
+        let reply = cx.shell.probe(&self.probe()).await?;
         let mut found = match reply.status {
             0 => self.entries(&reply.out()),
             1 => return Err(ModuleError::failed(format!("there is no database {:?}", self.database))),

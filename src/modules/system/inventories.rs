@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::sections::{Sections, probe};
-use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
+use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext, Touch};
 use crate::value::{Map, Value};
 
 fn auto() -> Vec<String> {
@@ -89,6 +89,7 @@ impl Action for PackageFacts {
     const NAME: &'static str = "package_facts";
     const FQCN: &'static [&'static str] = &["ansible.builtin.package_facts"];
     const CHECK: CheckMode = CheckMode::Runs;
+    const TOUCH: Touch = Touch::Nothing;
 
     fn validate(&self) -> Result<(), ModuleError> {
         let known = |m: &str| matches!(m, "auto" | "apt" | "rpm" | "yum" | "dnf" | "dnf5" | "zypper" | "apk");
@@ -116,7 +117,7 @@ impl Action for PackageFacts {
             })
             .collect::<Vec<_>>()
             .concat();
-        let packages = packages(&Sections::read(&cx.shell.run(&probe(&text)).await?)?);
+        let packages = packages(&Sections::read(&cx.shell.probe(&probe(&text)).await?)?);
         if packages.is_empty() {
             return Err(ModuleError::failed("this host has no package database that can be read"));
         }
@@ -184,6 +185,7 @@ impl Action for ServiceFacts {
     const NAME: &'static str = "service_facts";
     const FQCN: &'static [&'static str] = &["ansible.builtin.service_facts"];
     const CHECK: CheckMode = CheckMode::Runs;
+    const TOUCH: Touch = Touch::Nothing;
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let text = "if [ -d /run/systemd/system ] && has systemctl; then
@@ -200,7 +202,7 @@ for f in /etc/init.d/*; do
   printf '%s %s\\n' \"${f##*/}\" $?
 done
 fi";
-        let services = services(&Sections::read(&cx.shell.run(&probe(text)).await?)?);
+        let services = services(&Sections::read(&cx.shell.probe(&probe(text)).await?)?);
         let facts = [("services".to_owned(), Value::Object(services))].into_iter().collect();
         Ok(Outcome { facts, ..Outcome::default() })
     }

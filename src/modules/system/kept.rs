@@ -3,7 +3,10 @@ use std::marker::PhantomData;
 use async_trait::async_trait;
 
 use crate::host::{Script, Step};
-use crate::modules::{Module, ModuleError, ModuleSpec, Outcome, Resource, TaskContext, from_args, resource};
+use crate::modules::{
+    Ahead, Effect, Module, ModuleError, ModuleSpec, Outcome, Resource, TaskContext, from_args, guessed,
+    resource,
+};
 use crate::value::Map;
 
 /// A resource that needs more than probe, plan and apply: upkeep before it is judged, or a look at what came out.
@@ -62,14 +65,14 @@ impl<R: Kept> Module for KeptModule<R> {
         let mut declared: R = from_args(args)?;
         declared.validate()?;
         declared.prepare(cx).await?;
-        let mut now = declared.read(&cx.shell.run(&probe_of(&declared, cx)).await?)?;
+        let mut now = declared.read(&cx.shell.probe(&probe_of(&declared, cx)).await?)?;
         let upkeep = declared.upkeep(&now);
         let kept_up = !upkeep.is_empty();
         if kept_up && !cx.check {
             for step in &upkeep {
                 cx.shell.apply(&within(step, cx)).await?;
             }
-            now = declared.read(&cx.shell.run(&probe_of(&declared, cx)).await?)?;
+            now = declared.read(&cx.shell.probe(&probe_of(&declared, cx)).await?)?;
         }
         let plan = declared.plan(&now)?;
         let changed = !plan.steps.is_empty();
@@ -77,7 +80,7 @@ impl<R: Kept> Module for KeptModule<R> {
             for step in &plan.steps {
                 cx.shell.apply(&within(step, cx)).await?;
             }
-            now = declared.read(&cx.shell.run(&probe_of(&declared, cx)).await?)?;
+            now = declared.read(&cx.shell.probe(&probe_of(&declared, cx)).await?)?;
         }
         let mut result = declared.result(&now, &plan);
         result.extend(declared.upkeep_result(kept_up));
@@ -88,5 +91,13 @@ impl<R: Kept> Module for KeptModule<R> {
             diff: if cx.diff { plan.diff } else { Vec::new() },
             ..Outcome::default()
         })
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Keeps
+    }
+
+    async fn ahead(&self, args: Map, cx: &TaskContext) -> Option<Ahead> {
+        guessed::<R>(args, cx).await
     }
 }

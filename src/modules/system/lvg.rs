@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::disk::{DEVICE, Device, look};
 use super::sections::{Sections, probe, run};
 use crate::host::{Reply, Script, quote};
-use crate::modules::{Diff, ModuleError, Plan, RemotePath, Resource};
+use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
 use crate::value::Map;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -110,6 +110,7 @@ impl Lvg {
 impl Resource for Lvg {
     const NAME: &'static str = "lvg";
     const FQCN: &'static [&'static str] = &["community.general.lvg"];
+    const GUESS: Guess = Guess::Dear;
     type Observed = Groups;
 
     fn validate(&self) -> Result<(), ModuleError> {

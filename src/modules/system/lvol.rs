@@ -9,7 +9,7 @@ use super::group::Presence;
 use super::lvg::{LVM, lvm_name};
 use super::sections::{Sections, probe, run};
 use crate::host::{Reply, Script, quote};
-use crate::modules::{Diff, ModuleError, Plan, RemotePath, Resource};
+use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
 use crate::value::Map;
 
 fn yes() -> bool {
@@ -245,6 +245,7 @@ impl Lvol {
 impl Resource for Lvol {
     const NAME: &'static str = "lvol";
     const FQCN: &'static [&'static str] = &["community.general.lvol"];
+    const GUESS: Guess = Guess::Dear;
     type Observed = Volumes;
 
     fn validate(&self) -> Result<(), ModuleError> {

@@ -6,7 +6,7 @@ use super::dnf::{Dnf, DnfState, Rpms};
 use super::kept::Kept;
 use super::sections::{Sections, probe, run};
 use crate::host::{Reply, Script, Step, quote};
-use crate::modules::{Diff, ModuleError, Plan, Resource};
+use crate::modules::{Diff, Guess, ModuleError, Plan, Resource};
 use crate::value::Map;
 
 /// Packages, with whichever package manager the host has.
@@ -70,6 +70,7 @@ impl Package {
 impl Resource for Package {
     const NAME: &'static str = "package";
     const FQCN: &'static [&'static str] = &["ansible.builtin.package", "ansible.legacy.package"];
+    const GUESS: Guess = Guess::Dear;
     type Observed = Found;
 
     fn validate(&self) -> Result<(), ModuleError> {

@@ -7,7 +7,7 @@ use super::rhsm::FIND;
 use super::sections::{Sections, probe, run};
 use super::setup::matches;
 use crate::host::{Reply, Script};
-use crate::modules::{Diff, ModuleError, Plan, Resource};
+use crate::modules::{Diff, Guess, ModuleError, Plan, Resource};
 use crate::value::Map;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -64,6 +64,7 @@ fn parse(text: &str) -> Vec<Repository> {
 impl Resource for RhsmRepository {
     const NAME: &'static str = "rhsm_repository";
     const FQCN: &'static [&'static str] = &["community.general.rhsm_repository"];
+    const GUESS: Guess = Guess::Never;
     type Observed = Vec<Repository>;
 
     fn validate(&self) -> Result<(), ModuleError> {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::sections::{Sections, probe};
 use super::{facts_hardware, facts_network, facts_platform};
 use crate::host::{Script, quote};
-use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext};
+use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext, Touch};
 use crate::value::{Map, Value};
 
 const FACTS: &str = include_str!("facts.sh");
@@ -227,6 +227,7 @@ impl Action for Setup {
     const FQCN: &'static [&'static str] =
         &["ansible.builtin.setup", "ansible.legacy.setup", "gather_facts", "ansible.builtin.gather_facts"];
     const CHECK: CheckMode = CheckMode::Runs;
+    const TOUCH: Touch = Touch::Nothing;
 
     fn validate(&self) -> Result<(), ModuleError> {
         parts(&self.gather_subset).map(|_| ())
@@ -243,7 +244,7 @@ impl Action for Setup {
             self.gather_timeout.unwrap_or(10)
         ));
         script.environment.extend(cx.environment.iter().cloned());
-        let reply = cx.shell.run(&script).await?;
+        let reply = cx.shell.probe(&script).await?;
         let sections = Sections::read(&reply)?;
         let locals = sections.named("local:");
         Ok(Outcome { facts: self.gathered(&sections, &locals, &wanted), ..Outcome::default() })

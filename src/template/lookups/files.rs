@@ -100,6 +100,10 @@ impl Scope for Front {
     fn host_names(&self) -> Vec<String> {
         self.rest.host_names()
     }
+
+    fn is_guess(&self) -> bool {
+        self.rest.is_guess()
+    }
 }
 
 pub(super) fn template(ask: &Ask<'_>) -> Result<Vec<Value>, Error> {
