@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use lab::nspawn::{Lab, made_by};
 use lab::skipped;
+use quaylab::quay::authority::{issue, make_authority};
 
 mod lab {
     pub(crate) mod nspawn;
@@ -200,26 +201,14 @@ fn trusted_and_filled(lab: &Lab) {
     }
 }
 
-/// A certificate that ended yesterday, and its key.
+/// A certificate that has ended, and its key.
 fn expired(site: &Site) -> (String, String) {
     let path = |name: &str| site.folder.path().join(name).display().to_string();
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "-1",
-        ])
-        .args(["-subj", "/CN=quay", "-addext", &format!("subjectAltName=DNS:{}", QUAY.0)])
-        .args(["-keyout", &path("old.key"), "-out", &path("old.cert")])
-        .output()
-        .expect("openssl");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let long_ago = jiff::Timestamp::now() - jiff::ToSpan::hours(100 * 24);
+    let signer = make_authority("a test's", 90, long_ago).expect("an authority");
+    let made = issue("a test's", &signer, &[QUAY.0.to_owned()], 90, long_ago).expect("a certificate");
+    std::fs::write(path("old.cert"), made.certificate).expect("the certificate");
+    std::fs::write(path("old.key"), made.key.0).expect("its key");
     (path("old.cert"), path("old.key"))
 }
 
