@@ -3,7 +3,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{inventory, quay_config, run};
+use super::program::{self, Program};
+use super::{inventory, quay_config, run, vault};
 use crate::diag::Diagnostic;
 use crate::lab::LabError;
 use crate::lab::private::PrivateError;
@@ -30,6 +31,11 @@ enum Command {
     Ssh(super::lab::ssh::SshArgs),
     /// Show the inventory as ansible-inventory does.
     Inventory(inventory::InventoryArgs),
+    /// Encrypt, decrypt, show and edit files as ansible-vault does.
+    Vault {
+        #[command(subcommand)]
+        command: vault::VaultCommand,
+    },
     /// Check Quay's configuration before Quay is started.
     QuayConfig(quay_config::QuayConfigArgs),
     /// Print a completion script for a shell.
@@ -40,6 +46,9 @@ enum Command {
 pub fn main() -> ExitCode {
     // Ring is the one TLS provider; a second call would only say that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Some(code) = program::main() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and the version come as errors too; what really is one is bad input, not a task that failed.
@@ -56,11 +65,12 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => run::run(&args, Program::Quaylab),
         Command::Destroy(args) => super::lab::destroy::run(&args),
         Command::Status(args) => super::lab::status::run(&args),
         Command::Ssh(args) => super::lab::ssh::run(&args),
         Command::Inventory(args) => inventory::run(&args),
+        Command::Vault { command } => vault::run(&command),
         Command::QuayConfig(args) => quay_config::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut std::io::stdout());

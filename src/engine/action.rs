@@ -4,12 +4,13 @@ use std::time::Duration;
 use super::builtin;
 use super::connection;
 use super::control::TaskController;
+use super::jobs;
 use super::play::PlayRun;
 use super::register::{ItemOutcome, add_lines};
 use super::scope::{Context, HostScope};
 use super::speculate;
 use crate::diag::Diagnostic;
-use crate::modules::{ModuleError, TaskContext, registry};
+use crate::modules::{Module, ModuleError, Outcome, TaskContext, registry};
 use crate::playbook::{Action, Task};
 use crate::template::OMIT;
 use crate::value::{Map, Value, plain, truth};
@@ -43,10 +44,17 @@ pub(super) async fn perform(
         }
         other => {
             let _change = (!speculate::is_harmless(other)).then(|| play.run.world.change());
-            builtin::perform(play, task, other, host, scope)
+            match defaults(play, context, other.name(), &shared) {
+                Ok(given) => builtin::perform(play, task, other, host, scope, given),
+                Err(error) => return ItemOutcome::failed(error.to_string()),
+            }
         }
     };
     outcome.delegated = delegated;
+    if task.register.is_some() && !outcome.facts.is_empty() {
+        let facts = Value::Object(outcome.facts.clone());
+        outcome.result.entry("ansible_facts").or_insert(facts);
+    }
     outcome
 }
 
@@ -72,17 +80,7 @@ pub(super) fn arguments(
     module: &str,
     scope: &Arc<dyn Scope>,
 ) -> Result<Map, Diagnostic> {
-    let mut args = Map::new();
-    for node in context.keywords.iter().flat_map(|k| &k.module_defaults) {
-        if let Value::Object(all) = play.run.templar.render(node, scope)? {
-            for (name, defaults) in all {
-                let same = registry().get(&name).is_some_and(|m| m.spec().name == module);
-                if let (true, Value::Object(defaults)) = (same, defaults) {
-                    args.extend(defaults);
-                }
-            }
-        }
-    }
+    let mut args = defaults(play, context, module, scope)?;
     match play.run.templar.render(&task.args, scope)? {
         Value::Object(own) => args.extend(own),
         other => {
@@ -96,6 +94,44 @@ pub(super) fn arguments(
         Value::Object(args) => Ok(args),
         _ => Ok(Map::new()),
     }
+}
+
+/// What `module_defaults` gives a module, inner ones over outer ones, its own name over its group's.
+fn defaults(
+    play: &PlayRun,
+    context: &Context,
+    module: &str,
+    scope: &Arc<dyn Scope>,
+) -> Result<Map, Diagnostic> {
+    let mut args = Map::new();
+    for node in context.keywords.iter().flat_map(|k| &k.module_defaults) {
+        let Value::Object(all) = play.run.templar.render(node, scope)? else { continue };
+        let of = |group: bool| all.iter().filter(move |(name, _)| name.starts_with("group/") == group);
+        for (name, given) in of(true).chain(of(false)) {
+            if let (true, Value::Object(given)) = (means(name, module), given) {
+                args.extend(given.clone());
+            }
+        }
+    }
+    Ok(args)
+}
+
+/// Whether a key of `module_defaults` names this module, or a group that it belongs to.
+fn means(name: &str, module: &str) -> bool {
+    let known = registry().get(module).map(crate::modules::Module::spec);
+    if let Some(group) = name.strip_prefix("group/") {
+        // A group is a collection's: `docker`, `community.docker.docker`.
+        let collection = group.rsplit_once('.').map_or(group, |(collection, _)| collection);
+        return known.is_some_and(|spec| {
+            spec.fqcn
+                .iter()
+                .filter_map(|full| full.rsplit_once('.'))
+                .any(|(home, _)| home == collection || home.rsplit('.').next() == Some(group))
+        });
+    }
+    let short = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));
+    short.unwrap_or(name) == module
+        || registry().get(name).is_some_and(|m| known.is_some_and(|spec| spec.name == m.spec().name))
 }
 
 /// Takes out everything that is `omit`.
@@ -126,11 +162,15 @@ async fn run_module(
     let Some(module) = registry().get(name) else {
         return ItemOutcome::failed(format!("there is no module {name}"));
     };
-    let (cx, timeout) = match surroundings(play, task, context, (host, delegated), scope, false) {
-        Ok(prepared) => prepared,
-        Err(error) => return ItemOutcome::failed(error.to_string()),
-    };
+    let Surroundings { cx, timeout, background } =
+        match surroundings(play, task, context, (host, delegated), scope, false) {
+            Ok(prepared) => prepared,
+            Err(error) => return ItemOutcome::failed(error.to_string()),
+        };
     speculate::remember(play, host, &cx.shell);
+    if let Some(background) = background {
+        return in_background(play, host, module, args, cx, &background).await;
+    }
     let running = module.run(args, &cx);
     let result = match timeout {
         Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), running).await {
@@ -141,6 +181,10 @@ async fn run_module(
         },
         None => running.await,
     };
+    ended(name, result)
+}
+
+fn ended(name: &str, result: Result<Outcome, ModuleError>) -> ItemOutcome {
     match result {
         Ok(outcome) => {
             let mut outcome = ItemOutcome::from_outcome(outcome);
@@ -151,7 +195,15 @@ async fn run_module(
     }
 }
 
-/// What a module is given besides its arguments, and after how many seconds it is broken off.
+/// What a module is given besides its arguments.
+pub(super) struct Surroundings {
+    pub(super) cx: TaskContext,
+    /// After how many seconds it is broken off.
+    timeout: Option<u64>,
+    pub(super) background: Option<Background>,
+}
+
+/// What a module is given; `guessing` for one that is only looked at ahead of its turn.
 pub(super) fn surroundings(
     play: &Arc<PlayRun>,
     task: &Arc<Task>,
@@ -159,7 +211,7 @@ pub(super) fn surroundings(
     (host, delegated): (&str, Option<&str>),
     scope: &HostScope,
     guessing: bool,
-) -> Result<(TaskContext, Option<u64>), Diagnostic> {
+) -> Result<Surroundings, Diagnostic> {
     let shared = scope.clone().shared();
     // A delegated task connects as the other host's variables say, not as this host's do.
     let connect_scope = match delegated {
@@ -179,10 +231,25 @@ pub(super) fn surroundings(
         Some(node) => plain(&play.run.templar.render(node, &shared)?).parse::<u64>().ok().filter(|s| *s > 0),
         None => None,
     };
+    let number = |node: Option<&Node>| -> Result<Option<u64>, Diagnostic> {
+        let text = node.map(|n| play.run.templar.render(n, &shared).map(|v| plain(&v))).transpose()?;
+        Ok(text.and_then(|t| t.trim().parse().ok()))
+    };
+    let check = flag(context.nearest(|k| k.check_mode.as_ref()), play.run.options.check)?;
+    let background = number(task.background.as_ref())?.filter(|s| *s > 0 && !check).map(|seconds| {
+        Ok::<_, Diagnostic>(Background {
+            limit: Duration::from_secs(seconds),
+            waited_for: number(task.poll.as_ref())?.is_none_or(|seconds| seconds > 0),
+        })
+    });
+    let background = background.transpose()?;
+    // A job has a connection of its own: on the host's one it would hold up what follows.
+    let alone = background.as_ref().is_some_and(|b| !b.waited_for);
+    let target = if alone { target.alone() } else { target };
     let cx = TaskContext {
         shell: target.shell(r#become.as_ref()),
         host: host.to_owned(),
-        check: flag(context.nearest(|k| k.check_mode.as_ref()), play.run.options.check)?,
+        check,
         diff: flag(context.nearest(|k| k.diff.as_ref()), play.run.options.diff)?,
         environment: environment(play, context, &shared)?,
         controller: Arc::new(TaskController {
@@ -194,7 +261,35 @@ pub(super) fn surroundings(
             guessing,
         }),
     };
-    Ok((cx, timeout))
+    Ok(Surroundings { cx, timeout, background })
+}
+
+/// What `async` and `poll` say.
+pub(super) struct Background {
+    limit: Duration,
+    waited_for: bool,
+}
+
+async fn in_background(
+    play: &PlayRun,
+    host: &str,
+    module: &'static dyn Module,
+    args: Map,
+    cx: TaskContext,
+    background: &Background,
+) -> ItemOutcome {
+    let work = async move {
+        let result = module.run(args, &cx).await;
+        (ended(module.spec().name, result), cx)
+    };
+    if background.waited_for {
+        return jobs::foreground(background.limit, async { work.await.0 }).await;
+    }
+    play.run.jobs.start(host, background.limit, async {
+        let (outcome, cx) = work.await;
+        cx.shell.target().close().await;
+        outcome
+    })
 }
 
 fn from_error(module: &str, error: ModuleError) -> ItemOutcome {

@@ -54,6 +54,7 @@ pub(super) fn spec(
         Some(kind) => Some(kind),
         None => look.keyword(context.nearest(|k| k.connection.as_ref()))?,
     };
+    let kind = kind.or_else(|| options.course.connection.clone());
     let implicit_local = host == "localhost" && {
         let inventory = play.run.inventory.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         !inventory.has_host(host)
@@ -75,13 +76,15 @@ pub(super) fn spec(
         Some(port) => Some(port),
         None => look.keyword(context.nearest(|k| k.port.as_ref()))?,
     };
-    let port = port.map_or(Ok(22), |p| {
+    let port = port.map_or(Ok(options.course.port.unwrap_or(22)), |p| {
         p.parse()
             .map_err(|_| Diagnostic::new(format!("the port {p:?} of {host} is not a number from 1 to 65535")))
     })?;
     let arguments = ["ansible_ssh_common_args", "ansible_ssh_extra_args", "ansible_ssh_args"];
     let arguments =
         arguments.iter().filter_map(|n| look.var(&[n]).transpose()).collect::<Result<Vec<_>, _>>()?.join(" ");
+    // What variables say comes first, and the first of two counts.
+    let arguments = format!("{arguments} {}", options.course.ssh_arguments);
     let given_key = look.var(&["quaylab_ssh_host_key"])?.filter(|k| !k.is_empty());
     let checking = look.var(&["ansible_host_key_checking", "ansible_ssh_host_key_checking"])?;
     let checking = checking.and_then(|c| truth(&c.into())).unwrap_or(options.host_key_checking);

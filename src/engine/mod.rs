@@ -8,6 +8,7 @@ mod event;
 mod flow;
 mod handlers;
 mod include;
+mod jobs;
 mod looping;
 mod options;
 mod play;
@@ -20,5 +21,6 @@ mod speculate;
 mod task;
 
 pub use event::{Event, HostResult, Sink, Stats, Status, TaskLabel};
-pub use options::{Ask, Options, Question};
+pub use options::{Ask, Course, Gathering, Options, Question, Step, StepAnswer};
 pub use run::{Summary, run};
+pub use select::selected;

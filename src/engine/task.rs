@@ -50,9 +50,17 @@ pub(super) fn label(
         // A name that cannot be rendered (it uses the loop's item, say) is shown as written.
         play.run.templar.render(node, scope).map_or_else(|_| node.key_text(), |v| plain(&v))
     });
-    let own = own.filter(|n| !n.is_empty()).unwrap_or_else(|| task.action.name().to_owned());
+    let own = own.filter(|n| !n.is_empty()).unwrap_or_else(|| task.written.clone());
     let name = context.role.as_ref().map_or_else(|| own.clone(), |role| format!("{} : {own}", role.name));
-    Arc::new(TaskLabel { name, action: task.action.name().to_owned(), origin: task.origin.clone(), handler })
+    let quiet = task.args.as_map().and_then(|m| m.get("quiet")).and_then(|n| truth(&n.to_value()));
+    Arc::new(TaskLabel {
+        name,
+        action: task.action.name().to_owned(),
+        origin: task.origin.clone(),
+        handler,
+        looped: task.looping.is_some(),
+        quiet: quiet.unwrap_or(false),
+    })
 }
 
 /// Runs a task on hosts side by side; returns those on which it failed.

@@ -119,6 +119,12 @@ impl Target {
         }
     }
 
+    /// The same host over a connection of its own.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self::new_in(self.spec().clone(), &self.inner.world)
+    }
+
     /// What has been sent so far.
     pub fn traffic(&self) -> Traffic {
         let Counters { requests, waits } = self.inner.traffic.as_ref();

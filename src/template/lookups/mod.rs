@@ -2,6 +2,7 @@
 
 mod files;
 mod lists;
+mod more;
 mod password;
 mod shell;
 mod vars;
@@ -48,6 +49,11 @@ const LOOKUPS: &[(&str, Lookup)] = &[
     ("indexed_items", lists::indexed_items),
     ("flattened", lists::flattened),
     ("random_choice", lists::random_choice),
+    ("unvault", more::unvault),
+    ("csvfile", more::csvfile),
+    ("url", more::url),
+    ("inventory_hostnames", more::inventory_hostnames),
+    ("random_string", more::random_string),
 ];
 
 impl Ask<'_> {
