@@ -8,10 +8,12 @@ use clap::Args;
 use super::common::{CommonArgs, Prepared};
 use super::execute::{self, Execution, Exit, Output};
 use super::lab::wanted_private;
+use super::plan::Go;
 use super::program::Program;
 use super::{ask, listing, tell};
 use crate::diag::Diagnostic;
 use crate::engine::{Event, Sink};
+use crate::inventory::{Inventory, VarMap, parse_extra_vars};
 use crate::lab::{Converged, private};
 use crate::playbook::{Folder, Loader, Playbook};
 use crate::report::RolesSeen;
@@ -50,6 +52,12 @@ pub(super) struct RunArgs {
     /// Say which tags there are, and stop.
     #[arg(long)]
     list_tags: bool,
+    /// Restart VMs and networks of the lab that run, where what is declared cannot be changed while they do.
+    #[arg(long)]
+    pub(super) allow_restart: bool,
+    /// Make this host's VM and its disks anew: what is on them is lost. May be given several times.
+    #[arg(long, value_name = "HOST")]
+    pub(super) replace: Vec<String>,
     /// Answer yes where something would be restarted or replaced.
     #[arg(short, long)]
     pub(super) yes: bool,
@@ -57,6 +65,25 @@ pub(super) struct RunArgs {
     #[arg(long)]
     host_dns: bool,
 }
+
+impl RunArgs {
+    /// What the roles may do to a lab that is there, as the variables in which they look for it.
+    fn choices(&self, inventory: &Inventory) -> Result<VarMap> {
+        let mut choices = serde_json::Map::new();
+        if self.allow_restart {
+            choices.insert(ALLOW_RESTART.into(), true.into());
+        }
+        if !self.replace.is_empty() {
+            let meant = |name: &String| super::lab::meant(inventory, name);
+            let hosts = self.replace.iter().map(meant).collect::<Result<Vec<_>, _>>()?;
+            choices.insert("quaylab_replace".into(), hosts.into());
+        }
+        Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string())?)
+    }
+}
+
+/// Where the roles look for whether they may restart.
+const ALLOW_RESTART: &str = "quaylab_allow_restart";
 
 /// What is read before anything is joined or touched.
 pub(super) struct Read {
@@ -99,6 +126,7 @@ impl<'a> LabRun<'a> {
     /// Call it before any thread exists: namespaces may be joined.
     pub(super) fn open(args: &'a RunArgs, read: &'a Read, program: Program, check: bool) -> Result<Self> {
         let ansible = program != Program::Quaylab;
+        let choices = args.choices(&read.prepared.inventory)?;
         let private = wanted_private(&read.prepared.inventory)?;
         let wants_lab = !ansible && args.playbooks.is_empty() || !matches!(private, private::Wanted::Never);
         let mut brought_up = false;
@@ -115,6 +143,7 @@ impl<'a> LabRun<'a> {
         }
         let mut execution = Execution::open(&read.prepared, &args.common, &read.loader, check || ansible)?;
         let options = &mut execution.options;
+        options.extra_vars.extend(choices);
         options.tags.extend(args.tags.iter().cloned());
         options.skip_tags.extend(args.skip_tags.iter().cloned());
         options.force_handlers |= args.force_handlers;
@@ -160,9 +189,18 @@ pub(super) fn run(args: &RunArgs, program: Program) -> Result<ExitCode> {
 fn lab(run: &LabRun<'_>) -> Result<Exit> {
     let (args, execution) = (run.args, &run.execution);
     let check = args.common.check;
-    if !check && !super::plan::announce(run)? {
-        tell("nothing was changed");
-        return Ok(Exit::Good);
+    let mut options = execution.options.clone();
+    if !check {
+        match super::plan::announce(run)? {
+            Go::On => {}
+            Go::OnWithRestarts => {
+                options.extra_vars.extend(parse_extra_vars(&format!("{{\"{ALLOW_RESTART}\": true}}"))?);
+            }
+            Go::Nowhere => {
+                tell("nothing was changed");
+                return Ok(Exit::Good);
+            }
+        }
     }
     let shown = execute::sink(Output::Quaylab, execution.options.verbosity);
     for warning in &run.read.prepared.warnings {
@@ -174,7 +212,7 @@ fn lab(run: &LabRun<'_>) -> Result<Exit> {
         seen.see(&event);
         shown(event);
     });
-    let summary = execution.run(run.playbook(), execution.options.clone(), sink)?;
+    let summary = execution.run(run.playbook(), options, sink)?;
     if !check {
         // With tags a role may have run in part, which says nothing about the whole of it.
         if execution.options.tags.is_empty() && execution.options.skip_tags.is_empty() {
