@@ -13,7 +13,7 @@ use super::program::Program;
 use super::{ask, listing, tell};
 use crate::diag::Diagnostic;
 use crate::engine::{Event, Sink};
-use crate::inventory::{Inventory, VarMap, parse_extra_vars};
+use crate::inventory::{VarMap, parse_extra_vars};
 use crate::lab::{Converged, private};
 use crate::playbook::{Folder, Loader, Playbook};
 use crate::report::RolesSeen;
@@ -68,17 +68,17 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     /// What the roles may do to a lab that is there, as the variables in which they look for it.
-    fn choices(&self, inventory: &Inventory) -> Result<VarMap> {
+    fn choices(&self, prepared: &Prepared) -> Result<VarMap> {
         let mut choices = serde_json::Map::new();
         if self.allow_restart {
             choices.insert(ALLOW_RESTART.into(), true.into());
         }
         if !self.replace.is_empty() {
-            let meant = |name: &String| super::lab::meant(inventory, name);
+            let meant = |name: &String| super::lab::meant(&prepared.inventory, name);
             let hosts = self.replace.iter().map(meant).collect::<Result<Vec<_>, _>>()?;
             choices.insert("quaylab_replace".into(), hosts.into());
         }
-        Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string())?)
+        Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string(), &prepared.vault)?)
     }
 }
 
@@ -126,7 +126,7 @@ impl<'a> LabRun<'a> {
     /// Call it before any thread exists: namespaces may be joined.
     pub(super) fn open(args: &'a RunArgs, read: &'a Read, program: Program, check: bool) -> Result<Self> {
         let ansible = program != Program::Quaylab;
-        let choices = args.choices(&read.prepared.inventory)?;
+        let choices = args.choices(&read.prepared)?;
         let private = wanted_private(&read.prepared.inventory)?;
         let wants_lab = !ansible && args.playbooks.is_empty() || !matches!(private, private::Wanted::Never);
         let mut brought_up = false;
@@ -194,7 +194,8 @@ fn lab(run: &LabRun<'_>) -> Result<Exit> {
         match super::plan::announce(run)? {
             Go::On => {}
             Go::OnWithRestarts => {
-                options.extra_vars.extend(parse_extra_vars(&format!("{{\"{ALLOW_RESTART}\": true}}"))?);
+                let allow = format!("{{\"{ALLOW_RESTART}\": true}}");
+                options.extra_vars.extend(parse_extra_vars(&allow, &run.read.prepared.vault)?);
             }
             Go::Nowhere => {
                 tell("nothing was changed");
