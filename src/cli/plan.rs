@@ -239,10 +239,19 @@ fn only_infrastructure(play: &mut Play) -> bool {
     found
 }
 
+/// Modules that decide where the infrastructure goes; they only look.
+const DECIDING: [&str; 2] = ["virt_capacity", "virt_place"];
+
 fn filtered(entries: &[Entry]) -> Vec<Entry> {
+    let foretold = |name: &str| INFRASTRUCTURE.contains(&name) || DECIDING.contains(&name);
+    // What stands beside them and only notes something belongs to them.
+    let beside = entries.iter().any(
+        |entry| matches!(entry, Entry::Task(task) if matches!(&task.action, Action::Module(name) if foretold(name))),
+    );
     let keep = |entry: &Entry| match entry {
         Entry::Task(task) => match &task.action {
-            Action::Module(name) if INFRASTRUCTURE.contains(&name.as_str()) => Some(entry.clone()),
+            Action::Module(name) if foretold(name) => Some(entry.clone()),
+            Action::SetFact if beside => Some(entry.clone()),
             _ => None,
         },
         Entry::Block(block) => {
