@@ -5,11 +5,11 @@ use serde_json::json;
 
 use super::event::Event;
 use super::flow::{self, Hosts};
-use super::handlers;
 use super::options::Question;
 use super::run::Run;
 use super::scope::{Context, HostScope, Vars, raw};
 use super::speculate::Rest;
+use super::{facts, handlers};
 use crate::diag::Diagnostic;
 use crate::inventory::{self, VarMap};
 use crate::playbook::{Action, Entry, Handler, Keywords, Play, Role, Task};
@@ -35,10 +35,32 @@ pub(super) struct PlayRun {
     pub force_handlers: bool,
     /// The share of a batch's hosts that may fail, in percent.
     max_fail: Option<f64>,
+    /// What roles' variables are as layers, which every task of every host sees.
+    role_vars: Mutex<HashMap<usize, Arc<RoleVars>>>,
     /// Roles that ran on a host, by what tells two uses of one role apart.
     ran: Mutex<HashSet<(String, String)>>,
     /// `meta: end_play`, or errors that are fatal to all.
     ended: Mutex<Ended>,
+}
+
+/// A role's variables by their levels.
+pub(super) struct RoleVars {
+    #[expect(dead_code, reason = "held so that no other role takes its place in memory")]
+    role: Arc<Role>,
+    pub defaults: Arc<Vars>,
+    pub vars: Arc<Vars>,
+    pub params: Arc<Vars>,
+}
+
+impl RoleVars {
+    fn of(role: &Arc<Role>) -> Self {
+        Self {
+            role: Arc::clone(role),
+            defaults: Arc::new(raw(&role.defaults)),
+            vars: Arc::new(raw(&role.vars)),
+            params: Arc::new(raw(&role.params)),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,8 +221,17 @@ impl PlayRun {
             force_handlers,
             ended: Mutex::new(Ended::No),
             max_fail: None,
+            role_vars: Mutex::default(),
             ran: Mutex::default(),
         }
+    }
+
+    /// A role's variables, made into layers once.
+    pub(super) fn role_vars(&self, role: &Arc<Role>) -> Arc<RoleVars> {
+        let mut known = self.role_vars.lock().unwrap_or_else(PoisonError::into_inner);
+        // The role is kept with them, so that its place in memory stays its own.
+        let vars = known.entry(Arc::as_ptr(role).addr()).or_insert_with(|| Arc::new(RoleVars::of(role)));
+        Arc::clone(vars)
     }
 
     /// A play that only lends its variables, for checks before the run.
@@ -241,7 +272,12 @@ impl PlayRun {
             self.load_vars_files(host)?;
         }
         if self.gathers() {
-            let gather = Entry::Task(Arc::new(Task::gather_facts(&self.play.origin, &self.play.folder)));
+            // Unless it is asked for in so many words, nobody waits for what nobody uses.
+            let used = self.play.gather_facts.is_some()
+                || self.run.uses_facts
+                || hosts.iter().any(|h| facts::in_variables(&self.host_layers(h)));
+            let gather = Task::gather_facts(&self.play.origin, &self.play.folder, used);
+            let gather = Entry::Task(Arc::new(gather));
             flow::section(self, &[gather], &hosts, &context).await?;
         }
         let [before, roles, tasks, after] = &self.play.sections;
@@ -452,13 +488,19 @@ impl PlayRun {
 
 impl Task {
     /// The task that a play begins with unless it says `gather_facts: false`.
-    fn gather_facts(origin: &crate::diag::Origin, folder: &crate::playbook::Folder) -> Self {
+    /// Without `used` it finds out whether the host can be reached, and nothing else.
+    fn gather_facts(origin: &crate::diag::Origin, folder: &crate::playbook::Folder, used: bool) -> Self {
+        let mut args = Mapping::default();
+        if !used {
+            let none = ["!all", "!min"].map(|part| Node::str(part, origin)).to_vec();
+            args.0.push((Node::str("gather_subset", origin), Node::new(Kind::Seq(none), origin)));
+        }
         Self {
             origin: origin.clone(),
             folder: folder.clone(),
             name: Some(Node::str("Gathering Facts", origin)),
             action: Action::Module("setup".into()),
-            args: Node::new(Kind::Map(Mapping::default()), origin),
+            args: Node::new(Kind::Map(args), origin),
             keywords: Arc::new(Keywords { tags: vec![Node::str("always", origin)], ..Keywords::default() }),
             looping: None,
             loop_control: None,

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Event, Sink, Stats};
 use super::options::Options;
 use super::play::PlayRun;
-use super::preflight;
 use super::scope::Vars;
 use super::speculate::Scouted;
+use super::{facts, preflight};
 use crate::diag::{Diagnostic, Origin};
 use crate::host::{ConnectionSpec, Target, Traffic, World};
 use crate::inventory::Inventory;
@@ -30,6 +30,8 @@ pub(super) struct Run {
     targets: Mutex<HashMap<ConnectionSpec, Target>>,
     /// Which observations are still true.
     pub world: World,
+    /// Whether any play may use facts.
+    pub uses_facts: bool,
 }
 
 /// What a run knows of one host.
@@ -136,6 +138,7 @@ pub async fn run(
     let search_paths = playbook.plays.iter().filter_map(|p| p.folder.path()).map(ToOwned::to_owned).collect();
     let working_dir = std::env::current_dir().unwrap_or_default();
     let run = Arc::new(Run {
+        uses_facts: playbook.plays.iter().any(facts::in_play),
         inventory: RwLock::new(options.inventory.clone()),
         templar: Templar::new(TemplarOptions { search_paths, working_dir }),
         options,
