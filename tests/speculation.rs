@@ -176,7 +176,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => Just(Kind::Block),
         1 => Just(Kind::Replace),
         2 => Just(Kind::Link),
-        4 => prop::sample::select(vec!["rm -rf P", "echo more >>P", "mkdir -p P", "cp -r O P", "mv O P", "true", "chmod 640 P"])
+        4 => prop::sample::select(vec!["rm -rf P", "echo more >>P", "mkdir -p P", "cp O P", "mv O P", "true", "chmod 640 P"])
             .prop_map(Kind::Shell),
         2 => Just(Kind::Creates),
         4 => Just(Kind::Stat),
