@@ -213,6 +213,9 @@ mod tests {
             action: action.into(),
             origin: Origin::new(&file, line, 1, 1),
             handler: name.contains("Restart"),
+            looped: false,
+            quiet: false,
+            module: true,
         })
     }
 
