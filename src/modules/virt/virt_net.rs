@@ -192,6 +192,12 @@ impl NativeResource for VirtNet {
         if self.state == State::Absent { Ok(()) } else { Ok(self.spec()?.check()?) }
     }
 
+    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
+        // What would be restarted is foretold; a run asks first.
+        self.allow_restart |= cx.check;
+        Ok(())
+    }
+
     async fn observe(&self, cx: &TaskContext) -> Result<Observed, ModuleError> {
         let name = self.name.clone();
         let defined = connect(&self.uri, cx).await?.call(move |d| d.network(&name)).await?;
