@@ -167,7 +167,7 @@ fn client(trip: &RoundTrip, proxy: Option<String>) -> Client {
         read_timeout: Some(trip.timeout),
         http_proxy,
         https_proxy,
-        extra_root_certificates: authority.collect(),
+        extra_root_certificates: believed.collect(),
         user_agent: concat!("quaylab/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
     })
