@@ -71,7 +71,6 @@ fn one_play(
             list.text.push_str(&format!("      TASK TAGS: [{all}]\n"));
         }
         text.push_str(&list.text);
-        text.push('\n');
     }
     Ok(text)
 }

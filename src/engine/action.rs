@@ -42,13 +42,13 @@ pub(super) async fn perform(
                 () = play.run.stop.cancelled() => ItemOutcome::interrupted(&task_name(task)),
             }
         }
-        other => {
-            let _change = (!speculate::is_harmless(other)).then(|| play.run.world.change());
-            match defaults(play, context, other.name(), &shared) {
-                Ok(given) => builtin::perform(play, task, other, host, scope, given),
-                Err(error) => return ItemOutcome::failed(error.to_string()),
+        other => match defaults(play, context, other.name(), &shared) {
+            Ok(given) => {
+                let _change = (!speculate::is_harmless(other)).then(|| play.run.world.change());
+                builtin::perform(play, task, other, host, scope, given)
             }
-        }
+            Err(error) => return ItemOutcome::failed(error.to_string()),
+        },
     };
     outcome.delegated = delegated;
     if task.register.is_some() && !outcome.facts.is_empty() {
@@ -162,11 +162,15 @@ async fn run_module(
     let Some(module) = registry().get(name) else {
         return ItemOutcome::failed(format!("there is no module {name}"));
     };
-    let Surroundings { cx, timeout, background } =
-        match surroundings(play, task, context, (host, delegated), scope, false) {
-            Ok(prepared) => prepared,
-            Err(error) => return ItemOutcome::failed(error.to_string()),
-        };
+    let prepared =
+        surroundings(play, task, context, (host, delegated), scope, false).and_then(|(cx, timeout)| {
+            let background = background(play, task, &scope.clone().shared(), cx.check)?;
+            Ok((cx, timeout, background))
+        });
+    let (cx, timeout, background) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return ItemOutcome::failed(error.to_string()),
+    };
     speculate::remember(play, host, &cx.shell);
     if let Some(background) = background {
         return in_background(play, host, module, args, cx, &background).await;
@@ -195,15 +199,54 @@ fn ended(name: &str, result: Result<Outcome, ModuleError>) -> ItemOutcome {
     }
 }
 
-/// What a module is given besides its arguments.
-pub(super) struct Surroundings {
-    pub(super) cx: TaskContext,
-    /// After how many seconds it is broken off.
-    timeout: Option<u64>,
-    pub(super) background: Option<Background>,
+/// What `async` and `poll` say.
+struct Background {
+    limit: Duration,
+    waited_for: bool,
 }
 
-/// What a module is given; `guessing` for one that is only looked at ahead of its turn.
+/// Whether a task goes to the background, and for how long. In check mode none does.
+fn background(
+    play: &PlayRun,
+    task: &Task,
+    scope: &Arc<dyn Scope>,
+    check: bool,
+) -> Result<Option<Background>, Diagnostic> {
+    let number = |node: Option<&Node>| -> Result<Option<u64>, Diagnostic> {
+        let text = node.map(|n| play.run.templar.render(n, scope).map(|v| plain(&v))).transpose()?;
+        Ok(text.and_then(|t| t.trim().parse().ok()))
+    };
+    let Some(seconds) = number(task.background.as_ref())?.filter(|s| *s > 0 && !check) else {
+        return Ok(None);
+    };
+    let waited_for = number(task.poll.as_ref())?.is_none_or(|seconds| seconds > 0);
+    Ok(Some(Background { limit: Duration::from_secs(seconds), waited_for }))
+}
+
+async fn in_background(
+    play: &Arc<PlayRun>,
+    host: &str,
+    module: &'static dyn Module,
+    args: Map,
+    mut cx: TaskContext,
+    background: &Background,
+) -> ItemOutcome {
+    if background.waited_for {
+        let work = async { ended(module.spec().name, module.run(args, &cx).await) };
+        return jobs::foreground(background.limit, work).await;
+    }
+    // A job has a connection of its own: on the host's one it would hold up what follows.
+    cx.shell = cx.shell.apart();
+    let change = play.run.world.change();
+    play.run.jobs.start(host, background.limit, async move {
+        let outcome = ended(module.spec().name, module.run(args, &cx).await);
+        cx.shell.target().close().await;
+        drop(change);
+        outcome
+    })
+}
+
+/// What a module is given besides its arguments, and after how many seconds it is broken off.
 pub(super) fn surroundings(
     play: &Arc<PlayRun>,
     task: &Arc<Task>,
@@ -211,7 +254,7 @@ pub(super) fn surroundings(
     (host, delegated): (&str, Option<&str>),
     scope: &HostScope,
     guessing: bool,
-) -> Result<Surroundings, Diagnostic> {
+) -> Result<(TaskContext, Option<u64>), Diagnostic> {
     let shared = scope.clone().shared();
     // A delegated task connects as the other host's variables say, not as this host's do.
     let connect_scope = match delegated {
@@ -231,25 +274,10 @@ pub(super) fn surroundings(
         Some(node) => plain(&play.run.templar.render(node, &shared)?).parse::<u64>().ok().filter(|s| *s > 0),
         None => None,
     };
-    let number = |node: Option<&Node>| -> Result<Option<u64>, Diagnostic> {
-        let text = node.map(|n| play.run.templar.render(n, &shared).map(|v| plain(&v))).transpose()?;
-        Ok(text.and_then(|t| t.trim().parse().ok()))
-    };
-    let check = flag(context.nearest(|k| k.check_mode.as_ref()), play.run.options.check)?;
-    let background = number(task.background.as_ref())?.filter(|s| *s > 0 && !check).map(|seconds| {
-        Ok::<_, Diagnostic>(Background {
-            limit: Duration::from_secs(seconds),
-            waited_for: number(task.poll.as_ref())?.is_none_or(|seconds| seconds > 0),
-        })
-    });
-    let background = background.transpose()?;
-    // A job has a connection of its own: on the host's one it would hold up what follows.
-    let alone = background.as_ref().is_some_and(|b| !b.waited_for);
-    let target = if alone { target.alone() } else { target };
     let cx = TaskContext {
         shell: target.shell(r#become.as_ref()),
         host: host.to_owned(),
-        check,
+        check: flag(context.nearest(|k| k.check_mode.as_ref()), play.run.options.check)?,
         diff: flag(context.nearest(|k| k.diff.as_ref()), play.run.options.diff)?,
         environment: environment(play, context, &shared)?,
         controller: Arc::new(TaskController {
@@ -261,35 +289,7 @@ pub(super) fn surroundings(
             guessing,
         }),
     };
-    Ok(Surroundings { cx, timeout, background })
-}
-
-/// What `async` and `poll` say.
-pub(super) struct Background {
-    limit: Duration,
-    waited_for: bool,
-}
-
-async fn in_background(
-    play: &PlayRun,
-    host: &str,
-    module: &'static dyn Module,
-    args: Map,
-    cx: TaskContext,
-    background: &Background,
-) -> ItemOutcome {
-    let work = async move {
-        let result = module.run(args, &cx).await;
-        (ended(module.spec().name, result), cx)
-    };
-    if background.waited_for {
-        return jobs::foreground(background.limit, async { work.await.0 }).await;
-    }
-    play.run.jobs.start(host, background.limit, async {
-        let (outcome, cx) = work.await;
-        cx.shell.target().close().await;
-        outcome
-    })
+    Ok((cx, timeout))
 }
 
 fn from_error(module: &str, error: ModuleError) -> ItemOutcome {

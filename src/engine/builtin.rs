@@ -36,8 +36,9 @@ pub(super) fn perform(
         Action::SetFact => work.set_fact(),
         Action::Debug => work.debug(),
         Action::Assert => work.assert(),
-        Action::Fail => work.text("msg").map(|m| {
-            Outcome::failed(m.unwrap_or_else(|| "Failed as requested from task".into()), Map::new())
+        Action::Fail => work.value("msg").map(|message| {
+            let message = message.unwrap_or_else(|| json!("Failed as requested from task"));
+            Outcome::failed(plain(&message), Map::from_iter([("msg".to_owned(), message)]))
         }),
         Action::IncludeVars => work.include_vars(),
         Action::AddHost => work.add_host(),
@@ -365,6 +366,7 @@ pub(super) fn validate_role(
         handler: false,
         looped: false,
         quiet: false,
+        module: false,
     });
     play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
     for (host, outcome) in results {

@@ -84,6 +84,8 @@ pub struct TaskLabel {
     pub looped: bool,
     /// It wants nothing said of it where all is well (`quiet` of assert).
     pub quiet: bool,
+    /// It is a module's, and not the engine's own.
+    pub module: bool,
 }
 
 /// How a task (or one item) went on one host.

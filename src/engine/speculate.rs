@@ -250,8 +250,12 @@ impl Scout<'_> {
         let delegated = delegated.filter(|other| other != self.host);
         let Ok(args) = action::arguments(self.play, task, context, name, &shared) else { return !acts };
         let on = (self.host, delegated.as_deref());
-        let given = action::surroundings(self.play, task, context, on, scope, true);
-        let Ok(action::Surroundings { cx, background: None, .. }) = given else { return false };
+        if task.background.is_some() {
+            return false;
+        }
+        let Ok((cx, _)) = action::surroundings(self.play, task, context, on, scope, true) else {
+            return false;
+        };
         let Some(ahead) = module.ahead(args, &cx).await else { return !acts };
         if ahead.dear && !cx.shell.is_predictable() {
             return false;

@@ -119,12 +119,6 @@ impl Target {
         }
     }
 
-    /// The same host over a connection of its own.
-    #[must_use]
-    pub fn alone(&self) -> Self {
-        Self::new_in(self.spec().clone(), &self.inner.world)
-    }
-
     /// What has been sent so far.
     pub fn traffic(&self) -> Traffic {
         let Counters { requests, waits } = self.inner.traffic.as_ref();
@@ -180,6 +174,14 @@ impl Target {
 }
 
 impl Shell {
+    /// The same host and user over a connection of its own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let inner = &self.target.inner;
+        let target = Target::new_in(inner.spec.as_ref().clone(), &inner.world);
+        Self { target, r#become: self.r#become.clone() }
+    }
+
     pub fn target(&self) -> &Target {
         &self.target
     }

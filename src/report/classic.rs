@@ -1,5 +1,8 @@
 //! The output of ansible-playbook's default callback, line by line.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use indexmap::IndexMap;
 
 use super::python_json::{compact, pretty};
@@ -15,12 +18,14 @@ pub enum Printed {
 }
 
 /// Turns events into what ansible-playbook prints.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Classic {
     verbosity: Verbosity,
     palette: Palette,
     /// Columns of a heading.
     width: usize,
+    /// Errors that were told; each is told once.
+    told: Mutex<HashSet<String>>,
 }
 
 /// What a debug task shows besides its message is left out.
@@ -37,7 +42,7 @@ const HIDDEN_IN_DEBUG: [&str; 8] = [
 
 impl Classic {
     pub fn new(verbosity: Verbosity, palette: Palette, width: usize) -> Self {
-        Self { verbosity, palette, width }
+        Self { verbosity, palette, width, told: Mutex::default() }
     }
 
     /// The text for one event; nothing for what is not printed.
@@ -111,10 +116,10 @@ impl Classic {
             Status::Skipped => {
                 self.palette.skipped(&format!("skipping: [{host}] => (item={item}) {}", more()))
             }
-            Status::Failed | Status::Unreachable => self.palette.failed(&format!(
-                "failed: [{who}] (item={item}) => {}",
-                self.dump(task, &result.result, false)
-            )),
+            Status::Failed | Status::Unreachable => {
+                let line = format!("failed: [{who}] (item={item}) => {}", self.failure(task, result));
+                format!("{}{}", self.error(task, result), self.palette.failed(&line))
+            }
         })
     }
 
@@ -137,9 +142,10 @@ impl Classic {
             Status::Failed if items => {
                 return result.ignored.then(|| self.palette.skipped("...ignoring"));
             }
-            Status::Failed => self
-                .palette
-                .failed(&format!("fatal: [{who}]: FAILED! => {}", self.dump(task, &result.result, false))),
+            Status::Failed => {
+                let line = format!("fatal: [{who}]: FAILED! => {}", self.failure(task, result));
+                format!("{}{}", self.error(task, result), self.palette.failed(&line))
+            }
         };
         let bad = matches!(result.status, Status::Failed | Status::Unreachable);
         Some(if bad && result.ignored {
@@ -158,6 +164,32 @@ impl Classic {
         let never = task.action == "setup" || task.action == "gather_facts";
         ((self.verbosity > Verbosity(least) || always) && !never)
             .then(|| self.dump(task, &result.result, always))
+    }
+
+    fn failure(&self, task: &TaskLabel, result: &HostResult) -> String {
+        let always = task.action == "assert" && !task.quiet && !result.result.contains_key("censored");
+        self.dump(task, &result.result, always)
+    }
+
+    /// What went wrong and where, with the lines of the file; nothing where that was told before.
+    fn error(&self, task: &TaskLabel, result: &HostResult) -> String {
+        let message = result.result.get("msg").map(crate::value::plain).unwrap_or_default();
+        let kind = if task.module { "Module failed" } else { "Action failed" };
+        let origin = &task.origin;
+        let place = std::path::absolute(&origin.file.name).unwrap_or_else(|_| (&origin.file.name).into());
+        let mut text = format!("[ERROR]: Task failed: {kind}: {message}");
+        if !origin.file.text.is_empty() && !origin.file.name.starts_with('<') {
+            text.push_str(&format!("\nOrigin: {}:{}:{}\n", place.display(), origin.line, origin.column));
+            let digits = origin.line.to_string().len();
+            for number in origin.line.saturating_sub(2).max(1)..=origin.line {
+                let line = origin.file.line(number).unwrap_or_default();
+                text.push_str(format!("\n{number:>digits$} {line}").trim_end());
+            }
+            let indent = " ".repeat(digits + origin.column as usize);
+            text.push_str(&format!("\n{indent}^ column {}\n", origin.column));
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(text.clone()) { format!("{}\n", self.palette.failed(&text)) } else { String::new() }
     }
 
     fn dump(&self, task: &TaskLabel, result: &Map, always: bool) -> String {

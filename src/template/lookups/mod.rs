@@ -104,7 +104,7 @@ fn run(call: &mut Call<'_, '_, '_>, as_list: bool) -> Result<Value, Error> {
     named.shift_remove("errors");
     let ask = Ask { context: &context, terms: call.args.iter().skip(1).cloned().collect(), named: &named };
     let lookup = find(&name)?;
-    let acts = ["pipe", "lines", "password", "random_choice"];
+    let acts = ["pipe", "lines", "password", "random_choice", "random_string", "url"];
     if context.scope.is_guess() && acts.contains(&name.rsplit('.').next().unwrap_or(&name)) {
         return Err(error(format!("the lookup '{name}' is not done for a guess")));
     }
