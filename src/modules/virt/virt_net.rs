@@ -250,9 +250,12 @@ impl NativeResource for VirtNet {
             .defined
             .as_ref()
             .and_then(|d| Element::parse(&d.xml).ok()?.path_attr("bridge", "name").map(str::to_owned));
+        let restarts = self.plan(after).is_ok_and(|p| p.steps.contains(&NetworkStep::Replug));
         Map::from_iter([
             ("name".into(), Value::from(self.name.clone())),
             ("state".into(), state.into()),
+            // In check mode: what would come of it.
+            ("restart".into(), restarts.into()),
             ("bridge".into(), bridge.into()),
         ])
     }
