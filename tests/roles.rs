@@ -185,6 +185,58 @@ fn docker_storage_setup_is_run_once_and_refuses_foreign_disks() {
     assert_eq!(disk(), "partitioned by docker-vg");
 }
 
+/// Against the stand-in for subscription-manager (`tests/standins`), in each form in which a host can be registered.
+#[test]
+fn a_host_is_registered_once_whichever_way() {
+    let standins = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/standins");
+    for (form, calls) in [
+        ("{rhsm_username: ann, rhsm_password: s3cret-password, rhsm_pool_pattern: '*Lab*'}", "\"attach\""),
+        ("{rhsm_username: ann, rhsm_password: s3cret-password, rhsm_pool: pool-b}", "\"pool-b\""),
+        ("{rhsm_org_id: lab, rhsm_activationkey: s3cret-key}", "\"register\""),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let state = folder.path().display();
+        let playbook = format!(
+            "- hosts: lab\n  gather_facts: false\n  roles: [subscription]\n\
+             \x20 environment: {{STANDIN_STATE: '{state}', PATH: '{standins}:/usr/sbin:/usr/bin:/sbin:/bin'}}\n\
+             \x20 vars: {{ansible_distribution: RedHat, ansible_distribution_major_version: '7', ansible_architecture: x86_64}}\n"
+        );
+        std::fs::write(at("rhel.yml"), playbook).expect("the playbook");
+        std::fs::write(at("lab.inv"), "[lab]\nhere ansible_connection=local\n").expect("the inventory");
+        let run = |options: &[&str]| {
+            let output = Command::new(env!("CARGO_BIN_EXE_quaylab"))
+                .args(["run", "-i", "lab.inv", "rhel.yml", "-vvvv", "--diff", "-e", form])
+                .args(options)
+                .current_dir(folder.path())
+                .env("HOME", folder.path())
+                .env("XDG_STATE_HOME", at("state"))
+                .stdin(Stdio::null())
+                .output()
+                .expect("quaylab");
+            let text =
+                [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+            assert!(!text.contains("s3cret"), "{text}");
+            Run { code: output.status.code(), text }
+        };
+        let first = run(&[]);
+        first.succeeded();
+        assert_eq!(first.count("here", "changed"), 2, "{}", first.text);
+        let kept = std::fs::read_to_string(at("rhsm.json")).expect("the stand-in's state");
+        assert!(kept.contains(calls), "{form}: {kept}");
+        let repos = kept.split("\"repos\"").nth(1).unwrap_or_default();
+        assert!(repos.contains("rhel-7-server-extras-rpms") && !repos.contains("optional"), "{kept}");
+        let second = run(&[]);
+        second.succeeded();
+        assert_eq!(second.count("here", "changed"), 0, "{}", second.text);
+        let wrong = run(&[
+            "-e",
+            "{rhsm_password: s3cret-wrong, rhsm_activationkey: s3cret-wrong, rhsm_force_register: true}",
+        ]);
+        assert_eq!(wrong.code, Some(2), "{}", wrong.text);
+    }
+}
+
 #[test]
 fn vagrant_takes_the_vagrantfile() {
     let Some(vagrant) = ["/usr/bin/vagrant"].iter().find(|p| Path::new(p).exists()) else {
