@@ -8,9 +8,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::common::CommonArgs;
-use super::execute::{self, Exit, Output};
+use super::execute::{self, Execution, Exit, Output};
 use super::program::Program;
 use crate::diag::{Diagnostic, SourceFile};
+use crate::engine::Event;
 use crate::playbook::{Folder, Loader};
 use crate::value::Value;
 use crate::yaml;
@@ -80,8 +81,13 @@ pub(super) fn run(args: &AdHocArgs) -> Result<ExitCode> {
     let loader = Loader::new(prepared.settings.roles_path.clone()).with_vault(prepared.vault.clone());
     let source = SourceFile::new("<ansible>", play(args).to_string());
     let playbook = loader.parsed(&yaml::load_one(&source)?.0, &folder)?;
-    let output = Output::AdHoc { one_line: args.one_line };
-    let summary = execute::run(&prepared, &args.common, &loader, playbook, output, |_| {})?;
+    let execution = Execution::open(&prepared, &args.common, &loader, true)?;
+    let options = execution.options.clone();
+    let sink = execute::sink(Output::AdHoc { one_line: args.one_line }, options.verbosity);
+    for warning in &prepared.warnings {
+        sink(Event::Warning(warning.clone()));
+    }
+    let summary = execution.run(playbook, options, sink)?;
     Ok(Exit::of(&summary).code(Program::AdHoc))
 }
 

@@ -1,18 +1,21 @@
 //! Runs what was read, and shows it.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{CommonArgs, Prepared};
 use super::lab::Lab;
 use super::program::Program;
 use super::tell;
-use crate::engine::{self, Event, Options, Sink, Summary};
+use crate::engine::{self, Options, Sink, Summary};
 use crate::playbook::{Loader, Playbook};
 use crate::report::{Classic, Lines, Minimal, Palette, Printed, Terminal, Verbosity};
 
@@ -58,49 +61,76 @@ impl Exit {
     }
 }
 
-/// Runs a playbook; `more` sets the options that only some programs have.
-pub(super) fn run(
-    prepared: &Prepared,
-    common: &CommonArgs,
-    loader: &Loader,
-    playbook: Playbook,
-    output: Output,
-    more: impl FnOnce(&mut Options),
-) -> Result<Summary> {
-    let lab = Lab::of(&prepared.inventory);
-    // What a check or a foreign playbook remembers of a lab that does not exist yet goes with it.
-    let passing = ((common.check || output != Output::Quaylab) && !lab.state_dir.exists())
-        .then(tempfile::tempdir)
-        .transpose()
-        .context("cannot make a folder for the run")?;
-    let state_dir = if let Some(folder) = &passing {
-        folder.path().to_owned()
-    } else {
-        lab.prepare()?;
-        lab.state_dir
-    };
-    let mut options = common.options(prepared, state_dir, lab.name)?;
-    more(&mut options);
-    let sink = sink(output, options.verbosity);
-    for warning in &prepared.warnings {
-        sink(Event::Warning(warning.clone()));
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let loader = loader.clone();
-    let summary = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        stop_on_signal(stop.clone());
-        engine::run(playbook, loader, options, sink, stop).await
-    });
-    // A blocking call into libvirt must not hold the program up once the run is over.
-    runtime.shutdown_timeout(Duration::from_secs(2));
-    Ok(summary?)
+/// A run that is ready to go: passwords are asked for, and the lab's state folder is there.
+pub(super) struct Execution<'a> {
+    loader: &'a Loader,
+    pub(super) lab: Lab,
+    pub(super) state_dir: PathBuf,
+    pub(super) options: Options,
+    /// Of all that this run does: connections that are shared live in it.
+    runtime: Option<Runtime>,
+    /// Where a check or a foreign playbook keeps what it needs of a lab that does not exist yet; goes with this.
+    _passing: Option<tempfile::TempDir>,
 }
 
-fn sink(output: Output, verbosity: u8) -> Sink {
+impl<'a> Execution<'a> {
+    /// With `passing`, a lab that does not exist yet leaves nothing behind.
+    pub(super) fn open(
+        prepared: &Prepared,
+        common: &CommonArgs,
+        loader: &'a Loader,
+        passing: bool,
+    ) -> Result<Self> {
+        let lab = Lab::of(&prepared.inventory);
+        let passing = (passing && !lab.state_dir.exists())
+            .then(tempfile::tempdir)
+            .transpose()
+            .context("cannot make a folder for the run")?;
+        let state_dir = if let Some(folder) = &passing {
+            folder.path().to_owned()
+        } else {
+            lab.prepare()?;
+            lab.state_dir.clone()
+        };
+        let options = common.options(prepared, state_dir.clone(), lab.name.clone())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        Ok(Self { loader, lab, state_dir, options, runtime: Some(runtime), _passing: passing })
+    }
+
+    /// The options, for a run that only says what would change.
+    pub(super) fn foretelling(&self) -> Options {
+        Options { check: true, diff: true, ..self.options.clone() }
+    }
+
+    /// Runs a playbook to its end, or to the user's.
+    pub(super) fn run(&self, playbook: Playbook, options: Options, sink: Sink) -> Result<Summary> {
+        let runtime = self.runtime.as_ref().context("the runtime has ended")?;
+        let loader = self.loader.clone();
+        let summary = runtime.block_on(async {
+            let stop = CancellationToken::new();
+            let listening = stop_on_signal(stop.clone());
+            let summary = engine::run(playbook, loader, options, sink, stop).await;
+            listening.abort();
+            summary
+        });
+        Ok(summary?)
+    }
+}
+
+impl Drop for Execution<'_> {
+    fn drop(&mut self) {
+        // A blocking call into libvirt must not hold the program up once the run is over.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(2));
+        }
+    }
+}
+
+/// Shows the events of a run.
+pub(super) fn sink(output: Output, verbosity: u8) -> Sink {
     let verbosity = Verbosity(verbosity);
     let palette = Palette::detect();
     match output {
@@ -135,7 +165,7 @@ pub(super) fn print(text: &str) {
 }
 
 /// The first Ctrl-C (or SIGTERM) stops cleanly, the second at once.
-fn stop_on_signal(stop: CancellationToken) {
+fn stop_on_signal(stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
         let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         else {
@@ -152,7 +182,7 @@ fn stop_on_signal(stop: CancellationToken) {
             tell("stopping: the running tasks are broken off; once more to leave at once");
             stop.cancel();
         }
-    });
+    })
 }
 
 /// Columns of the terminal, 79 where there is none.

@@ -8,7 +8,9 @@ mod execute;
 pub mod inventory;
 mod lab;
 mod listing;
+mod plan;
 mod program;
+mod quay_config;
 mod run;
 mod vault;
 

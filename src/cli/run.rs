@@ -1,17 +1,21 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::common::{CommonArgs, Prepared};
-use super::execute::{self, Exit, Output};
+use super::execute::{self, Execution, Exit, Output};
 use super::lab::wanted_private;
 use super::program::Program;
 use super::{ask, listing, tell};
-use crate::diag::Diagnostic;
-use crate::lab::private;
+use crate::diag::{Diagnostic, closest};
+use crate::engine::{Event, Sink};
+use crate::inventory::{VarMap, parse_extra_vars};
+use crate::lab::{Converged, private};
 use crate::playbook::{Folder, Loader, Playbook};
+use crate::report::RolesSeen;
 
 /// Options of `quaylab run`, under ansible-playbook's names.
 #[derive(Debug, Args)]
@@ -19,13 +23,13 @@ pub(super) struct RunArgs {
     /// Playbooks; without any, quaylab's own, which brings up the lab.
     playbooks: Vec<PathBuf>,
     #[command(flatten)]
-    common: CommonArgs,
+    pub(super) common: CommonArgs,
     /// Only tasks with these tags.
     #[arg(short, long, value_delimiter = ',')]
-    tags: Vec<String>,
+    pub(super) tags: Vec<String>,
     /// No tasks with these tags.
     #[arg(long, value_delimiter = ',')]
-    skip_tags: Vec<String>,
+    pub(super) skip_tags: Vec<String>,
     /// Begin at the task of this name.
     #[arg(long, value_name = "NAME")]
     start_at_task: Option<String>,
@@ -47,71 +51,185 @@ pub(super) struct RunArgs {
     /// Say which tags there are, and stop.
     #[arg(long)]
     list_tags: bool,
+    /// Answer yes where something would be restarted or replaced.
+    #[arg(short, long)]
+    pub(super) yes: bool,
+    /// Let this machine find the guests by name, until the lab is destroyed.
+    #[arg(long)]
+    host_dns: bool,
+}
+
+/// What is read before anything is joined or touched.
+pub(super) struct Read {
+    pub(super) prepared: Prepared,
+    loader: Loader,
+    playbooks: Vec<(String, Playbook)>,
+}
+
+impl Read {
+    pub(super) fn new(args: &RunArgs, program: Program) -> Result<Self> {
+        let ansible = program != Program::Quaylab;
+        let prepared = args.common.prepare(ansible.then_some("/etc/ansible/hosts"))?;
+        let mut roles_path = prepared.settings.roles_path.clone();
+        if ansible && roles_path.is_empty() {
+            roles_path.extend(usual_roles());
+        }
+        roles_path.push(PathBuf::from("roles"));
+        let loader = Loader::new(roles_path).with_vault(prepared.vault.clone());
+        let playbooks = read_playbooks(&loader, &args.playbooks)?;
+        Ok(Self { prepared, loader, playbooks })
+    }
+
+    /// Answers the options that only ask what there is; `None` where none was given.
+    pub(super) fn listed(&self, args: &RunArgs, program: Program) -> Result<Option<ExitCode>> {
+        let asked = args.list_tasks || args.list_tags || args.common.list_hosts || args.syntax_check;
+        asked.then(|| list(args, &self.prepared, &self.playbooks, program)).transpose()
+    }
+}
+
+/// A run over a lab: its hypervisor is joined.
+pub(super) struct LabRun<'a> {
+    pub(super) args: &'a RunArgs,
+    pub(super) read: &'a Read,
+    pub(super) execution: Execution<'a>,
+    /// A private hypervisor that is there for a check only.
+    passing_hypervisor: bool,
+}
+
+impl<'a> LabRun<'a> {
+    /// Call it before any thread exists: namespaces may be joined.
+    pub(super) fn open(args: &'a RunArgs, read: &'a Read, program: Program, check: bool) -> Result<Self> {
+        let ansible = program != Program::Quaylab;
+        let choices = args.choices(&read.prepared)?;
+        let private = wanted_private(&read.prepared.inventory)?;
+        let wants_lab = !ansible && args.playbooks.is_empty() || !matches!(private, private::Wanted::Never);
+        let mut brought_up = false;
+        if wants_lab {
+            // One that was there before (a machine that was started anew) holds definitions, which must stay.
+            let remained = private::remains();
+            if let private::Entered::Private { fresh } = private::ensure_and_enter(private)? {
+                brought_up = fresh && !remained;
+                let how = if fresh { "brought one up" } else { "using the one that is running" };
+                tell(&format!(
+                    "no libvirt daemon answers at qemu:///system: {how} in namespaces of its own (libvirt_private)"
+                ));
+            }
+        }
+        let mut execution = Execution::open(&read.prepared, &args.common, &read.loader, check || ansible)?;
+        let options = &mut execution.options;
+        options.extra_vars.extend(choices);
+        options.tags.extend(args.tags.iter().cloned());
+        options.skip_tags.extend(args.skip_tags.iter().cloned());
+        options.force_handlers |= args.force_handlers;
+        options.speculate = !args.no_speculate;
+        options.course.start_at.clone_from(&args.start_at_task);
+        options.course.step = args.step.then(ask::step);
+        Ok(Self { args, read, execution, passing_hypervisor: check && brought_up })
+    }
+
+    /// All playbooks as one.
+    pub(super) fn playbook(&self) -> Playbook {
+        let mut all = Playbook { plays: Vec::new(), warnings: Vec::new() };
+        for (_, read) in &self.read.playbooks {
+            all.plays.extend(read.plays.iter().cloned());
+            all.warnings.extend(read.warnings.iter().cloned());
+        }
+        all
+    }
+}
+
+impl Drop for LabRun<'_> {
+    fn drop(&mut self) {
+        if self.passing_hypervisor
+            && let Err(error) = private::down()
+        {
+            tell(&format!("the private libvirt, which was there for the check only, did not go: {error}"));
+        }
+    }
+}
+
+impl RunArgs {
+    /// What the roles may do to a lab that is there, as the variables in which they look for it.
+    fn choices(&self, prepared: &Prepared) -> Result<VarMap> {
+        let mut choices = serde_json::Map::new();
+        if self.allow_restart {
+            choices.insert("quaylab_allow_restart".into(), true.into());
+        }
+        for name in &self.replace {
+            let mut hosts = prepared.inventory.hosts();
+            if !hosts.any(|host| host == name) {
+                let near = closest(name, prepared.inventory.hosts()).map(|n| format!("did you mean {n}?"));
+                return Err(Diagnostic::new(format!("--replace: the inventory has no host {name:?}"))
+                    .hint_opt(near)
+                    .into());
+            }
+        }
+        if !self.replace.is_empty() {
+            choices.insert("quaylab_replace".into(), self.replace.clone().into());
+        }
+        Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string(), &prepared.vault)?)
+    }
 }
 
 /// Runs playbooks.
 pub(super) fn run(args: &RunArgs, program: Program) -> Result<ExitCode> {
-    let ansible = program != Program::Quaylab;
-    let prepared = args.common.prepare(ansible.then_some("/etc/ansible/hosts"))?;
-    let mut roles_path = prepared.settings.roles_path.clone();
-    if ansible && roles_path.is_empty() {
-        roles_path.extend(usual_roles());
+    let read = Read::new(args, program)?;
+    if let Some(answered) = read.listed(args, program)? {
+        return Ok(answered);
     }
-    roles_path.push(PathBuf::from("roles"));
-    let loader = Loader::new(roles_path).with_vault(prepared.vault.clone());
-    let playbooks = read_playbooks(&loader, &args.playbooks)?;
-    if args.list_tasks || args.list_tags || args.common.list_hosts || args.syntax_check {
-        return list(args, &prepared, &playbooks, program);
+    let run = LabRun::open(args, &read, program, args.common.check)?;
+    let exit = if program == Program::Quaylab { lab(&run)? } else { one_by_one(&run)? };
+    Ok(exit.code(program))
+}
+
+/// All playbooks in one run, whose infrastructure is foretold and whose roles are remembered.
+fn lab(run: &LabRun<'_>) -> Result<Exit> {
+    let (args, execution) = (run.args, &run.execution);
+    let check = args.common.check;
+    if !check && !super::plan::announce(run)? {
+        tell("nothing was changed");
+        return Ok(Exit::Good);
     }
-    // Namespaces are joined while there is still one thread only.
-    let wants_lab = !ansible && args.playbooks.is_empty()
-        || !matches!(wanted_private(&prepared.inventory)?, private::Wanted::Never);
-    let mut brought_up = false;
-    if wants_lab
-        && let private::Entered::Private { fresh } =
-            private::ensure_and_enter(wanted_private(&prepared.inventory)?)?
-    {
-        brought_up = fresh;
-        let how = if fresh { "brought one up" } else { "using the one that is running" };
-        tell(&format!(
-            "no libvirt daemon answers at qemu:///system: {how} in namespaces of its own (libvirt_private)"
-        ));
+    let shown = execute::sink(Output::Quaylab, execution.options.verbosity);
+    for warning in &run.read.prepared.warnings {
+        shown(Event::Warning(warning.clone()));
     }
-    let output = if ansible { Output::Ansible } else { Output::Quaylab };
-    let mut exit = None;
-    for playbook in together(playbooks, ansible) {
-        let summary = execute::run(&prepared, &args.common, &loader, playbook, output, |options| {
-            options.tags.extend(args.tags.iter().cloned());
-            options.skip_tags.extend(args.skip_tags.iter().cloned());
-            options.force_handlers |= args.force_handlers;
-            options.speculate = !args.no_speculate;
-            options.course.start_at.clone_from(&args.start_at_task);
-            options.course.step = args.step.then(ask::step);
-        })?;
-        let this = Exit::of(&summary);
-        exit = exit.max(Some(this));
-        if this != Exit::Good {
+    let roles = Arc::new(RolesSeen::default());
+    let seen = Arc::clone(&roles);
+    let sink: Sink = Arc::new(move |event| {
+        seen.see(&event);
+        shown(event);
+    });
+    let summary = execution.run(run.playbook(), execution.options.clone(), sink)?;
+    if !check {
+        // With tags a role may have run in part, which says nothing about the whole of it.
+        if execution.options.tags.is_empty() && execution.options.skip_tags.is_empty() {
+            Converged::new(&execution.state_dir).record(&roles.finish())?;
+        }
+        if args.host_dns && !summary.failed() && !summary.interrupted {
+            super::lab::host_dns::keep(&run.read.prepared.inventory, &execution.lab)?;
+        }
+    }
+    Ok(Exit::of(&summary))
+}
+
+/// As ansible-playbook does: one playbook after the other, each with a recap of its own.
+fn one_by_one(run: &LabRun<'_>) -> Result<Exit> {
+    let sink = execute::sink(Output::Ansible, run.execution.options.verbosity);
+    for warning in &run.read.prepared.warnings {
+        sink(Event::Warning(warning.clone()));
+    }
+    let mut exit = Exit::Good;
+    for (_, playbook) in &run.read.playbooks {
+        let options = run.execution.options.clone();
+        let sink = execute::sink(Output::Ansible, options.verbosity);
+        let summary = run.execution.run(playbook.clone(), options, sink)?;
+        exit = exit.max(Exit::of(&summary));
+        if exit != Exit::Good {
             break;
         }
     }
-    if args.common.check && brought_up {
-        // Only saying what would change changes nothing: what had to be there for it goes again.
-        private::down()?;
-    }
-    Ok(exit.unwrap_or(Exit::Good).code(program))
-}
-
-/// ansible-playbook runs one playbook after the other, each with a recap of its own; quaylab runs all as one.
-fn together(playbooks: Vec<(String, Playbook)>, apart: bool) -> Vec<Playbook> {
-    if apart {
-        return playbooks.into_iter().map(|(_, playbook)| playbook).collect();
-    }
-    let mut all = Playbook { plays: Vec::new(), warnings: Vec::new() };
-    for (_, read) in playbooks {
-        all.plays.extend(read.plays);
-        all.warnings.extend(read.warnings);
-    }
-    vec![all]
+    Ok(exit)
 }
 
 /// Where ansible-playbook looks for roles unless it is told.

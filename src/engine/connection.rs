@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::play::PlayRun;
-use super::scope::Context;
+use super::scope::{Context, HostScope};
 use crate::diag::Diagnostic;
 use crate::host::{
     BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Secret,
@@ -43,7 +43,7 @@ impl Lookup<'_> {
 
 /// The connection to a host. `scope` is that host's, also where the task is another host's.
 pub(super) fn spec(
-    play: &PlayRun,
+    play: &Arc<PlayRun>,
     host: &str,
     context: &Context,
     scope: &Arc<dyn Scope>,
@@ -100,6 +100,18 @@ pub(super) fn spec(
         }
         None => HostKeyCheck::KnownHosts,
     };
+    // A guest that only its hypervisor reaches: the hypervisor's own connection, whatever it is, comes first.
+    let proxy_jump = match look.var(&["quaylab_ssh_via"])?.filter(|via| !via.is_empty() && via != host) {
+        Some(via) => {
+            let keywords = Context { keywords: context.keywords.clone(), ..Context::default() };
+            let hypervisor = spec(play, &via, &keywords, &HostScope::new(play, &via, &keywords).shared())?;
+            match hypervisor.kind {
+                ConnectionKind::Ssh => hypervisor.as_way(),
+                ConnectionKind::Local => jumps(&arguments),
+            }
+        }
+        None => jumps(&arguments),
+    };
     let password = look.var(&["ansible_password", "ansible_ssh_password", "ansible_ssh_pass"])?.map(Secret);
     let private_key =
         look.var(&["ansible_ssh_private_key_file", "ansible_private_key_file"])?.map(|p| expand_home(&p));
@@ -112,7 +124,7 @@ pub(super) fn spec(
         password: password.or_else(|| options.ssh_password.clone()),
         private_key_file: private_key.or_else(|| options.private_key_file.clone()),
         host_key,
-        proxy_jump: jumps(&arguments),
+        proxy_jump,
         timeout: look
             .var(&["ansible_timeout", "ansible_ssh_timeout"])?
             .and_then(|t| t.parse().ok())
@@ -189,7 +201,7 @@ fn jumps(arguments: &str) -> Vec<ProxyJump> {
                 Some((address, port)) if !address.contains(':') => (address, port.parse().unwrap_or(22)),
                 _ => (place, 22),
             };
-            ProxyJump { user, address: address.to_owned(), port }
+            ProxyJump { user, address: address.to_owned(), port, login: None }
         })
         .collect()
 }
@@ -220,8 +232,8 @@ mod tests {
         assert_eq!(
             jumps(arguments),
             [
-                ProxyJump { user: Some("me".into()), address: "a".into(), port: 2222 },
-                ProxyJump { user: None, address: "b".into(), port: 22 },
+                ProxyJump { user: Some("me".into()), address: "a".into(), port: 2222, login: None },
+                ProxyJump { user: None, address: "b".into(), port: 22, login: None },
             ]
         );
         assert_eq!(jumps("-J root@gw").len(), 1);

@@ -7,6 +7,7 @@ use crate::inventory::{Inventory, VarMap};
 use crate::vault::Vault;
 
 /// What a run is given besides the playbook.
+#[derive(Clone)]
 pub struct Options {
     pub inventory: Inventory,
     pub limit: Option<String>,

@@ -250,6 +250,9 @@ impl Scout<'_> {
         let delegated = delegated.filter(|other| other != self.host);
         let Ok(args) = action::arguments(self.play, task, context, name, &shared) else { return !acts };
         let on = (self.host, delegated.as_deref());
+        if task.background.is_some() {
+            return false;
+        }
         let Ok((cx, _)) = action::surroundings(self.play, task, context, on, scope, true) else {
             return false;
         };

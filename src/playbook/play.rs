@@ -8,7 +8,7 @@ use crate::diag::{Diagnostic, Origin};
 use crate::yaml::{Mapping, Node};
 
 /// The plays of a run in order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Playbook {
     pub plays: Vec<Play>,
     /// What was suspicious but not wrong.
@@ -16,7 +16,7 @@ pub struct Playbook {
 }
 
 /// One play: hosts, and what is done on them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Play {
     pub origin: Origin,
     /// The playbook's folder: `playbook_dir`, `group_vars`, relative files.

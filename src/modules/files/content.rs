@@ -100,11 +100,11 @@ pub(super) async fn find(cx: &TaskContext, src: &str, decrypt: bool) -> Result<F
         let (_, bytes) = cx.controller.load(FileKind::Files, name)?;
         return Ok(Found::One(Source::bytes(bytes)));
     };
-    let opener = decrypt.then(|| Arc::clone(&cx.controller));
     if cx.controller.is_guessing() && !fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() <= IN_MEMORY)
     {
         return Err(ModuleError::failed(format!("reading {name} takes too long for a guess")));
     }
+    let opener = decrypt.then(|| Arc::clone(&cx.controller));
     // Hashing a large file or walking a tree would hold up the other hosts.
     let base = (!src.ends_with('/')).then(|| base_name(name).to_owned());
     tokio::task::spawn_blocking(move || {

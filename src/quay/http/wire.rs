@@ -9,18 +9,18 @@ use hyper_util::rt::TokioIo;
 use crate::host::ByteStream;
 
 /// A request's body, whatever it comes from.
-pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// A body that is already known.
-pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
+pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// One HTTP/1.1 connection over a stream that somebody dialled.
-pub(super) struct Wire(SendRequest<Body>);
+pub struct Wire(SendRequest<Body>);
 
 impl Wire {
-    pub(super) async fn open(stream: Box<dyn ByteStream>) -> Result<Self, hyper::Error> {
+    pub async fn open(stream: Box<dyn ByteStream>) -> Result<Self, hyper::Error> {
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // It ends when the sender is dropped; its errors reach the sender.
         tokio::spawn(connection);
@@ -28,19 +28,19 @@ impl Wire {
     }
 
     /// Whether another request may be sent: the last answer was read to its end and the connection stands.
-    pub(super) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.0.is_ready()
     }
 
     /// Sends a request whose URI is in origin form and which has a Host header.
-    pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
+    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
         self.0.ready().await?;
         self.0.send_request(request).await
     }
 
     /// Sends a request over a connection that has waited for a while; gives it back where the connection turns out
     /// to be gone.
-    pub(super) async fn send_again(
+    pub async fn send_again(
         &mut self,
         request: Request<Body>,
     ) -> Result<Result<Response<Incoming>, hyper::Error>, Request<Body>> {

@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 /// What an image archive (`docker save`) says of one image in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ArchivedImage {
+pub(in crate::modules::services) struct ArchivedImage {
     /// The digest of its configuration, without `sha256:`: the engine's image ID.
-    pub(super) id: String,
-    pub(super) tags: Vec<String>,
+    pub(in crate::modules::services) id: String,
+    pub(in crate::modules::services) tags: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ struct Entry {
 }
 
 /// Lists the images of an archive, plain or gzipped.
-pub(super) fn images(path: &Path) -> Result<Vec<ArchivedImage>, String> {
+pub(in crate::modules::services) fn images(path: &Path) -> Result<Vec<ArchivedImage>, String> {
     let problem = |e: std::io::Error| format!("{}: {e}", path.display());
     let mut file = File::open(path).map_err(problem)?;
     let mut magic = [0; 2];
