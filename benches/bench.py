@@ -7,6 +7,7 @@ Run it as root: `make bench`.
 """
 
 import argparse
+import asyncio
 import os
 import pathlib
 import platform
@@ -82,7 +83,7 @@ class Lab:
     """A namespace with one sshd on all loopback addresses, and the files that the tools are given."""
 
     def __init__(self, folder, hosts):
-        self.folder, self.hosts, self.sshd = folder, [f"127.0.0.{n + 1}" for n in range(hosts)], None
+        self.folder, self.hosts, self.sshd = folder, [f"127.0.{n // 200}.{n % 200 + 1}" for n in range(hosts)], None
 
     def __enter__(self):
         f = self.folder
@@ -171,6 +172,171 @@ def measure(lab, command):
     return (seconds, None) if done.returncode == 0 else (None, (done.stdout + done.stderr).strip().splitlines()[-1:])
 
 
+def timed(argv, folder):
+    """Seconds, and MiB at most in memory, of a command that must succeed."""
+    with open(folder / "out", "w+") as out:
+        started = time.monotonic()
+        child = subprocess.Popen(argv, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.monotonic() - started
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode != 0:
+            out.seek(0)
+            raise SystemExit(f"{' '.join(map(str, argv[:8]))} failed:\n{out.read()[-2000:]}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def medians(rounds, **commands):
+    """The median seconds and the most memory of each command, run in alternation."""
+    seen = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, run in commands.items():
+            seen[name].append(run())
+    return {name: (statistics.median(s for s, _ in runs), max(m for _, m in runs)) for name, runs in seen.items()}
+
+
+def many_tasks(count, loop):
+    """Copies of small files, each a task or each an item of one loop."""
+    head = "- hosts: all\n  gather_facts: false\n  tasks:\n    - file: {path: '{{ base }}', state: directory, mode: '0755'}\n"
+    task = "    - copy: {{content: \"content {0}\\n\", dest: '{{{{ base }}}}/f{0}', mode: '0644'}}\n"
+    if loop:
+        return head + task.format("{{ item }}").replace("content {{ item }}", "content {{ item }}") + f"      loop: \"{{{{ range({count}) | list }}}}\"\n"
+    return head + "".join(task.format(n) for n in range(count))
+
+
+def many_by_hand(count):
+    lines = ["set -eu", "b=$1", 'mkdir -p "$b"']
+    for n in range(count):
+        lines.append(f'[ "$(cat "$b/f{n}" 2>/dev/null)" = "content {n}" ] && [ "$(stat -c %a "$b/f{n}")" = 644 ] || {{ echo "content {n}" >"$b/f{n}"; chmod 644 "$b/f{n}"; }}')
+    return "\n".join(lines) + "\n"
+
+
+LOGIN = "- hosts: all\n  gather_facts: false\n  tasks:\n    - ping:\n"
+
+
+class Delay:
+    """A proxy in front of the benchmark's sshd that holds every byte back for half a round trip, in both directions."""
+
+    def __init__(self, lab, milliseconds):
+        self.lab, self.ms = lab, milliseconds
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.lab.inside([sys.executable, __file__, "--proxy", str(self.ms)]), stdout=subprocess.PIPE)
+        self.process.stdout.readline()
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+
+    @staticmethod
+    def serve(milliseconds):
+        async def pump(reader, writer):
+            queue, loop = asyncio.Queue(), asyncio.get_running_loop()
+
+            async def deliver():
+                while (item := await queue.get()) is not None:
+                    due, data = item
+                    await asyncio.sleep(max(0, due - loop.time()))
+                    writer.write(data)
+                    await writer.drain()
+                writer.close()
+
+            delivering = asyncio.create_task(deliver())
+            while data := await reader.read(65536):
+                queue.put_nowait((loop.time() + milliseconds / 2000, data))
+            queue.put_nowait(None)
+            await delivering
+
+        async def accept(reader, writer):
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", 2222)
+            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer), return_exceptions=True)
+
+        async def main():
+            server = await asyncio.start_server(accept, "127.0.0.1", 2223)
+            print("ready", flush=True)
+            await server.serve_forever()
+
+        asyncio.run(main())
+
+
+def tasks_section(lab, quaylab, rounds):
+    """(b) 200 tasks, nothing to change, on one host."""
+    f = lab.folder
+    (f / "tasks.yml").write_text(many_tasks(200, False))
+    (f / "loop.yml").write_text(many_tasks(200, True))
+    (f / "login.yml").write_text(LOGIN)
+    (f / "tasks.sh").write_text(many_by_hand(200))
+    run = lambda book, *more: lambda: timed(lab.inside([quaylab, "run", "-i", f / "inventory", "-l", lab.hosts[0], *more, f / book]), f)
+    options = " ".join(lab.ssh_options())
+    by_hand = lambda: timed(lab.inside(["sh", "-c", f"ssh {options} root@{lab.hosts[0]} sh -s {f}/work/{lab.hosts[0]} <{f}/tasks.sh"]), f)
+    fresh(lab)
+    run("tasks.yml")()
+    seen = medians(rounds, script=by_hand, tasks=run("tasks.yml"), loop=run("loop.yml"), turn=run("tasks.yml", "--no-speculate"), login=run("login.yml"))
+    base = seen["script"][0]
+    names = {"script": "ssh + one sh script", "tasks": "quaylab, 200 tasks", "loop": "quaylab, one task with 200 items",
+             "turn": "quaylab --no-speculate, 200 tasks", "login": "quaylab, log in and nothing else"}
+    rows = [f"| {names[n]} | {s:.2f} s | {s / base:.2f} |" for n, (s, _) in seen.items()]
+    each = (seen["tasks"][0] - seen["login"][0]) / 200 * 1000
+    return "\n".join(["### 200 files on one host, nothing to change", "", "| | median | against the script |", "| --- | ---: | ---: |", *rows, "",
+                      f"A task more: {each:.2f} ms, on both sides together.", ""])
+
+
+def fresh(lab):
+    shutil.rmtree(lab.folder / "work", ignore_errors=True)
+    (lab.folder / "work").mkdir()
+
+
+def delay_section(lab, quaylab, rounds):
+    """(d) the same over a delayed connection."""
+    f = lab.folder
+    inventory = (f / "inventory").read_text().replace("ansible_port=2222", "ansible_port=2223")
+    (f / "delayed").write_text(inventory)
+    rows = []
+    for ms in (1, 20, 80):
+        with Delay(lab, ms):
+            run = lambda book, *more: lambda: timed(lab.inside([quaylab, "run", "-i", f / "delayed", "-l", "127.0.0.1", *more, f / book]), f)
+            options = " ".join(lab.ssh_options()).replace("2222", "2223")
+            by_hand = lambda: timed(lab.inside(["sh", "-c", f"ssh {options} root@127.0.0.1 sh -s {f}/work/127.0.0.1 <{f}/tasks.sh"]), f)
+            fresh(lab)
+            run("tasks.yml")()
+            seen = {n: s for n, (s, _) in medians(rounds, script=by_hand, login=run("login.yml"), tasks=run("tasks.yml"), turn=run("tasks.yml", "--no-speculate")).items()}
+        trips = (seen["tasks"] - seen["login"]) * 1000 / ms
+        rows.append(f"| {ms} ms | {seen['script']:.2f} s | {seen['login']:.2f} s | {seen['tasks']:.2f} s | {trips:.1f} | {seen['turn']:.2f} s |")
+    return "\n".join(["### 200 unchanged tasks over a connection with a delay", "",
+                      "| round trip | ssh + one sh script | quaylab, log in only | quaylab, 200 tasks | more than the login, in round trips | with --no-speculate |",
+                      "| ---: | ---: | ---: | ---: | ---: | ---: |", *rows, ""])
+
+
+def hosts_section(lab, quaylab, counts, rounds):
+    """(c) 20 tasks on many hosts."""
+    f = lab.folder
+    (f / "twenty.yml").write_text(many_tasks(19, False))
+    rows = []
+    for count in counts:
+        hosts = ",".join(lab.hosts[:count])
+        (f / "limit").write_text("\n".join(lab.hosts[:count]))
+        run = lambda book: lambda: timed(lab.inside([quaylab, "run", "-i", f / "inventory", "-l", f"@{f}/limit" if count > 100 else hosts, f / book]), f)
+        fresh(lab)
+        first, _ = run("twenty.yml")()
+        seen = medians(rounds, login=run("login.yml"), tasks=run("twenty.yml"))
+        (login, _), (tasks, memory) = seen["login"], seen["tasks"]
+        rows.append(f"| {count} | {first:.2f} s | {login:.2f} s | {tasks:.2f} s | {tasks / login:.2f} | {memory:.0f} MiB |")
+    return "\n".join(["### 20 tasks on many hosts", "", "| hosts | first run | log in only | unchanged run | against the logins | memory |",
+                      "| ---: | ---: | ---: | ---: | ---: | ---: |", *rows, ""])
+
+
+def start_section(lab, quaylab, rounds):
+    """(e) start-up, and an inventory of 10,000 hosts."""
+    f = lab.folder
+    groups = "".join(f"[g{n}]\n" + "".join(f"host{n * 100 + m} ansible_host=10.0.{n}.{m} number={m}\n" for m in range(100)) for n in range(100))
+    (f / "large").write_text(groups + "[all:vars]\nx=1\n")
+    seen = medians(max(rounds, 9), version=lambda: timed([quaylab, "--version"], f), listing=lambda: timed([quaylab, "inventory", "-i", f / "large", "--list"], f))
+    (version, _), (listing, memory) = seen["version"], seen["listing"]
+    return (f"### Start-up\n\n| | |\n| --- | ---: |\n| `quaylab --version` | {version * 1000:.0f} ms |\n"
+            f"| `quaylab inventory --list`, 10,000 hosts in 100 groups | {listing:.2f} s, {memory:.0f} MiB |\n")
+
+
 def benchmark(lab, all_tools, hosts, rounds):
     """Medians by tool of the first and of the unchanged run, taken in alternation."""
     first, again, broken = {}, {}, {}
@@ -240,29 +406,46 @@ def main():
     parser.add_argument("--quaylab", default=str(ROOT / "target/release/quaylab"))
     parser.add_argument("--venv", default=str(ROOT / "target/bench-venv"))
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--many", type=int, nargs="*", default=[10, 100], help="numbers of hosts for the section on many hosts")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", default=["operations", "tasks", "hosts", "delay", "start"])
+    parser.add_argument("--proxy", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.proxy is not None:
+        return Delay.serve(options.proxy)
     if os.geteuid() != 0:
         raise SystemExit("the benchmark makes a network namespace: run it as root")
     if not pathlib.Path(options.venv, "bin/ansible-playbook").exists():
         subprocess.run([sys.executable, "-m", "venv", options.venv], check=True)
         wanted = [f"{name}=={version}" for name, version in PEERS.items()]
         subprocess.run([f"{options.venv}/bin/pip", "install", "-q", *wanted], check=True)
-    with tempfile.TemporaryDirectory(prefix="qlbench") as folder, Lab(pathlib.Path(folder), max(options.hosts)) as lab:
-        os.chmod(folder, 0o755)
-        sections, drawn = [], None
-        for count in options.hosts:
-            first, again, broken = benchmark(lab, tools(lab, options.venv, options.quaylab), lab.hosts[:count], options.rounds)
-            sections.append(table(f"{count} host{'s' * (count > 1)}", first, again))
-            sections += [f"{name} could not be measured: {why}\n" for name, why in broken.items()]
-            drawn = drawn or again
-    versions = ", ".join(f"{name} {version}" for name, version in PEERS.items())
-    text = (f"## 37 idempotent operations over SSH\nMedians of {options.rounds} rounds in alternation on {machine()}; sshd on loopback in a namespace of its own; {versions}.\n\n"
-            f"![unchanged runs](benchmarks.svg)\n\n" + "\n".join(sections))
     document = ROOT / "docs/benchmarks.md"
-    document.write_text(replace_section(document.read_text() if document.exists() else "# Benchmarks\n", "operations", text))
-    (ROOT / "docs/benchmarks.svg").write_text(plot(drawn))
-    print(f"wrote {document}")
+
+    def write(name, text):
+        document.write_text(replace_section(document.read_text() if document.exists() else "# Benchmarks\n", name, text))
+        print(f"wrote {name} into {document}", flush=True)
+
+    most = max([*options.hosts, *options.many])
+    with tempfile.TemporaryDirectory(prefix="qlbench") as folder, Lab(pathlib.Path(folder), most) as lab:
+        os.chmod(folder, 0o755)
+        if "operations" in options.parts:
+            sections, drawn = [], None
+            for count in options.hosts:
+                first, again, broken = benchmark(lab, tools(lab, options.venv, options.quaylab), lab.hosts[:count], options.rounds)
+                sections.append(table(f"{count} host{'s' * (count > 1)}", first, again))
+                sections += [f"{name} could not be measured: {why}\n" for name, why in broken.items()]
+                drawn = drawn or again
+            versions = ", ".join(f"{name} {version}" for name, version in PEERS.items())
+            write("operations", (f"## 37 idempotent operations over SSH\nMedians of {options.rounds} rounds in alternation on {machine()}; sshd on loopback in a namespace of its own; {versions}.\n\n"
+                                 f"![unchanged runs](benchmarks.svg)\n\n" + "\n".join(sections)))
+            (ROOT / "docs/benchmarks.svg").write_text(plot(drawn))
+        (lab.folder / "login.yml").write_text(LOGIN)
+        parts = {"tasks": lambda: tasks_section(lab, options.quaylab, options.rounds), "delay": lambda: delay_section(lab, options.quaylab, options.rounds),
+                 "hosts": lambda: hosts_section(lab, options.quaylab, options.many, options.rounds), "start": lambda: start_section(lab, options.quaylab, options.rounds)}
+        head = f"Medians of {options.rounds} rounds in alternation on {machine()}.\n\n"
+        for name in ("tasks", "delay", "hosts", "start"):
+            if name in options.parts:
+                write(name, head + parts[name]())
 
 
 if __name__ == "__main__":

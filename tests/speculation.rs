@@ -12,7 +12,7 @@ use quaylab::engine::{self, Event, Options, Sink, Summary};
 use quaylab::host::BecomeMethod;
 use quaylab::inventory::{Inventory, VarMap};
 use quaylab::playbook::{Folder, Loader};
-use quaylab::value::{Map, Value};
+use quaylab::value::Value as Known;
 use tokio_util::sync::CancellationToken;
 
 /// Runs `site.yml` of a folder.
@@ -60,24 +60,31 @@ async fn run(folder: &Path, speculate: bool) -> (Summary, Vec<Event>) {
 }
 
 /// What a result says, without what differs from one moment to the next.
-fn timeless(value: &mut Value) {
+fn timeless(value: &mut Known) {
     const MOMENTARY: [&str; 9] =
         ["start", "end", "delta", "atime", "mtime", "ctime", "inode", "dev", "blocks"];
     match value {
-        Value::Object(map) => {
+        Known::Object(map) => {
             map.retain(|key, _| !MOMENTARY.contains(&key.as_str()));
             map.values_mut().for_each(timeless);
         }
-        Value::Array(items) => items.iter_mut().for_each(timeless),
+        Known::Array(items) => items.iter_mut().for_each(timeless),
         _ => {}
     }
 }
 
 fn told(events: &[Event]) -> Vec<String> {
     let one = |result: &engine::HostResult| {
-        let mut value = Value::Object(result.result.clone());
+        let mut value = Known::Object(result.result.clone());
         timeless(&mut value);
-        format!("{:?} ignored={} {value}", result.status, result.ignored)
+        // Names of temporary files are random.
+        let parts: Vec<String> = value.to_string().split(".quaylab.").map(str::to_owned).collect();
+        let text: Vec<&str> = parts
+            .iter()
+            .enumerate()
+            .map(|(n, part)| if n == 0 { part } else { part.get(32..).unwrap_or_default() })
+            .collect();
+        format!("{:?} ignored={} {}", result.status, result.ignored, text.join(".quaylab.*"))
     };
     events
         .iter()
@@ -171,7 +178,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => Just(Kind::Block),
         1 => Just(Kind::Replace),
         2 => Just(Kind::Link),
-        4 => prop::sample::select(vec!["rm -rf P", "echo more >>P", "mkdir -p P", "cp -r O P", "mv O P", "true", "chmod 640 P"])
+        4 => prop::sample::select(vec!["rm -rf P", "echo more >>P", "mkdir -p P", "cp O P", "mv O P", "true", "chmod 640 P"])
             .prop_map(Kind::Shell),
         2 => Just(Kind::Creates),
         4 => Just(Kind::Stat),
@@ -332,7 +339,7 @@ fn cases() -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, max_shrink_iters: 60, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, max_shrink_iters: 0, ..Default::default() })]
 
     #[test]
     fn any_playbook_ends_alike_with_and_without(parts in prop::collection::vec(part(), 3..14)) {
@@ -341,7 +348,9 @@ proptest! {
         lay_out(folder.path(), &text);
         let ahead = fresh_run(folder.path(), true, true);
         let in_turn = fresh_run(folder.path(), false, true);
-        prop_assert_eq!(ahead.0, in_turn.0, "{}", text);
+        let differs = ahead.0.iter().zip(&in_turn.0).find(|(a, b)| a != b);
+        prop_assert!(differs.is_none(), "{:#?}\n{}", differs, text);
+        prop_assert_eq!(ahead.0.len(), in_turn.0.len(), "{}", text);
         prop_assert_eq!(ahead.1, in_turn.1, "{}", text);
     }
 }

@@ -5,6 +5,7 @@ mod builtin;
 mod connection;
 mod control;
 mod event;
+mod facts;
 mod flow;
 mod handlers;
 mod include;

@@ -9,7 +9,7 @@ use super::options::{Gathering, Question};
 use super::run::Run;
 use super::scope::{Context, HostScope, Vars, raw};
 use super::speculate::Rest;
-use super::{handlers, select, task};
+use super::{facts, handlers, select, task};
 use crate::diag::Diagnostic;
 use crate::inventory::{self, VarMap};
 use crate::playbook::{Action, Entry, Handler, Keywords, Play, Role, Task};
@@ -35,10 +35,32 @@ pub(super) struct PlayRun {
     pub force_handlers: bool,
     /// The share of a batch's hosts that may fail, in percent.
     max_fail: Option<f64>,
+    /// What roles' variables are as layers, which every task of every host sees.
+    role_vars: Mutex<HashMap<usize, Arc<RoleVars>>>,
     /// Roles that ran on a host, by what tells two uses of one role apart.
     ran: Mutex<HashSet<(String, String)>>,
     /// `meta: end_play`, or errors that are fatal to all.
     ended: Mutex<Ended>,
+}
+
+/// A role's variables by their levels.
+pub(super) struct RoleVars {
+    #[expect(dead_code, reason = "held so that no other role takes its place in memory")]
+    role: Arc<Role>,
+    pub defaults: Arc<Vars>,
+    pub vars: Arc<Vars>,
+    pub params: Arc<Vars>,
+}
+
+impl RoleVars {
+    fn of(role: &Arc<Role>) -> Self {
+        Self {
+            role: Arc::clone(role),
+            defaults: Arc::new(raw(&role.defaults)),
+            vars: Arc::new(raw(&role.vars)),
+            params: Arc::new(raw(&role.params)),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,8 +225,17 @@ impl PlayRun {
             force_handlers,
             ended: Mutex::new(Ended::No),
             max_fail: None,
+            role_vars: Mutex::default(),
             ran: Mutex::default(),
         }
+    }
+
+    /// A role's variables, made into layers once.
+    pub(super) fn role_vars(&self, role: &Arc<Role>) -> Arc<RoleVars> {
+        let mut known = self.role_vars.lock().unwrap_or_else(PoisonError::into_inner);
+        // The role is kept with them, so that its place in memory stays its own.
+        let vars = known.entry(Arc::as_ptr(role).addr()).or_insert_with(|| Arc::new(RoleVars::of(role)));
+        Arc::clone(vars)
     }
 
     /// A play that only lends its variables, for checks before the run.
@@ -274,7 +305,11 @@ impl PlayRun {
     }
 
     async fn gather(self: &Arc<Self>, hosts: &Hosts, context: &Context) -> Result<(), Diagnostic> {
-        let task = Arc::new(Task::gather_facts(&self.play));
+        // Unless it is asked for in so many words, nobody waits for what nobody uses.
+        let used = self.play.gather_facts.is_some()
+            || self.run.uses_facts
+            || hosts.iter().any(|h| facts::in_variables(&self.host_layers(h)));
+        let task = Arc::new(Task::gather_facts(&self.play, used));
         // It comes before the task at which the run begins.
         let failed = task::on_hosts(self, &task, hosts, context).await?;
         self.leave(&failed);
@@ -500,17 +535,23 @@ impl PlayRun {
 
 impl Task {
     /// The task that a play begins with unless it says `gather_facts: false`.
-    fn gather_facts(play: &Play) -> Self {
+    /// Without `used` it finds out whether the host can be reached, and nothing else.
+    fn gather_facts(play: &Play, used: bool) -> Self {
         let origin = &play.origin;
         // Unless the play has tags of its own, facts are always gathered.
         let tags = if play.keywords.tags.is_empty() { vec![Node::str("always", origin)] } else { Vec::new() };
+        let mut args = play.gathering.clone();
+        if !used && args.0.is_empty() {
+            let none = ["!all", "!min"].map(|part| Node::str(part, origin)).to_vec();
+            args.0.push((Node::str("gather_subset", origin), Node::new(Kind::Seq(none), origin)));
+        }
         Self {
             origin: origin.clone(),
             folder: play.folder.clone(),
             name: Some(Node::str("Gathering Facts", origin)),
             action: Action::Module("setup".into()),
             written: "setup".into(),
-            args: Node::new(Kind::Map(play.gathering.clone()), origin),
+            args: Node::new(Kind::Map(args), origin),
             keywords: Arc::new(Keywords { tags, ..Keywords::default() }),
             looping: None,
             loop_control: None,

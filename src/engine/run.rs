@@ -12,7 +12,7 @@ use super::options::{Options, StepAnswer};
 use super::play::PlayRun;
 use super::scope::Vars;
 use super::speculate::Scouted;
-use super::{preflight, select};
+use super::{facts, preflight, select};
 use crate::diag::{Diagnostic, Origin};
 use crate::host::{ConnectionSpec, Target, Traffic, World};
 use crate::inventory::Inventory;
@@ -36,6 +36,8 @@ pub(super) struct Run {
     targets: Mutex<HashMap<ConnectionSpec, Target>>,
     /// Which observations are still true.
     pub world: World,
+    /// Whether any play may use facts.
+    pub uses_facts: bool,
 }
 
 /// What a run knows of one host.
@@ -167,6 +169,7 @@ pub async fn run(
     let search_paths = playbook.plays.iter().filter_map(|p| p.folder.path()).map(ToOwned::to_owned).collect();
     let working_dir = std::env::current_dir().unwrap_or_default();
     let run = Arc::new(Run {
+        uses_facts: playbook.plays.iter().any(facts::in_play),
         inventory: RwLock::new(options.inventory.clone()),
         templar: Templar::new(TemplarOptions {
             search_paths,

@@ -81,19 +81,22 @@ impl HostScope {
     /// Everything that a task on this host sees, before its own `vars`.
     pub(super) fn new(play: &Arc<PlayRun>, host: &str, context: &Context) -> Self {
         let mut layers = play.host_layers(host);
-        let role_level = |layers: Layers, level, vars: &VarMap| {
-            if vars.is_empty() { layers } else { layers.with(level, Arc::new(raw(vars))) }
+        let given = |layers: Layers, level, vars: &Arc<Vars>| {
+            if vars.is_empty() { layers } else { layers.with(level, Arc::clone(vars)) }
         };
         for role in play.roles().iter().chain(&context.role) {
-            layers = role_level(layers, Level::RoleDefaults, &role.defaults);
-            layers = role_level(layers, Level::Role, &role.vars);
+            let vars = play.role_vars(role);
+            layers = given(layers, Level::RoleDefaults, &vars.defaults);
+            layers = given(layers, Level::Role, &vars.vars);
         }
         if let Some(role) = &context.role {
-            layers = role_level(layers, Level::RoleParams, &role.params);
+            layers = given(layers, Level::RoleParams, &play.role_vars(role).params);
         }
         // The play's own variables have a level of their own.
         for keywords in context.keywords.iter().filter(|k| !Arc::ptr_eq(k, &play.play.keywords)) {
-            layers = role_level(layers, Level::Block, &keywords.vars);
+            if !keywords.vars.is_empty() {
+                layers = layers.with(Level::Block, Arc::new(raw(&keywords.vars)));
+            }
         }
         if !context.include_vars.is_empty() {
             layers = layers.with(Level::IncludeParams, Arc::clone(&context.include_vars));

@@ -125,12 +125,12 @@ impl Ahead {
         let new = scripts.into_iter().filter(|s| !self.sent.contains_key(s)).collect();
         for group in merge::groups(new) {
             if let [script] = group.as_slice() {
-                if let Some(reply) = session.send(script.clone()) {
+                if let Some(reply) = session.send(script.clone(), true) {
                     self.keep(script.clone(), generation, Answer::One(reply));
                 }
                 continue;
             }
-            let Some(reply) = session.send(merge::merged(&group)) else { continue };
+            let Some(reply) = session.send(merge::merged(&group), true) else { continue };
             let scripts = group.clone();
             let all = async move {
                 match reply.await {

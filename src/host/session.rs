@@ -32,11 +32,14 @@ pub(super) struct Session {
 
 struct Request {
     script: Script,
+    /// It only reads, so nobody minds if it goes on when it is not waited for any more.
+    observes: bool,
     answer: oneshot::Sender<Result<Reply, HostError>>,
 }
 
 struct Pending {
     id: u64,
+    observes: bool,
     answer: oneshot::Sender<Result<Reply, HostError>>,
     /// The script's first line, for messages.
     what: String,
@@ -61,9 +64,13 @@ impl Session {
     }
 
     /// Queues a request at once; the reply comes later. `None` when the shell has ended: nothing was sent.
-    pub(super) fn send(&self, script: Script) -> Option<oneshot::Receiver<Result<Reply, HostError>>> {
+    pub(super) fn send(
+        &self,
+        script: Script,
+        observes: bool,
+    ) -> Option<oneshot::Receiver<Result<Reply, HostError>>> {
         let (answer, reply) = oneshot::channel();
-        self.requests.send(Request { script, answer }).ok()?;
+        self.requests.send(Request { script, observes, answer }).ok()?;
         Some(reply)
     }
 
@@ -160,6 +167,8 @@ async fn serve(
                     let _ = tokio::time::timeout(END_PATIENCE, end).await;
                     return;
                 }
+                // Probes whose answers nobody wants any more: they end with the shell, or by themselves.
+                None if server.pending.iter().all(|p| p.observes) => return,
                 None => {
                     // What still runs was asked for by nobody who waits.
                     let kill = Script::new(kill_script(server.pid, false));
@@ -222,6 +231,7 @@ impl Server {
         }
         self.pending.push_back(Pending {
             id: self.next_id,
+            observes: incoming.observes,
             answer: incoming.answer,
             what: incoming.script.text.lines().next().unwrap_or_default().to_owned(),
             timeout: incoming.script.timeout,

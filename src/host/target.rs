@@ -282,12 +282,13 @@ impl Shell {
                     session = slot.session.lock().await;
                 }
             }
-            let sent = session.as_ref().and_then(|s| s.send(script.clone()));
+            let observes = purpose == Purpose::Observe;
+            let sent = session.as_ref().and_then(|s| s.send(script.clone(), observes));
             let reply = match sent {
                 Some(reply) => reply,
                 None => session
                     .insert(self.open_session().await?)
-                    .send(script.clone())
+                    .send(script.clone(), observes)
                     .ok_or_else(|| self.lost())?,
             };
             (reply, change)

@@ -132,7 +132,7 @@ async fn endpoint(cx: &TaskContext, host: &str) -> Result<(String, Endpoint), Mo
         )));
     };
     let probe = Script::new("id -un; command -v docker >/dev/null 2>&1 && echo docker");
-    let reply = cx.shell.run(&probe).await?;
+    let reply = cx.shell.probe(&probe).await?;
     let out = reply.out();
     let mut lines = out.lines();
     let user = lines.next().unwrap_or_default().to_owned();

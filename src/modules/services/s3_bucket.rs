@@ -138,7 +138,8 @@ impl NativeResource for S3Bucket {
             found.versioning = storage.versioning(&self.name).await.map_err(failed)?;
         }
         if exists && self.state == State::Absent {
-            found.objects = storage.objects(&self.name).await.map_err(failed)?;
+            let held = storage.versions(&self.name).await.map_err(failed)?;
+            found.objects = held.into_iter().map(|v| v.key).collect();
         }
         Ok(found)
     }
@@ -184,12 +185,12 @@ impl NativeResource for S3Bucket {
             Step::Remove => {
                 // A list holds a thousand at most.
                 loop {
-                    let objects = storage.objects(&self.name).await.map_err(failed)?;
-                    if objects.is_empty() {
+                    let held = storage.versions(&self.name).await.map_err(failed)?;
+                    if held.is_empty() {
                         break;
                     }
-                    for object in &objects {
-                        storage.delete(&self.name, object).await.map_err(failed)?;
+                    for version in &held {
+                        storage.delete_version(&self.name, version).await.map_err(failed)?;
                     }
                 }
                 storage.remove(&self.name).await.map_err(failed)
