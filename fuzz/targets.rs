@@ -9,7 +9,7 @@ use quaylab::vault::{Envelope, Key, Vault};
 use quaylab::yaml::{self, Kind, Mapping, Node};
 
 /// A target's name and what it does.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub(crate) const TARGETS: [(&str, fn(&[u8])); 5] = [
     ("inventory", inventory),
     ("yaml", document),
     ("pattern", pattern),
@@ -18,7 +18,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 5] = [
 ];
 
 /// An INI or YAML inventory, read from a file in memory.
-pub fn inventory(data: &[u8]) {
+pub(crate) fn inventory(data: &[u8]) {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER
         .get_or_init(|| tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder"));
@@ -33,13 +33,13 @@ pub fn inventory(data: &[u8]) {
 }
 
 /// Any YAML document.
-pub fn document(data: &[u8]) {
+pub(crate) fn document(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let _ = yaml::load(&SourceFile::new("fuzz.yml", text.as_ref()));
 }
 
 /// A host pattern, on an inventory with some of everything.
-pub fn pattern(data: &[u8]) {
+pub(crate) fn pattern(data: &[u8]) {
     static HOSTS: OnceLock<Inventory> = OnceLock::new();
     let inventory = HOSTS.get_or_init(|| {
         let mut inventory = Inventory::load(&[]).expect("nothing to read").0;
@@ -58,7 +58,7 @@ pub fn pattern(data: &[u8]) {
 }
 
 /// A vault text.
-pub fn vault(data: &[u8]) {
+pub(crate) fn vault(data: &[u8]) {
     static KEYS: OnceLock<Arc<Vault>> = OnceLock::new();
     let keys = KEYS.get_or_init(|| Arc::new(Vault::new(vec![Key::new("default", "secret")])));
     let text = String::from_utf8_lossy(data);
@@ -69,7 +69,7 @@ pub fn vault(data: &[u8]) {
 }
 
 /// A task's arguments on one line.
-pub fn splitter(data: &[u8]) {
+pub(crate) fn splitter(data: &[u8]) {
     static LOADER: OnceLock<Loader> = OnceLock::new();
     let loader = LOADER.get_or_init(|| Loader::new(Vec::new()));
     let text = String::from_utf8_lossy(data);

@@ -132,7 +132,7 @@ pub(super) fn run(command: &VaultCommand) -> Result<ExitCode> {
     let settings = Settings::load()?;
     match command {
         VaultCommand::Create { file, skip_tty_check, keys } => {
-            create(file, *skip_tty_check, keys, &settings)?
+            create(file, *skip_tty_check, keys, &settings)?;
         }
         VaultCommand::Decrypt { files, output, keys } => decrypt(files, output, keys, &settings)?,
         VaultCommand::Edit { files, keys } => {

@@ -127,7 +127,7 @@ pub(super) async fn look_ahead(play: &Arc<PlayRun>, host: &str, context: &Contex
         }
     }
     let mut rest = context.rest.clone();
-    while let Some(now) = rest.filter(|_| goes_on) {
+    while let Some(now) = rest.take().filter(|_| goes_on) {
         goes_on = scout.entries(now.entries.get(now.from..).unwrap_or_default(), &now.context).await;
         rest.clone_from(&now.context.rest);
     }

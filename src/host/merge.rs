@@ -148,28 +148,28 @@ pub(super) fn merged(scripts: &[Script]) -> Script {
              for p do h \"link $p\"; line \"$(readlink \"$p\")\"; line \"$(readlink -f \"$p\")\"; done\n",
             words(&needs.stat)
         );
-        let _ = write!(text, "set -- \"$@\"{}\n", words(&needs.behind));
+        let _ = writeln!(text, "set -- \"$@\"{}", words(&needs.behind));
         text.push_str("[ $# -eq 0 ] || { h behind; stat -L -c \"$F\" \"$@\" 2>/dev/null; }\n");
     }
     if !needs.base.is_empty() {
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "h base; for d in{}; do while [ ! -e \"$d\" ] && [ -n \"$d\" ]; do d=${{d%/*}}; done; echo \"${{d:-/}}\"; done\n",
+            "h base; for d in{}; do while [ ! -e \"$d\" ] && [ -n \"$d\" ]; do d=${{d%/*}}; done; echo \"${{d:-/}}\"; done",
             words(&needs.base)
         );
     }
     if !needs.access.is_empty() {
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "h access; for p in{}; do a=.; [ -r \"$p\" ] && a=${{a}}r; [ -w \"$p\" ] && a=${{a}}w; [ -x \"$p\" ] && a=${{a}}x; echo $a; done\n",
+            "h access; for p in{}; do a=.; [ -r \"$p\" ] && a=${{a}}r; [ -w \"$p\" ] && a=${{a}}w; [ -x \"$p\" ] && a=${{a}}x; echo $a; done",
             words(&needs.access)
         );
     }
     for (database, names) in [("passwd", &needs.users), ("group", &needs.groups)] {
         if !names.is_empty() {
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "has getent && {{ h {database}; getent {database}{} 2>/dev/null; }}\n",
+                "has getent && {{ h {database}; getent {database}{} 2>/dev/null; }}",
                 words(names)
             );
         }

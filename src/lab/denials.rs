@@ -1,7 +1,7 @@
 use super::Hypervisor;
 use crate::host::Script;
 
-/// The last lines of the kernel's log in which AppArmor or SELinux refused something to a guest or to libvirt.
+/// The last lines of the kernel's log in which `AppArmor` or SELinux refused something to a guest or to libvirt.
 const LOOK: &str = r#"{ journalctl -kq --no-pager -n 3000 2>/dev/null || dmesg 2>/dev/null; } |
 grep -E 'apparmor="DENIED"|avc: +denied' | grep -E 'libvirt|qemu|virt|svirt' | tail -n 5"#;
 

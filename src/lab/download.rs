@@ -15,7 +15,7 @@ pub(super) async fn download(
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<(), LabError> {
     install_tls_provider();
-    let what = || format!("downloading {}", uri);
+    let what = || format!("downloading {uri}");
     let bad = |e: reqwest::Error| LabError::failed(what(), chain(&e));
     let have = tokio::fs::metadata(part).await.map_or(0, |m| m.len());
     let client = reqwest::Client::builder().build().map_err(bad)?;

@@ -138,20 +138,17 @@ impl ImageRequest {
         }
         let finishing = || format!("finishing {}", self.cached_path().display());
         let unpacked = with_suffix(&self.cached_path(), ".unpacked");
-        match Packing::of(&part).await? {
-            Some(packing) => {
-                progress("unpacking the image");
-                unpack(packing, &part, &unpacked).await?;
-                if local.is_none() {
-                    tokio::fs::remove_file(&part).await.map_err(LabError::io(finishing()))?;
-                }
+        if let Some(packing) = Packing::of(&part).await? {
+            progress("unpacking the image");
+            unpack(packing, &part, &unpacked).await?;
+            if local.is_none() {
+                tokio::fs::remove_file(&part).await.map_err(LabError::io(finishing()))?;
             }
-            None => {
-                // Of an image that was packed when it came last.
-                let _none = tokio::fs::remove_file(&unpacked).await;
-                if local.is_none() {
-                    tokio::fs::rename(&part, self.cached_path()).await.map_err(LabError::io(finishing()))?;
-                }
+        } else {
+            // Of an image that was packed when it came last.
+            let _none = tokio::fs::remove_file(&unpacked).await;
+            if local.is_none() {
+                tokio::fs::rename(&part, self.cached_path()).await.map_err(LabError::io(finishing()))?;
             }
         }
         let path = self.path();

@@ -94,7 +94,7 @@ pub struct WaitFailure {
     pub why: Why,
     pub leases: Vec<Lease>,
     pub console: Console,
-    /// What AppArmor or SELinux refused on the hypervisor lately.
+    /// What `AppArmor` or SELinux refused on the hypervisor lately.
     pub denials: Vec<String>,
 }
 

@@ -46,7 +46,7 @@ pub(in crate::cli) fn run(args: &ConsoleArgs) -> Result<ExitCode> {
         }
         let (name, force) = (found.vm.name.clone(), args.force);
         let stream = found.hypervisor.call(move |d| d.console(&name, force)).await?;
-        tokio::task::block_in_place(|| join(stream.into()))?;
+        tokio::task::block_in_place(|| join(&stream.into()))?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -65,7 +65,7 @@ fn join(stream: &Arc<dyn ConsoleStream>) -> Result<()> {
     }
     let _raw = terminal.then(Raw::set).transpose()?;
     let (tell, heard) = channel();
-    let (reader, to_main) = (Arc::clone(&stream), tell.clone());
+    let (reader, to_main) = (Arc::clone(stream), tell.clone());
     // Both block in a read that nothing can break off; they end with the program.
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];

@@ -93,21 +93,18 @@ pub fn check(file: &Arc<SourceFile>, bundle: &Bundle, now: Timestamp) -> Checked
             return Checked { findings, ..Checked::default() };
         }
     };
-    let mut checked = match document.as_map() {
-        Some(root) => {
-            let mut reader = Reader { root, findings: Vec::new() };
-            warnings.into_iter().for_each(|w| reader.warning(w));
-            let config = read(&mut reader, bundle, now);
-            Checked { config, findings: reader.findings }
-        }
-        None => {
-            let said =
-                Diagnostic::new(format!("config.yaml is a mapping of keys, not {}", document.type_name()));
-            let diagnostic = said.at(&document.origin).hint("each line is KEY: value");
-            Checked {
-                findings: vec![Finding { severity: Severity::Error, diagnostic }],
-                ..Checked::default()
-            }
+    let mut checked = if let Some(root) = document.as_map() {
+        let mut reader = Reader { root, findings: Vec::new() };
+        warnings.into_iter().for_each(|w| reader.warning(w));
+        let config = read(&mut reader, bundle, now);
+        Checked { config, findings: reader.findings }
+    } else {
+        let said =
+            Diagnostic::new(format!("config.yaml is a mapping of keys, not {}", document.type_name()));
+        let diagnostic = said.at(&document.origin).hint("each line is KEY: value");
+        Checked {
+            findings: vec![Finding { severity: Severity::Error, diagnostic }],
+            ..Checked::default()
         }
     };
     checked.findings.sort_by_key(|f| f.diagnostic.origin.as_ref().map(|o| (o.line, o.column)));
@@ -192,23 +189,20 @@ fn shapes(reader: &mut Reader<'_>) {
 
 fn authentication(reader: &mut Reader<'_>) {
     let Some((kind, at)) = reader.text("AUTHENTICATION_TYPE") else { return };
-    match AUTHENTICATION.iter().find(|(name, _)| *name == kind) {
-        Some((_, needs)) => {
-            for key in *needs {
-                reader.needs("AUTHENTICATION_TYPE", key, &format!("{kind} cannot let anybody in without it"));
-            }
+    if let Some((_, needs)) = AUTHENTICATION.iter().find(|(name, _)| *name == kind) {
+        for key in *needs {
+            reader.needs("AUTHENTICATION_TYPE", key, &format!("{kind} cannot let anybody in without it"));
         }
-        None => {
-            let names = AUTHENTICATION.iter().map(|(name, _)| *name);
-            let same = names.clone().find(|n| n.eq_ignore_ascii_case(kind));
-            let near =
-                same.or_else(|| closest(kind, names.clone())).map(|near| format!("did you mean {near}?"));
-            reader.error(
-                Diagnostic::new(format!("Quay has no AUTHENTICATION_TYPE {kind}"))
-                    .at(at)
-                    .hint(near.unwrap_or_else(|| format!("it has {}", names.collect::<Vec<_>>().join(", ")))),
-            );
-        }
+    } else {
+        let names = AUTHENTICATION.iter().map(|(name, _)| *name);
+        let same = names.clone().find(|n| n.eq_ignore_ascii_case(kind));
+        let near =
+            same.or_else(|| closest(kind, names.clone())).map(|near| format!("did you mean {near}?"));
+        reader.error(
+            Diagnostic::new(format!("Quay has no AUTHENTICATION_TYPE {kind}"))
+                .at(at)
+                .hint(near.unwrap_or_else(|| format!("it has {}", names.collect::<Vec<_>>().join(", ")))),
+        );
     }
     if kind != "Database" && reader.flag("FEATURE_USER_INITIALIZE", false) {
         let at = reader.at("FEATURE_USER_INITIALIZE");

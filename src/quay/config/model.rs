@@ -65,7 +65,7 @@ pub struct Database {
     pub password: Option<Secret>,
     pub host: String,
     pub port: u16,
-    /// The database's name, or SQLite's file.
+    /// The database's name, or `SQLite`'s file.
     pub name: String,
     pub origin: Origin,
 }

@@ -35,7 +35,7 @@ fn open(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
         .map_err(|_| error("unvault: what is inside is not UTF-8"))
 }
 
-/// A question in JMESPath.
+/// A question in `JMESPath`.
 fn query(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let expression = call.need_text(1, "expr")?;
     let wrong = |e: jmespath::JmespathError| error(format!("json_query: {}", e.to_string().trim()));
@@ -45,7 +45,7 @@ fn query(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     Ok(convert::to_jinja(&whole_numbers(value)))
 }
 
-/// JMESPath counts in floating point; what is whole stays whole.
+/// `JMESPath` counts in floating point; what is whole stays whole.
 fn whole_numbers(value: crate::value::Value) -> crate::value::Value {
     use crate::value::Value;
     match value {

@@ -14,7 +14,7 @@ with_login! {
         name: String,
         #[serde(default)]
         state: State,
-        /// The character set of its texts; Quay wants latin1 of MySQL.
+        /// The character set of its texts; Quay wants latin1 of `MySQL`.
         encoding: Option<String>,
         collation: Option<String>,
     }

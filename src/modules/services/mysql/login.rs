@@ -18,7 +18,7 @@ pub(super) enum State {
     Absent,
 }
 
-/// Where and as whom to log in to MySQL.
+/// Where and as whom to log in to `MySQL`.
 #[derive(Debug, Clone)]
 pub(super) struct Login {
     pub(super) host: String,

@@ -1,4 +1,4 @@
-//! MySQL and MariaDB: databases, users and queries, over the connection to the target.
+//! `MySQL` and `MariaDB`: databases, users and queries, over the connection to the target.
 
 mod db;
 mod login;

@@ -45,7 +45,7 @@ fn day() -> String {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Found {
-    /// NORMAL, MIRROR or READ_ONLY; `None` where there is no repository yet.
+    /// NORMAL, MIRROR or `READ_ONLY`; `None` where there is no repository yet.
     state: Option<String>,
     mirror: Option<Value>,
 }

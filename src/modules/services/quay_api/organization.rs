@@ -12,7 +12,7 @@ with_quay! {
     pub(super) struct QuayOrganization {
         name: String,
         email: Option<String>,
-        /// How long deleted tags can be brought back (`0s`, `1d`, `2w`; one of TAG_EXPIRATION_OPTIONS).
+        /// How long deleted tags can be brought back (`0s`, `1d`, `2w`; one of `TAG_EXPIRATION_OPTIONS`).
         time_machine_expiration: Option<String>,
     }
 }

@@ -18,7 +18,7 @@ with_quay! {
         description: Option<String>,
         /// Where on the target its login is written for docker and podman (mode 0600); logins for other registries stay.
         docker_config: Option<RemotePath>,
-        /// The registry's name in that file; by default that of quay_host.
+        /// The registry's name in that file; by default that of `quay_host`.
         registry: Option<String>,
         /// Make a new token; every login with the old one ends.
         #[serde(default)]

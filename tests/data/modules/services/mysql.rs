@@ -1,4 +1,4 @@
-//! `mysql_*` against a real MariaDB.
+//! `mysql_*` against a real `MariaDB`.
 
 use serde_json::{Value, json};
 
