@@ -1,27 +1,41 @@
 #!/bin/sh
-# guest-image.sh [OUT_DIR]: the quickstart's guest image, made of Debian packages, without loop devices.
+# guest-image.sh [OUT_DIR [hypervisor]]: the quickstart's guest image, made of Debian packages, without loop devices.
 #
 # Leaves OUT_DIR/debian-12.qcow2 (a link to debian-12-RECIPE.qcow2) and its .sha256. Where the recipe (this file) has
 # not changed, nothing is done. The image boots by BIOS and GRUB with a console on ttyS0, takes a NoCloud
 # seed, logs in `debian` (sudo without a password) and has the container engine installed, but not started.
+# `hypervisor` makes debian-12-hypervisor.qcow2 instead: the same system with libvirt, QEMU and LVM in the engine's place.
 set -eu
 me=guest-image.sh
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$here/lib.sh"
 out=${1:-/var/cache/quaylab/images}
-
+variant=${2:-engine}
 release=bookworm
 disk_mib=4096
 packages=linux-image-cloud-amd64,initramfs-tools,lz4,systemd-sysv,systemd-resolved,libpam-systemd,dbus,udev,kmod
 packages=$packages,cloud-init,cloud-guest-utils,openssh-server,sudo,lvm2,xfsprogs,e2fsprogs,fdisk,gdisk
-packages=$packages,docker.io,iptables,iproute2,iputils-ping,netbase,ca-certificates,curl,procps,less,python3-minimal
+packages=$packages,iptables,iproute2,iputils-ping,netbase,ca-certificates,curl,procps,less,python3-minimal
+case $variant in
+engine)
+    link=debian-12
+    packages=$packages,docker.io
+    needs='/usr/bin/dockerd'
+    ;;
+hypervisor)
+    link=debian-12-hypervisor
+    packages=$packages,libvirt-daemon-system,libvirt-daemon-driver-qemu,libvirt-clients,qemu-system-x86,qemu-utils,dnsmasq-base
+    needs='/usr/sbin/libvirtd /usr/bin/qemu-system-x86_64 /usr/bin/qemu-img /usr/sbin/dnsmasq'
+    ;;
+*) die "unknown variant '$variant'" "use engine or hypervisor" ;;
+esac
 
-image=debian-12-$(recipe_hash "$here/guest-image.sh")
-if [ -f "$out/$image.qcow2" ] && [ "$(readlink "$out/debian-12.qcow2" 2>/dev/null)" = "$image.qcow2" ]; then
+image=$link-$(recipe_hash "$here/guest-image.sh")
+if [ -f "$out/$image.qcow2" ] && [ "$(readlink "$out/$link.qcow2" 2>/dev/null)" = "$image.qcow2" ]; then
     say "guest image: $out/$image.qcow2 is there already"
     exit 0
 fi
-become_root "$here/guest-image.sh" "$out"
+become_root "$here/guest-image.sh" "$out" "$variant"
 for tool in mmdebstrap mke2fs sfdisk qemu-img flock; do
     have "$tool" || die "$tool is missing" "scripts/setup.sh lab installs what this needs"
 done
@@ -29,10 +43,10 @@ mkimage=$(command -v grub-mkimage || command -v grub2-mkimage) ||
     die "grub-mkimage is missing" "scripts/setup.sh lab installs what this needs"
 [ -f /usr/lib/grub/i386-pc/boot.img ] ||
     die "GRUB's BIOS files are missing (/usr/lib/grub/i386-pc)" "scripts/setup.sh lab installs what this needs"
-own_mounts "$here/guest-image.sh" "$out"
+own_mounts "$here/guest-image.sh" "$out" "$variant"
 open_workshop "$out"
 if [ -f "$out/$image.qcow2" ]; then
-    ln -sfn "$image.qcow2" "$out/debian-12.qcow2"
+    ln -sfn "$image.qcow2" "$out/$link.qcow2"
     say "guest image: $out/$image.qcow2 is there already"
     exit 0
 fi
@@ -51,7 +65,7 @@ HOOK
 # After they are configured: the files that make it this image.
 cat >"$work/customize.sh" <<'HOOK'
 set -eu
-root=$1
+root=$1 variant=$2 needs=$3
 put() { mkdir -p "$(dirname "$root$1")"; cat >"$root$1"; }
 
 put /etc/fstab <<X
@@ -137,8 +151,23 @@ X
 
 systemctl() { chroot "$root" systemctl -q "$@"; }
 systemctl enable systemd-networkd systemd-resolved ssh
-# The lab decides where the engine keeps its data before it starts it.
-systemctl disable docker.service docker.socket containerd.service
+case $variant in
+engine)
+    # The lab decides where the engine keeps its data before it starts it.
+    systemctl disable docker.service docker.socket containerd.service
+    ;;
+hypervisor)
+    # As on a hypervisor that has been set up: the daemon answers on its socket. Its guests run as they are started, by root.
+    systemctl disable libvirt-guests.service
+    systemctl mask machines.target virtlockd.socket virtlockd-admin.socket
+    put /etc/libvirt/qemu.conf <<X
+user = "root"
+group = "root"
+security_driver = "none"
+namespaces = []
+X
+    ;;
+esac
 # Not needed in a throw-away guest, and each one costs an emulated boot.
 systemctl mask systemd-networkd-wait-online.service systemd-pstore.service systemd-update-utmp.service \
     systemd-journal-flush.service systemd-firstboot.service keyboard-setup.service console-setup.service \
@@ -153,13 +182,11 @@ rm -f "$root"/etc/ssh/ssh_host_*_key* "$root"/etc/apt/apt.conf.d/99mmdebstrap "$
 rm -f "$root/var/lib/dbus/machine-id"
 
 # What a seed and the roles rely on; better to stop here than in a guest that does not come up.
-for need in /vmlinuz /initrd.img /usr/bin/cloud-init /usr/sbin/sshd /usr/bin/growpart /usr/sbin/lvm /usr/bin/dockerd /usr/sbin/dockerd; do
-    case $need in
-    */dockerd) [ -x "$root/usr/sbin/dockerd" ] || [ -x "$root/usr/bin/dockerd" ] ;;
-    *) [ -e "$root$need" ] || [ -L "$root$need" ] ;;
-    esac || { echo "the tree has no $need" >&2; exit 1; }
+for need in /vmlinuz /initrd.img /usr/bin/cloud-init /usr/sbin/sshd /usr/bin/growpart /usr/sbin/lvm $needs; do
+    [ -e "$root$need" ] || [ -L "$root$need" ] || [ -e "$root/usr/sbin/${need##*/}" ] ||
+        { echo "the tree has no $need" >&2; exit 1; }
 done
-for module in vfat nls_ascii nls_cp437 iso9660 xfs dm-thin-pool overlay; do
+for module in vfat nls_ascii nls_cp437 iso9660 xfs dm-thin-pool overlay bridge tun; do
     chroot "$root" modprobe --dry-run --set-version "$(ls "$root/lib/modules" | head -n 1)" "$module" ||
         { echo "the guest's kernel has no module $module" >&2; exit 1; }
 done
@@ -172,7 +199,7 @@ debootstrap_into "$root" "$release" --variant=minbase --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --essential-hook="sh '$work/essential.sh' \"\$1\"" \
-    --customize-hook="sh '$work/customize.sh' \"\$1\""
+    --customize-hook="sh '$work/customize.sh' \"\$1\" $variant '$needs'"
 
 stage disk
 raw=$work/disk.raw
@@ -192,6 +219,6 @@ echo "$sum  $image.qcow2" >"$work/$image.qcow2.sha256"
 chmod 644 "$work/$image.qcow2" "$work/$image.qcow2.sha256"
 mv -f "$work/$image.qcow2.sha256" "$work/$image.qcow2" "$out/"
 # The link last: whoever sees it, sees a whole image.
-ln -sfn "$image.qcow2.sha256" "$out/debian-12.qcow2.sha256"
-ln -sfn "$image.qcow2" "$out/debian-12.qcow2"
+ln -sfn "$image.qcow2.sha256" "$out/$link.qcow2.sha256"
+ln -sfn "$image.qcow2" "$out/$link.qcow2"
 stages_line "guest image: $out/$image.qcow2 ($(du -m "$out/$image.qcow2" | cut -f1) MB)"

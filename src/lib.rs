@@ -17,4 +17,5 @@ pub mod settings;
 pub mod template;
 pub mod value;
 pub mod vars;
+pub mod vault;
 pub mod yaml;

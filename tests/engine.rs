@@ -41,7 +41,7 @@ impl Case {
     }
 
     fn extra(mut self, text: &str) -> Self {
-        self.extra.extend(parse_extra_vars(text).expect("valid"));
+        self.extra.extend(parse_extra_vars(text, &quaylab::vault::Vault::default()).expect("valid"));
         self
     }
 
@@ -89,6 +89,8 @@ impl Case {
             state_dir: folder.join("state"),
             lab: "test".into(),
             ask: Arc::new(|q| Err(format!("{} was asked for", q.variable))),
+            vault: Arc::default(),
+            course: engine::Course::default(),
         };
         let outcome = match loader.playbook(&Folder::Disk(folder.to_owned()), "site.yml") {
             Ok(playbook) => engine::run(playbook, loader, options, sink, CancellationToken::new()).await,

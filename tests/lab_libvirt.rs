@@ -4,15 +4,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Target};
-use quaylab::lab::{Doomed, Hypervisor, Mark, StandsOn, destroy, lab_status, plan_destroy};
+use quaylab::lab::{Doomed, Hypervisor, Ledger, Mark, StandsOn, destroy, lab_status, plan_destroy};
 use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
 use serde_json::{Value, json};
 
-const LAB: &str = "test-lab";
+/// A lab of this process alone: its marks lie where those of all labs of the machine do.
+fn lab() -> &'static str {
+    static NAME: LazyLock<String> = LazyLock::new(|| format!("test-lab-{}", std::process::id()));
+    &NAME
+}
 
 struct TestController(PathBuf);
 
@@ -31,7 +35,7 @@ impl Controller for TestController {
         &self.0
     }
     fn lab(&self) -> &str {
-        LAB
+        lab()
     }
 }
 
@@ -102,13 +106,13 @@ async fn libvirts_test_driver_keeps_what_is_declared() {
     let hypervisor = Hypervisor::shared(URI).await.unwrap();
     let marked = format!(
         "<domain type='test'><name>quay</name>{}<memory>65536</memory><os><type>hvm</type></os></domain>",
-        Mark::new(LAB).element()
+        Mark::new(lab()).element()
     );
     hypervisor.call(move |d| d.define_domain(&marked)).await.unwrap();
-    let status = lab_status(&hypervisor, LAB).await.unwrap();
+    let status = lab_status(&hypervisor, lab()).await.unwrap();
     assert_eq!(status.iter().map(|vm| (vm.name.as_str(), vm.memory)).collect::<Vec<_>>(), [("quay", 64)]);
 
-    let plan = plan_destroy(&hypervisor, LAB, state.path()).await.unwrap();
+    let plan = plan_destroy(&hypervisor, lab(), state.path()).await.unwrap();
     assert_eq!(
         plan[..4],
         [
@@ -118,11 +122,11 @@ async fn libvirts_test_driver_keeps_what_is_declared() {
             Doomed::Network { name: "quaylab".into(), active: true },
         ]
     );
-    let done = destroy(&hypervisor, plan, state.path(), &|_| {}).await;
+    let done = destroy(&hypervisor, plan, &Ledger::new(&hypervisor, state.path(), lab()), &|_| {}).await;
     assert!(done.failed.is_empty(), "{:?}", done.failed);
     let left = hypervisor.call(|d| Ok((d.domains()?, d.pools()?, d.networks()?))).await.unwrap();
     assert_eq!(left, (vec!["test".into()], vec!["default-pool".into()], vec!["default".into()]));
-    assert!(plan_destroy(&hypervisor, LAB, state.path()).await.unwrap().is_empty());
+    assert!(plan_destroy(&hypervisor, lab(), state.path()).await.unwrap().is_empty());
 }
 
 /// A libvirtd in namespaces; all of it ends when this is dropped, or when the test dies.
@@ -209,10 +213,15 @@ async fn a_lab_on_a_real_libvirtd_comes_changes_and_goes() {
     settles(state.path(), "virt_net", &network(uri, "192.168.254.253")).await;
     // A new DHCP range goes into the network while it runs.
     settles(state.path(), "virt_net", &network(uri, "192.168.254.99")).await;
-    let mut moved = network(uri, "192.168.254.99");
+    let mut named = network(uri, "192.168.254.99");
+    named["dns_hosts"] = json!([{"ip": "192.168.254.200", "names": ["db.quaylab.lan"]}]);
+    settles(state.path(), "virt_net", &named).await;
+    let mut moved = named.clone();
     moved["domain"] = json!("other.lan");
-    let error = run(&real, "virt_net", moved).await.unwrap_err();
+    let error = run(&real, "virt_net", moved.clone()).await.unwrap_err();
     assert!(error.to_string().contains("declared domain: other.lan"), "{error}");
+    moved["allow_restart"] = json!(true);
+    settles(state.path(), "virt_net", &moved).await;
 
     settles(
         state.path(),
@@ -235,17 +244,52 @@ async fn a_lab_on_a_real_libvirtd_comes_changes_and_goes() {
     let converted = json!({"uri": uri, "pool": "ours", "name": "lv", "image": image, "convert": true});
     settles(state.path(), "virt_volume", &converted).await;
 
-    let vm = |memory: u64| {
-        json!({
-            "uri": uri, "name": "quay", "fqdn": "quay.quaylab.lan", "memory": memory, "network": "quaylab",
-            "disks": ["ours/quay.qcow2", "ours/quay-vdb"], "password": "redhat", "accelerator": "qemu",
-            "console_log_dir": namespace.path("log/qemu")
-        })
-    };
-    let outcome = settles(state.path(), "virt_domain", &vm(64)).await;
+    let mut vm = json!({
+        "uri": uri, "name": "quay", "fqdn": "quay.quaylab.lan", "memory": 64, "vcpus": 2, "network": "quaylab",
+        "disks": ["ours/quay.qcow2", "ours/quay-vdb"], "password": "redhat", "accelerator": "qemu",
+        "ip": "192.168.254.150", "console_log_dir": namespace.path("log/qemu")
+    });
+    let outcome = settles(state.path(), "virt_domain", &vm).await;
     assert_eq!(outcome.result["state"], "running");
-    let error = run(&real, "virt_domain", vm(128)).await.unwrap_err();
-    assert!(error.to_string().contains("declared memory: 128 MiB"), "{error}");
+
+    // Each field on its own, while the VM runs: what it gets at once, and what waits for its next boot.
+    let (ip, other_ip) = (json!("192.168.254.150"), json!("192.168.254.151"));
+    for (field, new, old, waits) in [
+        ("ip", other_ip, ip, false),
+        ("autostart", json!(true), json!(false), false),
+        // There is no system in the guest that could give memory back.
+        ("memory", json!(48), json!(64), true),
+        ("memory", json!(128), json!(64), true),
+        ("vcpus", json!(3), json!(2), true),
+        ("network", json!("foreign"), json!("quaylab"), true),
+    ] {
+        let mut changed = vm.clone();
+        changed[field] = new;
+        if field == "network" {
+            changed.as_object_mut().unwrap().remove("ip");
+        }
+        settles(state.path(), "virt_domain", &changed).await;
+        let rests = run(&real, "virt_domain", changed).await.unwrap();
+        assert_eq!(!rests.warnings.is_empty(), waits, "{field}: {:?}", rests.warnings);
+        vm[field] = old;
+        assert!(run(&real, "virt_domain", vm.clone()).await.unwrap().changed, "{field} goes back");
+        let rests = run(&real, "virt_domain", vm.clone()).await.unwrap();
+        assert!(!rests.changed && rests.warnings.is_empty(), "{field}: {:?}", rests.warnings);
+    }
+    // A disk that grows under the running VM, and one more.
+    settles(state.path(), "virt_volume", &json!({"uri": uri, "pool": "ours", "name": "quay-vdb", "size": 2}))
+        .await;
+    let smaller = json!({"uri": uri, "pool": "ours", "name": "quay-vdb", "size": 1});
+    let rests = run(&real, "virt_volume", smaller).await.unwrap();
+    assert!(!rests.changed && rests.warnings[0].contains("never shrinks"), "{:?}", rests.warnings);
+    settles(state.path(), "virt_volume", &json!({"uri": uri, "pool": "ours", "name": "quay-vdc", "size": 1}))
+        .await;
+    vm["disks"] = json!(["ours/quay.qcow2", "ours/quay-vdb", "ours/quay-vdc"]);
+    settles(state.path(), "virt_domain", &vm).await;
+    let live = hypervisor.call(|d| Ok(d.domain("quay")?.and_then(|vm| vm.live))).await.unwrap().unwrap();
+    assert!(live.contains("quay-vdc"), "the disk is attached: {live}");
+    let rests = run(&real, "virt_domain", vm.clone()).await.unwrap();
+    assert!(rests.warnings.is_empty(), "{:?}", rests.warnings);
 
     // There is no system on the disk, so no address comes; the error tells what is known.
     let error = run(&real, "virt_wait", json!({"uri": uri, "name": "quay", "lease": 1})).await.unwrap_err();
@@ -254,13 +298,24 @@ async fn a_lab_on_a_real_libvirtd_comes_changes_and_goes() {
     hypervisor.call(|d| d.destroy_domain("quay")).await.unwrap();
     let error = run(&real, "virt_wait", json!({"uri": uri, "name": "quay"})).await.unwrap_err();
     assert!(error.to_string().contains("the VM is shut off"), "{error}");
-    assert!(run(&real, "virt_domain", vm(128)).await.unwrap().changed, "a stopped VM is changed and started");
+    vm["memory"] = json!(128);
+    assert!(run(&real, "virt_domain", vm).await.unwrap().changed, "a stopped VM is changed and started");
 
-    let plan = plan_destroy(&hypervisor, LAB, state.path()).await.unwrap();
-    let done = destroy(&hypervisor, plan, state.path(), &|_| {}).await;
+    let plan = plan_destroy(&hypervisor, lab(), state.path()).await.unwrap();
+    // The marks alone say as much as what is remembered.
+    let lost = tempfile::tempdir().unwrap();
+    let from_marks = plan_destroy(&hypervisor, lab(), lost.path()).await.unwrap();
+    let things = |plan: &[Doomed]| -> Vec<Doomed> {
+        plan.iter().filter(|d| !matches!(d, Doomed::State(_))).cloned().collect()
+    };
+    assert_eq!(things(&plan), from_marks);
+    assert_eq!(from_marks.len(), 9, "VM, six volumes, pool, network: {from_marks:?}");
+    let done = destroy(&hypervisor, plan, &Ledger::new(&hypervisor, state.path(), lab()), &|_| {}).await;
     assert!(done.failed.is_empty(), "{:?}", done.failed);
     let left = hypervisor.call(|d| Ok((d.domains()?, d.pools()?, d.networks()?))).await.unwrap();
     assert_eq!(left, (vec![], vec!["foreign".into()], vec!["foreign".into()]));
+    let marks = format!("/var/lib/quaylab/marks/{}", lab());
+    assert!(!Path::new(&marks).exists(), "the marks beside what was made go with it");
     assert!(
         !Path::new(&namespace.path("ours")).exists(),
         "the folder that was made for the pool goes with it"

@@ -5,6 +5,14 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped stage says so")]
 
+#[path = "data/modules/services/mysql.rs"]
+mod mysql;
+#[path = "data/modules/services/quay_config.rs"]
+mod quay_config;
+#[path = "data/modules/services/quay_content.rs"]
+mod quay_content;
+#[path = "data/modules/services/storage.rs"]
+mod storage;
 #[path = "data/modules/services/support.rs"]
 mod support;
 

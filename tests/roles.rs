@@ -49,7 +49,8 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
     let first = site.run(&["-vvvv", "--diff"]);
     first.succeeded();
     assert!(first.text.contains("(embedded, CNCF distribution)"), "{}", first.text);
-    assert!(first.text.contains(&format!("http://{}:80 (Quay)", QUAY.1)), "{}", first.text);
+    assert!(first.text.contains(&format!("https://{}:443 (Quay)", QUAY.1)), "{}", first.text);
+    trusted_and_filled(&lab);
     assert_eq!(
         first.text.lines().filter(|l| l.starts_with("      proved    push ")).count(),
         2,
@@ -75,13 +76,173 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
     no_secret_is_shown(&lab, &site, &told, &watch.stop());
 }
 
+/// RHEL's docker-storage-setup is a stand-in here (`tests/standins`), and so is LVM: a disk is a file that says what is on it.
+#[test]
+fn docker_storage_setup_is_run_once_and_refuses_foreign_disks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(at(name).parent().expect("a folder")).expect("a folder");
+        std::fs::write(at(name), text).expect("a file");
+    };
+    let disk = || std::fs::read_to_string(at("dev/vdb")).expect("the disk");
+    write("dev/vdb", "");
+    write("etc/sysconfig/.keep", "");
+    write(
+        "bin/vgs",
+        &format!(
+            "#!/bin/sh\ngrep -q 'partitioned by docker-vg' {} && echo docker-vg\n",
+            at("dev/vdb").display()
+        ),
+    );
+    std::fs::set_permissions(at("bin/vgs"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("a program");
+    let state = folder.path().display();
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/standins/docker-storage-setup");
+    write(
+        "storage.yml",
+        &format!(
+            "- hosts: lab\n  gather_facts: false\n  environment: {{STANDIN_STATE: '{state}', PATH: '{state}/bin:/usr/sbin:/usr/bin:/sbin:/bin'}}\n\
+             \x20 roles: [docker_storage]\n  vars:\n    docker_storage_devs: ['{state}/dev/vdb']\n\
+             \x20   docker_storage_setup_program: {program}\n    docker_storage_sysconfig: '{state}/etc/sysconfig'\n"
+        ),
+    );
+    write("lab.inv", "[lab]\nhere ansible_connection=local\n");
+    let run = |options: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_quaylab"))
+            .args(["run", "-i", "lab.inv", "storage.yml"])
+            .args(options)
+            .current_dir(folder.path())
+            .env("HOME", folder.path())
+            .env("XDG_STATE_HOME", at("state"))
+            .stdin(Stdio::null())
+            .output()
+            .expect("quaylab");
+        let text = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+        Run { code: output.status.code(), text }
+    };
+    let foreseen = run(&["--check"]);
+    foreseen.succeeded();
+    assert_eq!((foreseen.count("here", "changed"), disk()), (1, String::new()), "{}", foreseen.text);
+    let first = run(&[]);
+    first.succeeded();
+    assert_eq!(
+        (first.count("here", "changed"), disk().as_str()),
+        (2, "partitioned by docker-vg"),
+        "{}",
+        first.text
+    );
+    let written = std::fs::read_to_string(at("etc/sysconfig/docker-storage")).expect("what it wrote");
+    assert!(written.contains("--storage-driver devicemapper"), "{written}");
+    let second = run(&[]);
+    second.succeeded();
+    assert_eq!(second.count("here", "changed"), 0, "{}", second.text);
+    // Another driver is refused by the program itself; a foreign disk as well, until it may be overwritten.
+    let other = run(&["-e", "docker_storage_driver=overlay2"]);
+    assert_eq!(other.code, Some(2), "{}", other.text);
+    assert!(other.text.contains("docker-storage and retry"), "{}", other.text);
+    std::fs::remove_file(at("etc/sysconfig/docker-storage")).expect("removed");
+    write("dev/vdb", "xfs");
+    let foreign = run(&[]);
+    assert_eq!(foreign.code, Some(2), "{}", foreign.text);
+    assert!(foreign.text.contains("Found xfs on"), "{}", foreign.text);
+    let wiped = run(&["-e", "docker_storage_wipe_signatures=true"]);
+    wiped.succeeded();
+    assert_eq!(disk(), "partitioned by docker-vg");
+}
+
+#[test]
+fn vagrant_takes_the_vagrantfile() {
+    let Some(vagrant) = ["/usr/bin/vagrant"].iter().find(|p| Path::new(p).exists()) else {
+        return skipped("vagrant is not installed");
+    };
+    let home = tempfile::tempdir().expect("a folder");
+    let validate = |folder: &Path| {
+        let output = Command::new(vagrant)
+            .arg("validate")
+            .current_dir(folder)
+            .env("HOME", home.path())
+            .env("VAGRANT_HOME", home.path().join("vagrant"))
+            .env("VAGRANT_DOTFILE_PATH", home.path().join("dot"))
+            .stdin(Stdio::null())
+            .output()
+            .expect("vagrant");
+        (
+            output.status.success(),
+            [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat(),
+        )
+    };
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("vagrant");
+    let (good, said) = validate(&own);
+    assert!(good && said.contains("Vagrantfile validated successfully"), "{said}");
+    // It really looks: a setting that the provider does not have is refused.
+    let broken = tempfile::tempdir().expect("a folder");
+    let text = std::fs::read_to_string(own.join("Vagrantfile")).expect("the Vagrantfile");
+    let wrong = text.replace("libvirt.cpus = 2", "libvirt.cpuz = 2");
+    assert_ne!(text, wrong);
+    std::fs::write(broken.path().join("Vagrantfile"), wrong).expect("another Vagrantfile");
+    let (good, said) = validate(broken.path());
+    assert!(!good, "{said}");
+}
+
+/// The host trusts the lab's authority, and Quay holds what the inventory declares.
+fn trusted_and_filled(lab: &Lab) {
+    let asked = lab.on(
+        QUAY.1,
+        "cat /root/.docker/config.json; stat -c %a /root/.docker/config.json /etc/quay/config/ssl.key; \
+         openssl verify -CAfile /etc/ssl/certs/ca-certificates.crt /etc/quay/config/ssl.cert; \
+         docker exec postgresql psql -qtA -U postgres -d quay -c \"SELECT name, public FROM standin_repository WHERE name LIKE 'lab/%'\"",
+    );
+    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+    for part in ["\"quay.lab.test\"", "600\n640", "/etc/quay/config/ssl.cert: OK", "lab/app|t", "lab/redis|t"]
+    {
+        assert!(said.contains(part), "no {part:?} in {said}{}", String::from_utf8_lossy(&asked.stderr));
+    }
+}
+
+/// A certificate that ended yesterday, and its key.
+fn expired(site: &Site) -> (String, String) {
+    let path = |name: &str| site.folder.path().join(name).display().to_string();
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "-1",
+        ])
+        .args(["-subj", "/CN=quay", "-addext", &format!("subjectAltName=DNS:{}", QUAY.0)])
+        .args(["-keyout", &path("old.key"), "-out", &path("old.cert")])
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    (path("old.cert"), path("old.key"))
+}
+
 /// The ways in which Quay does not come up, each told with its cause and what to try.
 fn quay_says_what_is_wrong(lab: &Lab, site: &Site) -> Vec<Run> {
     let drop_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'DROP EXTENSION pg_trgm'";
-    let cases: [(&str, &str, &[&str]); 5] = [
+    let make_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'CREATE EXTENSION pg_trgm'";
+    let (certificate, key) = expired(site);
+    let with_expired = format!("{{quay_tls: own, quay_tls_certificate: {certificate}, quay_tls_key: {key}}}");
+    let cases: [(&str, &str, &[&str]); 9] = [
         (
             "",
             "quay_database_password=wrong-password",
+            &[
+                "Check what Quay will be told",
+                "what Quay's configuration names does not serve it",
+                "PostgreSQL refused the password of quay",
+                "DB_URI must hold the password that the role was made with",
+            ],
+        ),
+        (
+            "",
+            "{quay_database_password: wrong-password, quay_probe: false}",
             &[
                 "Wait until Quay is healthy",
                 "Quay does not start: its container quay ends ",
@@ -93,11 +254,21 @@ fn quay_says_what_is_wrong(lab: &Lab, site: &Site) -> Vec<Run> {
         (
             drop_extension,
             "quay_database_user=quay",
+            &["the database quay has no extension pg_trgm", "CREATE EXTENSION pg_trgm"],
+        ),
+        (
+            make_extension,
+            "{quay_config: {DEFAULT_TAG_EXPIRATION: 3w}}",
             &[
-                "Quay does not start: its container quay ends ",
-                "Could not find the extension pg_trgm",
-                "docker logs quay",
+                "Quay would refuse its configuration, 1 error",
+                "DEFAULT_TAG_EXPIRATION 3w is not one of TAG_EXPIRATION_OPTIONS",
+                "--> config.yaml:",
             ],
+        ),
+        (
+            "",
+            &with_expired,
+            &["ssl.cert expired on ", "let the lab's own authority make one (quay_tls: lab)"],
         ),
         (
             "",
@@ -120,6 +291,11 @@ fn quay_says_what_is_wrong(lab: &Lab, site: &Site) -> Vec<Run> {
                 "holds localhost/quaylab-test/quay-standin:3, not localhost/another:1",
                 "set name and tag to what the archive holds",
             ],
+        ),
+        (
+            "systemctl stop docker.socket docker.service",
+            "quay_database_user=quay",
+            &["the container engine on quay.lab.test does not answer", "systemctl status docker"],
         ),
     ];
     cases
@@ -226,7 +402,13 @@ impl<'a> Site<'a> {
              registry_image=localhost/quaylab/registry:2\n\
              registry_image_archive={images}/registry-2.tar\n\
              quay_image=localhost/quaylab-test/quay-standin:3\n\
-             quay_image_archive={stand_in}\n",
+             quay_image_archive={stand_in}\n\
+             quay_tls=lab\n\
+             quay_organizations=[{{'name': 'lab', 'robots': [{{'name': 'puller', 'docker_config': '/root/.docker/config.json'}}], \
+             'teams': [{{'name': 'readers', 'members': ['lab+puller']}}], \
+             'default_permissions': [{{'name': 'readers', 'type': 'team'}}], \
+             'repositories': [{{'name': 'app', 'visibility': 'public'}}]}}]\n\
+             quay_images=[{{'name': 'lab/redis:7', 'source': 'localhost/quaylab/redis:7', 'archive': '{images}/redis-7.tar', 'visibility': 'public'}}]\n",
             EMBEDDED.0,
             EMBEDDED.1,
             QUAY.0,

@@ -3,7 +3,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{inventory, run};
+use super::program::{self, Program};
+use super::{inventory, quay_config, run, vault};
 use crate::diag::Diagnostic;
 use crate::lab::LabError;
 use crate::lab::private::PrivateError;
@@ -22,14 +23,44 @@ struct Cli {
 enum Command {
     /// Bring up the lab that an inventory describes, or run playbooks on it.
     Run(run::RunArgs),
+    /// Show what a run would change, and change nothing.
+    Plan(super::plan::PlanArgs),
+    /// Look for what would keep the lab from coming up, and say what to do about it.
+    Doctor(super::lab::doctor::DoctorArgs),
     /// Remove what quaylab made for an inventory, and only that.
     Destroy(super::lab::destroy::DestroyArgs),
     /// Show the lab's VMs: state, address, size.
     Status(super::lab::status::StatusArgs),
     /// Open a shell in one of the lab's VMs, or run a command there.
     Ssh(super::lab::ssh::SshArgs),
+    /// Print an OpenSSH configuration for the lab's VMs, for `ssh -F` or `Include`.
+    SshConfig(super::lab::ssh_config::SshConfigArgs),
+    /// Join standard input and output with a VM's SSH port; what `ssh-config` uses.
+    #[command(hide = true)]
+    Connect(super::lab::ssh_config::ConnectArgs),
+    /// Talk to a VM's serial console; ^] ends.
+    Console(super::lab::console::ConsoleArgs),
+    /// Start VMs of the lab.
+    Start(super::lab::power::StartArgs),
+    /// Ask VMs of the lab to power off, and wait until they have.
+    Stop(super::lab::power::StopArgs),
+    /// Stop VMs of the lab and start them again.
+    Restart(super::lab::power::StopArgs),
+    /// Keep the whole lab as it is now, or go back to how it was.
+    Snapshot(super::lab::snapshot::SnapshotArgs),
+    /// Look after the images that VMs are made from.
+    Image(super::lab::image::ImageArgs),
+    /// Let this machine find the lab's guests by name, also after a run.
+    HostDns(super::lab::host_dns::HostDnsArgs),
     /// Show the inventory as ansible-inventory does.
     Inventory(inventory::InventoryArgs),
+    /// Encrypt, decrypt, show and edit files as ansible-vault does.
+    Vault {
+        #[command(subcommand)]
+        command: vault::VaultCommand,
+    },
+    /// Check Quay's configuration before Quay is started.
+    QuayConfig(quay_config::QuayConfigArgs),
     /// Print a completion script for a shell.
     Completion { shell: clap_complete::Shell },
 }
@@ -38,6 +69,9 @@ enum Command {
 pub fn main() -> ExitCode {
     // Ring is the one TLS provider; a second call would only say that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Some(code) = program::main() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and the version come as errors too; what really is one is bad input, not a task that failed.
@@ -54,11 +88,24 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => run::run(&args, Program::Quaylab),
+        Command::Plan(args) => super::plan::run(&args),
+        Command::Doctor(args) => super::lab::doctor::run(&args),
+        Command::SshConfig(args) => super::lab::ssh_config::run(&args),
+        Command::Connect(args) => super::lab::ssh_config::connect(&args),
+        Command::Console(args) => super::lab::console::run(&args),
+        Command::Start(args) => super::lab::power::start(&args),
+        Command::Stop(args) => super::lab::power::stop(&args),
+        Command::Restart(args) => super::lab::power::restart(&args),
+        Command::Snapshot(args) => super::lab::snapshot::run(&args),
+        Command::Image(args) => super::lab::image::run(&args),
+        Command::HostDns(args) => super::lab::host_dns::run(&args),
         Command::Destroy(args) => super::lab::destroy::run(&args),
         Command::Status(args) => super::lab::status::run(&args),
         Command::Ssh(args) => super::lab::ssh::run(&args),
         Command::Inventory(args) => inventory::run(&args),
+        Command::Vault { command } => vault::run(&command),
+        Command::QuayConfig(args) => quay_config::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,8 +1,18 @@
 //! The command line: one file a subcommand. The only room that knows all others, and that uses `anyhow`.
 
+mod adhoc;
 mod app;
+mod ask;
+mod common;
+mod execute;
 pub mod inventory;
 mod lab;
+mod listing;
+mod plan;
+mod program;
+mod quay_config;
 mod run;
+mod vault;
 
 pub use app::main;
+use ask::tell;

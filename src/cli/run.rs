@@ -1,79 +1,41 @@
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
-use super::lab::{Lab, wanted_private};
-use crate::diag::Diagnostic;
-use crate::engine::{self, Ask, Event, Options, Question, Sink};
-use crate::host::{BecomeMethod, Secret};
-use crate::inventory::{Inventory, VarMap, parse_extra_vars};
-use crate::lab::private;
+use super::common::{CommonArgs, Prepared};
+use super::execute::{self, Execution, Exit, Output};
+use super::lab::wanted_private;
+use super::program::Program;
+use super::{ask, listing, tell};
+use crate::diag::{Diagnostic, closest};
+use crate::engine::{Event, Sink};
+use crate::inventory::{VarMap, parse_extra_vars};
+use crate::lab::{Converged, private};
 use crate::playbook::{Folder, Loader, Playbook};
-use crate::report::{Lines, Palette, Terminal, Verbosity};
-use crate::settings::Settings;
-
-/// The most hosts worked on at the same time unless `-f` says otherwise.
-const MOST_FORKS: usize = 200;
+use crate::report::RolesSeen;
 
 /// Options of `quaylab run`, under ansible-playbook's names.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Playbooks; without any, quaylab's own, which brings up the lab.
     playbooks: Vec<PathBuf>,
-    /// Inventory file, folder, or comma-separated list of hosts; may be given several times.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
-    /// Only these hosts (a pattern).
-    #[arg(short, long, value_name = "PATTERN")]
-    limit: Option<String>,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
     /// Only tasks with these tags.
     #[arg(short, long, value_delimiter = ',')]
-    tags: Vec<String>,
+    pub(super) tags: Vec<String>,
     /// No tasks with these tags.
     #[arg(long, value_delimiter = ',')]
-    skip_tags: Vec<String>,
-    /// Variables: key=value, YAML or JSON, or @FILE.
-    #[arg(short, long, value_name = "VARS")]
-    extra_vars: Vec<String>,
-    /// Only say what would change.
-    #[arg(short = 'C', long)]
-    check: bool,
-    /// Show what changes in files and states.
-    #[arg(short = 'D', long)]
-    diff: bool,
-    /// Hosts worked on at the same time (default: all, at most 200).
-    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
-    forks: Option<u16>,
-    /// User to log in as.
-    #[arg(short, long)]
-    user: Option<String>,
-    /// Become another user (root) on the targets.
-    #[arg(short, long)]
-    r#become: bool,
-    /// The user to become.
-    #[arg(long, value_name = "USER")]
-    become_user: Option<String>,
-    /// How to become: sudo, su or doas.
-    #[arg(long, value_name = "METHOD")]
-    become_method: Option<String>,
-    /// Ask for the password that become needs.
-    #[arg(short = 'K', long)]
-    ask_become_pass: bool,
-    /// Ask for the SSH password.
-    #[arg(short = 'k', long)]
-    ask_pass: bool,
-    /// Private key to log in with.
-    #[arg(long, visible_alias = "key-file", value_name = "FILE")]
-    private_key: Option<PathBuf>,
-    /// Seconds to wait for a connection.
-    #[arg(short = 'T', long, value_name = "SECONDS")]
-    timeout: Option<u64>,
+    pub(super) skip_tags: Vec<String>,
+    /// Begin at the task of this name.
+    #[arg(long, value_name = "NAME")]
+    start_at_task: Option<String>,
+    /// Ask before each task.
+    #[arg(long)]
+    step: bool,
     /// Run notified handlers even on hosts where a task failed.
     #[arg(long)]
     force_handlers: bool,
@@ -83,244 +45,245 @@ pub(super) struct RunArgs {
     /// Read and check everything, then stop.
     #[arg(long)]
     syntax_check: bool,
-    /// Tell more; up to -vvvv.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
+    /// Say which tasks would run, and stop.
+    #[arg(long)]
+    list_tasks: bool,
+    /// Say which tags there are, and stop.
+    #[arg(long)]
+    list_tags: bool,
+    /// Answer yes where something would be restarted or replaced.
+    #[arg(short, long)]
+    pub(super) yes: bool,
+    /// Let this machine find the guests by name, until the lab is destroyed.
+    #[arg(long)]
+    host_dns: bool,
+}
+
+/// What is read before anything is joined or touched.
+pub(super) struct Read {
+    pub(super) prepared: Prepared,
+    loader: Loader,
+    playbooks: Vec<(String, Playbook)>,
+}
+
+impl Read {
+    pub(super) fn new(args: &RunArgs, program: Program) -> Result<Self> {
+        let ansible = program != Program::Quaylab;
+        let prepared = args.common.prepare(ansible.then_some("/etc/ansible/hosts"))?;
+        let mut roles_path = prepared.settings.roles_path.clone();
+        if ansible && roles_path.is_empty() {
+            roles_path.extend(usual_roles());
+        }
+        roles_path.push(PathBuf::from("roles"));
+        let loader = Loader::new(roles_path).with_vault(prepared.vault.clone());
+        let playbooks = read_playbooks(&loader, &args.playbooks)?;
+        Ok(Self { prepared, loader, playbooks })
+    }
+
+    /// Answers the options that only ask what there is; `None` where none was given.
+    pub(super) fn listed(&self, args: &RunArgs, program: Program) -> Result<Option<ExitCode>> {
+        let asked = args.list_tasks || args.list_tags || args.common.list_hosts || args.syntax_check;
+        asked.then(|| list(args, &self.prepared, &self.playbooks, program)).transpose()
+    }
+}
+
+/// A run over a lab: its hypervisor is joined.
+pub(super) struct LabRun<'a> {
+    pub(super) args: &'a RunArgs,
+    pub(super) read: &'a Read,
+    pub(super) execution: Execution<'a>,
+    /// A private hypervisor that is there for a check only.
+    passing_hypervisor: bool,
+}
+
+impl<'a> LabRun<'a> {
+    /// Call it before any thread exists: namespaces may be joined.
+    pub(super) fn open(args: &'a RunArgs, read: &'a Read, program: Program, check: bool) -> Result<Self> {
+        let ansible = program != Program::Quaylab;
+        let choices = args.choices(&read.prepared)?;
+        let private = wanted_private(&read.prepared.inventory)?;
+        let wants_lab = !ansible && args.playbooks.is_empty() || !matches!(private, private::Wanted::Never);
+        let mut brought_up = false;
+        if wants_lab {
+            // One that was there before (a machine that was started anew) holds definitions, which must stay.
+            let remained = private::remains();
+            if let private::Entered::Private { fresh } = private::ensure_and_enter(private)? {
+                brought_up = fresh && !remained;
+                let how = if fresh { "brought one up" } else { "using the one that is running" };
+                tell(&format!(
+                    "no libvirt daemon answers at qemu:///system: {how} in namespaces of its own (libvirt_private)"
+                ));
+            }
+        }
+        let mut execution = Execution::open(&read.prepared, &args.common, &read.loader, check || ansible)?;
+        let options = &mut execution.options;
+        options.extra_vars.extend(choices);
+        options.tags.extend(args.tags.iter().cloned());
+        options.skip_tags.extend(args.skip_tags.iter().cloned());
+        options.force_handlers |= args.force_handlers;
+        options.speculate = !args.no_speculate;
+        options.course.start_at.clone_from(&args.start_at_task);
+        options.course.step = args.step.then(ask::step);
+        Ok(Self { args, read, execution, passing_hypervisor: check && brought_up })
+    }
+
+    /// All playbooks as one.
+    pub(super) fn playbook(&self) -> Playbook {
+        let mut all = Playbook { plays: Vec::new(), warnings: Vec::new() };
+        for (_, read) in &self.read.playbooks {
+            all.plays.extend(read.plays.iter().cloned());
+            all.warnings.extend(read.warnings.iter().cloned());
+        }
+        all
+    }
+}
+
+impl Drop for LabRun<'_> {
+    fn drop(&mut self) {
+        if self.passing_hypervisor
+            && let Err(error) = private::down()
+        {
+            tell(&format!("the private libvirt, which was there for the check only, did not go: {error}"));
+        }
+    }
+}
+
+impl RunArgs {
+    /// What the roles may do to a lab that is there, as the variables in which they look for it.
+    fn choices(&self, prepared: &Prepared) -> Result<VarMap> {
+        let mut choices = serde_json::Map::new();
+        if self.allow_restart {
+            choices.insert("quaylab_allow_restart".into(), true.into());
+        }
+        for name in &self.replace {
+            let mut hosts = prepared.inventory.hosts();
+            if !hosts.any(|host| host == name) {
+                let near = closest(name, prepared.inventory.hosts()).map(|n| format!("did you mean {n}?"));
+                return Err(Diagnostic::new(format!("--replace: the inventory has no host {name:?}"))
+                    .hint_opt(near)
+                    .into());
+            }
+        }
+        if !self.replace.is_empty() {
+            choices.insert("quaylab_replace".into(), self.replace.clone().into());
+        }
+        Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string(), &prepared.vault)?)
+    }
 }
 
 /// Runs playbooks.
-pub(super) fn run(args: &RunArgs) -> Result<ExitCode> {
-    let settings = Settings::load()?;
-    let sources = if args.inventory.is_empty() { &settings.inventory } else { &args.inventory };
-    if sources.is_empty() {
-        return Err(Diagnostic::new("no inventory is given")
-            .hint("name one with -i, or set `inventory` in the [defaults] of quaylab.cfg")
-            .into());
+pub(super) fn run(args: &RunArgs, program: Program) -> Result<ExitCode> {
+    let read = Read::new(args, program)?;
+    if let Some(answered) = read.listed(args, program)? {
+        return Ok(answered);
     }
-    let (inventory, warnings) = Inventory::load(sources)?;
-    let lab = Lab::of(&inventory);
-    let mut roles_path = settings.roles_path.clone();
-    roles_path.push(PathBuf::from("roles"));
-    let loader = Loader::new(roles_path);
-    let playbook = read_playbooks(&loader, &args.playbooks)?;
-    if args.syntax_check {
-        tell(&format!("{} plays are well formed", playbook.plays.len()));
+    let run = LabRun::open(args, &read, program, args.common.check)?;
+    let exit = if program == Program::Quaylab { lab(&run)? } else { one_by_one(&run)? };
+    Ok(exit.code(program))
+}
+
+/// All playbooks in one run, whose infrastructure is foretold and whose roles are remembered.
+fn lab(run: &LabRun<'_>) -> Result<Exit> {
+    let (args, execution) = (run.args, &run.execution);
+    let check = args.common.check;
+    if !check && !super::plan::announce(run)? {
+        tell("nothing was changed");
+        return Ok(Exit::Good);
+    }
+    let shown = execute::sink(Output::Quaylab, execution.options.verbosity);
+    for warning in &run.read.prepared.warnings {
+        shown(Event::Warning(warning.clone()));
+    }
+    let roles = Arc::new(RolesSeen::default());
+    let seen = Arc::clone(&roles);
+    let sink: Sink = Arc::new(move |event| {
+        seen.see(&event);
+        shown(event);
+    });
+    let summary = execution.run(run.playbook(), execution.options.clone(), sink)?;
+    if !check {
+        // With tags a role may have run in part, which says nothing about the whole of it.
+        if execution.options.tags.is_empty() && execution.options.skip_tags.is_empty() {
+            Converged::new(&execution.state_dir).record(&roles.finish())?;
+        }
+        if args.host_dns && !summary.failed() && !summary.interrupted {
+            super::lab::host_dns::keep(&run.read.prepared.inventory, &execution.lab)?;
+        }
+    }
+    Ok(Exit::of(&summary))
+}
+
+/// As ansible-playbook does: one playbook after the other, each with a recap of its own.
+fn one_by_one(run: &LabRun<'_>) -> Result<Exit> {
+    let sink = execute::sink(Output::Ansible, run.execution.options.verbosity);
+    for warning in &run.read.prepared.warnings {
+        sink(Event::Warning(warning.clone()));
+    }
+    let mut exit = Exit::Good;
+    for (_, playbook) in &run.read.playbooks {
+        let options = run.execution.options.clone();
+        let sink = execute::sink(Output::Ansible, options.verbosity);
+        let summary = run.execution.run(playbook.clone(), options, sink)?;
+        exit = exit.max(Exit::of(&summary));
+        if exit != Exit::Good {
+            break;
+        }
+    }
+    Ok(exit)
+}
+
+/// Where ansible-playbook looks for roles unless it is told.
+fn usual_roles() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".ansible/roles"));
+    home.into_iter()
+        .chain([PathBuf::from("/usr/share/ansible/roles"), PathBuf::from("/etc/ansible/roles")])
+        .collect()
+}
+
+fn list(
+    args: &RunArgs,
+    prepared: &Prepared,
+    playbooks: &[(String, Playbook)],
+    program: Program,
+) -> Result<ExitCode> {
+    let plays: usize = playbooks.iter().map(|(_, p)| p.plays.len()).sum();
+    if args.syntax_check && program == Program::Quaylab {
+        tell(&format!("{plays} plays are well formed"));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut extra_vars = VarMap::new();
-    for text in &args.extra_vars {
-        extra_vars.extend(parse_extra_vars(text)?);
-    }
-    let passwords = Passwords::ask(args)?;
-    // Namespaces are joined while there is still one thread only.
-    let wants_lab =
-        args.playbooks.is_empty() || !matches!(wanted_private(&inventory)?, private::Wanted::Never);
-    let mut brought_up = false;
-    if wants_lab
-        && let private::Entered::Private { fresh } = private::ensure_and_enter(wanted_private(&inventory)?)?
-    {
-        brought_up = fresh;
-        let how = if fresh { "brought one up" } else { "using the one that is running" };
-        tell(&format!(
-            "no libvirt daemon answers at qemu:///system: {how} in namespaces of its own (libvirt_private)"
-        ));
-    }
-    // A check of a lab that does not exist yet leaves nothing behind, so what it remembers goes with it.
-    let passing = (args.check && !lab.state_dir.exists())
-        .then(tempfile::tempdir)
-        .transpose()
-        .context("cannot make a folder for the check")?;
-    let state_dir = if let Some(folder) = &passing {
-        folder.path().to_owned()
-    } else {
-        lab.prepare()?;
-        lab.state_dir
+    let wanted = listing::Wanted {
+        hosts: args.common.list_hosts,
+        tasks: args.list_tasks && !args.syntax_check,
+        tags: args.list_tags && !args.syntax_check,
+        only: [&prepared.settings.run_tags[..], &args.tags].concat(),
+        skip: [&prepared.settings.skip_tags[..], &args.skip_tags].concat(),
+        limit: args.common.limit.clone(),
     };
-    let hosts = inventory.hosts().count();
-    let options = Options {
-        inventory,
-        limit: args.limit.clone(),
-        tags: args.tags.clone(),
-        skip_tags: args.skip_tags.clone(),
-        extra_vars,
-        check: args.check,
-        diff: args.diff,
-        forks: args.forks.map(usize::from).or(settings.forks).unwrap_or_else(|| hosts.clamp(1, MOST_FORKS)),
-        remote_user: args.user.clone().or(settings.remote_user),
-        r#become: args.r#become || settings.r#become,
-        become_user: args.become_user.clone().or(settings.become_user),
-        become_method: become_method(args.become_method.as_deref().or(settings.become_method.as_deref()))?,
-        become_password: passwords.r#become,
-        ssh_password: passwords.ssh,
-        private_key_file: args.private_key.clone().or(settings.private_key_file),
-        host_key_checking: settings.host_key_checking,
-        timeout: Duration::from_secs(args.timeout.unwrap_or(settings.timeout)),
-        verbosity: args.verbose,
-        force_handlers: args.force_handlers || settings.force_handlers,
-        speculate: !args.no_speculate,
-        state_dir,
-        lab: lab.name,
-        ask: ask(),
-    };
-    let terminal = Arc::new(Terminal::new(Lines {
-        verbosity: Verbosity(args.verbose),
-        palette: Palette::detect(),
-        width: width(),
-    }));
-    for warning in warnings {
-        terminal.show(&Event::Warning(warning));
+    for (name, playbook) in playbooks {
+        execute::print(&listing::playbook(name, playbook, &prepared.inventory, &wanted)?);
     }
-    let sink: Sink = Arc::new(move |event| terminal.show(&event));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let summary = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        stop_on_signal(stop.clone());
-        engine::run(playbook, loader, options, sink, stop).await
-    });
-    // A blocking call into libvirt must not hold the program up once the run is over.
-    runtime.shutdown_timeout(Duration::from_secs(2));
-    if args.check && brought_up {
-        // Only saying what would change changes nothing: what had to be there for it goes again.
-        private::down()?;
-    }
-    let summary = summary?;
-    Ok(match summary {
-        s if s.interrupted => ExitCode::from(130),
-        s if s.unreachable() => ExitCode::from(4),
-        s if s.failed() => ExitCode::from(2),
-        _ => ExitCode::SUCCESS,
-    })
+    Ok(ExitCode::SUCCESS)
 }
 
-fn read_playbooks(loader: &Loader, files: &[PathBuf]) -> Result<Playbook> {
-    let mut all = Playbook { plays: Vec::new(), warnings: Vec::new() };
+fn read_playbooks(loader: &Loader, files: &[PathBuf]) -> Result<Vec<(String, Playbook)>> {
     let own = [PathBuf::from("playbooks/quaylab.yml")];
     let named = if files.is_empty() && own[0].is_file() { &own[..] } else { files };
-    for file in named {
-        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let name = file.file_name().with_context(|| format!("{} is not a playbook", file.display()))?;
-        let read = loader.playbook(&Folder::Disk(folder.to_owned()), &name.to_string_lossy())?;
-        all.plays.extend(read.plays);
-        all.warnings.extend(read.warnings);
-    }
     if named.is_empty() {
-        all = loader.playbook(&Folder::Embedded("playbooks".into()), "quaylab.yml")?;
+        let playbook = loader.playbook(&Folder::Embedded("playbooks".into()), "quaylab.yml")?;
+        return Ok(vec![("playbooks/quaylab.yml".into(), playbook)]);
     }
-    Ok(all)
-}
-
-fn become_method(name: Option<&str>) -> Result<BecomeMethod> {
-    match name {
-        None | Some("sudo") => Ok(BecomeMethod::Sudo),
-        Some("su") => Ok(BecomeMethod::Su),
-        Some("doas") => Ok(BecomeMethod::Doas),
-        Some(other) => Err(Diagnostic::new(format!("become method {other:?} is not supported"))
-            .hint("use sudo, su or doas")
-            .into()),
-    }
-}
-
-struct Passwords {
-    ssh: Option<Secret>,
-    r#become: Option<Secret>,
-}
-
-impl Passwords {
-    fn ask(args: &RunArgs) -> Result<Self> {
-        let read = |prompt: &str| {
-            rpassword::prompt_password(prompt)
-                .map(Secret)
-                .context("cannot read the password from the terminal")
-        };
-        let ssh = args.ask_pass.then(|| read("SSH password: ")).transpose()?;
-        let mut r#become =
-            args.ask_become_pass.then(|| read("BECOME password[defaults to SSH password]: ")).transpose()?;
-        if r#become.as_ref().is_some_and(|p| p.0.is_empty()) {
-            r#become.clone_from(&ssh);
-        }
-        Ok(Self { ssh, r#become })
-    }
-}
-
-/// Asks on the terminal.
-fn ask() -> Ask {
-    Arc::new(|question: &Question| {
-        if !std::io::stdin().is_terminal() {
-            return question.default.clone().ok_or_else(|| {
-                format!("{} is asked for, and there is no terminal to answer on", question.variable)
-            });
-        }
-        loop {
-            let answer = answer(question).map_err(|e| e.to_string())?;
-            if !question.confirm
-                || answer
-                    == self::answer(&Question {
-                        text: format!("confirm {}", question.text),
-                        ..question.clone()
-                    })
-                    .map_err(|e| e.to_string())?
-            {
-                return Ok(answer);
+    named
+        .iter()
+        .map(|file| {
+            let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let name = file.file_name().with_context(|| format!("{} is not a playbook", file.display()))?;
+            if !file.exists() {
+                return Err(
+                    Diagnostic::new(format!("the playbook: {} could not be found", file.display())).into()
+                );
             }
-            tell("***** VALUES ENTERED DO NOT MATCH ****");
-        }
-    })
-}
-
-fn answer(question: &Question) -> std::io::Result<String> {
-    let default = question
-        .default
-        .as_ref()
-        .filter(|_| !question.private)
-        .map(|d| format!(" [{d}]"))
-        .unwrap_or_default();
-    let prompt = format!("{}{default}: ", question.text);
-    let mut typed = String::new();
-    if question.private {
-        typed = rpassword::prompt_password(prompt)?;
-    } else {
-        let mut out = std::io::stderr();
-        out.write_all(prompt.as_bytes())?;
-        out.flush()?;
-        std::io::stdin().lock().read_line(&mut typed)?;
-    }
-    let typed = typed.trim_end_matches(['\n', '\r']);
-    Ok(if typed.is_empty() { question.default.clone().unwrap_or_default() } else { typed.to_owned() })
-}
-
-/// The first Ctrl-C (or SIGTERM) stops cleanly, the second at once.
-fn stop_on_signal(stop: CancellationToken) {
-    tokio::spawn(async move {
-        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        else {
-            return;
-        };
-        loop {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            if stop.is_cancelled() {
-                std::process::exit(130);
-            }
-            tell("stopping: the running tasks are broken off; once more to leave at once");
-            stop.cancel();
-        }
-    });
-}
-
-#[expect(clippy::print_stderr, reason = "a word to the person at the terminal")]
-fn tell(text: &str) {
-    eprintln!("{text}");
-}
-
-fn width() -> usize {
-    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
-    columns
-        .or_else(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|s| usize::from(s.ws_col)))
-        .filter(|w| *w > 20)
-        .unwrap_or(79)
+            let read = loader.playbook(&Folder::Disk(folder.to_owned()), &name.to_string_lossy())?;
+            Ok((file.display().to_string(), read))
+        })
+        .collect()
 }

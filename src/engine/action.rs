@@ -4,12 +4,13 @@ use std::time::Duration;
 use super::builtin;
 use super::connection;
 use super::control::TaskController;
+use super::jobs;
 use super::play::PlayRun;
 use super::register::{ItemOutcome, add_lines};
 use super::scope::{Context, HostScope};
 use super::speculate;
 use crate::diag::Diagnostic;
-use crate::modules::{ModuleError, TaskContext, registry};
+use crate::modules::{Module, ModuleError, Outcome, TaskContext, registry};
 use crate::playbook::{Action, Task};
 use crate::template::OMIT;
 use crate::value::{Map, Value, plain, truth};
@@ -41,12 +42,19 @@ pub(super) async fn perform(
                 () = play.run.stop.cancelled() => ItemOutcome::interrupted(&task_name(task)),
             }
         }
-        other => {
-            let _change = (!speculate::is_harmless(other)).then(|| play.run.world.change());
-            builtin::perform(play, task, other, host, scope)
-        }
+        other => match defaults(play, context, other.name(), &shared) {
+            Ok(given) => {
+                let _change = (!speculate::is_harmless(other)).then(|| play.run.world.change());
+                builtin::perform(play, task, other, host, scope, given)
+            }
+            Err(error) => return ItemOutcome::failed(error.to_string()),
+        },
     };
     outcome.delegated = delegated;
+    if task.register.is_some() && !outcome.facts.is_empty() {
+        let facts = Value::Object(outcome.facts.clone());
+        outcome.result.entry("ansible_facts").or_insert(facts);
+    }
     outcome
 }
 
@@ -72,17 +80,7 @@ pub(super) fn arguments(
     module: &str,
     scope: &Arc<dyn Scope>,
 ) -> Result<Map, Diagnostic> {
-    let mut args = Map::new();
-    for node in context.keywords.iter().flat_map(|k| &k.module_defaults) {
-        if let Value::Object(all) = play.run.templar.render(node, scope)? {
-            for (name, defaults) in all {
-                let same = registry().get(&name).is_some_and(|m| m.spec().name == module);
-                if let (true, Value::Object(defaults)) = (same, defaults) {
-                    args.extend(defaults);
-                }
-            }
-        }
-    }
+    let mut args = defaults(play, context, module, scope)?;
     match play.run.templar.render(&task.args, scope)? {
         Value::Object(own) => args.extend(own),
         other => {
@@ -96,6 +94,44 @@ pub(super) fn arguments(
         Value::Object(args) => Ok(args),
         _ => Ok(Map::new()),
     }
+}
+
+/// What `module_defaults` gives a module, inner ones over outer ones, its own name over its group's.
+fn defaults(
+    play: &PlayRun,
+    context: &Context,
+    module: &str,
+    scope: &Arc<dyn Scope>,
+) -> Result<Map, Diagnostic> {
+    let mut args = Map::new();
+    for node in context.keywords.iter().flat_map(|k| &k.module_defaults) {
+        let Value::Object(all) = play.run.templar.render(node, scope)? else { continue };
+        let of = |group: bool| all.iter().filter(move |(name, _)| name.starts_with("group/") == group);
+        for (name, given) in of(true).chain(of(false)) {
+            if let (true, Value::Object(given)) = (means(name, module), given) {
+                args.extend(given.clone());
+            }
+        }
+    }
+    Ok(args)
+}
+
+/// Whether a key of `module_defaults` names this module, or a group that it belongs to.
+fn means(name: &str, module: &str) -> bool {
+    let known = registry().get(module).map(crate::modules::Module::spec);
+    if let Some(group) = name.strip_prefix("group/") {
+        // A group is a collection's: `docker`, `community.docker.docker`.
+        let collection = group.rsplit_once('.').map_or(group, |(collection, _)| collection);
+        return known.is_some_and(|spec| {
+            spec.fqcn
+                .iter()
+                .filter_map(|full| full.rsplit_once('.'))
+                .any(|(home, _)| home == collection || home.rsplit('.').next() == Some(group))
+        });
+    }
+    let short = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));
+    short.unwrap_or(name) == module
+        || registry().get(name).is_some_and(|m| known.is_some_and(|spec| spec.name == m.spec().name))
 }
 
 /// Takes out everything that is `omit`.
@@ -126,11 +162,19 @@ async fn run_module(
     let Some(module) = registry().get(name) else {
         return ItemOutcome::failed(format!("there is no module {name}"));
     };
-    let (cx, timeout) = match surroundings(play, task, context, (host, delegated), scope, false) {
+    let prepared =
+        surroundings(play, task, context, (host, delegated), scope, false).and_then(|(cx, timeout)| {
+            let background = background(play, task, &scope.clone().shared(), cx.check)?;
+            Ok((cx, timeout, background))
+        });
+    let (cx, timeout, background) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return ItemOutcome::failed(error.to_string()),
     };
     speculate::remember(play, host, &cx.shell);
+    if let Some(background) = background {
+        return in_background(play, host, module, args, cx, &background).await;
+    }
     let running = module.run(args, &cx);
     let result = match timeout {
         Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), running).await {
@@ -141,6 +185,10 @@ async fn run_module(
         },
         None => running.await,
     };
+    ended(name, result)
+}
+
+fn ended(name: &str, result: Result<Outcome, ModuleError>) -> ItemOutcome {
     match result {
         Ok(outcome) => {
             let mut outcome = ItemOutcome::from_outcome(outcome);
@@ -149,6 +197,53 @@ async fn run_module(
         }
         Err(error) => from_error(name, error),
     }
+}
+
+/// What `async` and `poll` say.
+struct Background {
+    limit: Duration,
+    waited_for: bool,
+}
+
+/// Whether a task goes to the background, and for how long. In check mode none does.
+fn background(
+    play: &PlayRun,
+    task: &Task,
+    scope: &Arc<dyn Scope>,
+    check: bool,
+) -> Result<Option<Background>, Diagnostic> {
+    let number = |node: Option<&Node>| -> Result<Option<u64>, Diagnostic> {
+        let text = node.map(|n| play.run.templar.render(n, scope).map(|v| plain(&v))).transpose()?;
+        Ok(text.and_then(|t| t.trim().parse().ok()))
+    };
+    let Some(seconds) = number(task.background.as_ref())?.filter(|s| *s > 0 && !check) else {
+        return Ok(None);
+    };
+    let waited_for = number(task.poll.as_ref())?.is_none_or(|seconds| seconds > 0);
+    Ok(Some(Background { limit: Duration::from_secs(seconds), waited_for }))
+}
+
+async fn in_background(
+    play: &Arc<PlayRun>,
+    host: &str,
+    module: &'static dyn Module,
+    args: Map,
+    mut cx: TaskContext,
+    background: &Background,
+) -> ItemOutcome {
+    if background.waited_for {
+        let work = async { ended(module.spec().name, module.run(args, &cx).await) };
+        return jobs::foreground(background.limit, work).await;
+    }
+    // A job has a connection of its own: on the host's one it would hold up what follows.
+    cx.shell = cx.shell.apart();
+    let change = play.run.world.change();
+    play.run.jobs.start(host, background.limit, async move {
+        let outcome = ended(module.spec().name, module.run(args, &cx).await);
+        cx.shell.target().close().await;
+        drop(change);
+        outcome
+    })
 }
 
 /// What a module is given besides its arguments, and after how many seconds it is broken off.

@@ -11,14 +11,14 @@ use super::flow::{self, Hosts};
 use super::play::PlayRun;
 use super::register::ItemOutcome;
 use super::scope::{Context, HostScope, raw};
-use super::task::chosen;
+use super::task::{chosen, label};
 use super::{action, handlers, preflight};
 use crate::diag::Diagnostic;
 use crate::modules::Outcome;
 use crate::playbook::{Action, ArgumentSpec, Folder, Role, Task};
 use crate::value::{Map, Value, plain};
 use crate::vars::Scope;
-use crate::yaml::Node;
+use crate::yaml::{Kind, Node};
 
 /// Does what a task says that needs no host.
 pub(super) fn perform(
@@ -27,14 +27,18 @@ pub(super) fn perform(
     action: &Action,
     host: &str,
     scope: &HostScope,
+    defaults: Map,
 ) -> ItemOutcome {
-    let work = Work { play, task, host, scope: scope.clone().shared() };
+    let args = with_defaults(&task.args, &defaults);
+    let work = Work { play, task, args, host, scope: scope.clone().shared() };
     let outcome = match action {
+        Action::AsyncStatus => return work.async_status(),
         Action::SetFact => work.set_fact(),
         Action::Debug => work.debug(),
         Action::Assert => work.assert(),
-        Action::Fail => work.text("msg").map(|m| {
-            Outcome::failed(m.unwrap_or_else(|| "Failed as requested from task".into()), Map::new())
+        Action::Fail => work.value("msg").map(|message| {
+            let message = message.unwrap_or_else(|| json!("Failed as requested from task"));
+            Outcome::failed(plain(&message), Map::from_iter([("msg".to_owned(), message)]))
         }),
         Action::IncludeVars => work.include_vars(),
         Action::AddHost => work.add_host(),
@@ -45,16 +49,31 @@ pub(super) fn perform(
     outcome.map_or_else(|e| ItemOutcome::failed(e.to_string()), ItemOutcome::from_outcome)
 }
 
+/// A task's arguments, over what `module_defaults` gives.
+fn with_defaults(own: &Node, defaults: &Map) -> Node {
+    if defaults.is_empty() {
+        return own.clone();
+    }
+    let mut args = Node::from_value(&Value::Object(defaults.clone()), &own.origin);
+    if let (Kind::Map(all), Some(own)) = (&mut args.kind, own.as_map()) {
+        all.0.retain(|(key, _)| own.get(&key.key_text()).is_none());
+        all.0.extend(own.0.iter().cloned());
+    }
+    args
+}
+
 struct Work<'a> {
     play: &'a Arc<PlayRun>,
     task: &'a Task,
+    /// With `module_defaults`.
+    args: Node,
     host: &'a str,
     scope: Arc<dyn Scope>,
 }
 
 impl Work<'_> {
     fn arg(&self, name: &str) -> Option<&Node> {
-        self.task.args.as_map()?.get(name)
+        self.args.as_map()?.get(name)
     }
 
     fn value(&self, name: &str) -> Result<Option<Value>, Diagnostic> {
@@ -67,7 +86,7 @@ impl Work<'_> {
     }
 
     fn all(&self) -> Result<Map, Diagnostic> {
-        let mut value = self.play.run.templar.render(&self.task.args, &self.scope)?;
+        let mut value = self.play.run.templar.render(&self.args, &self.scope)?;
         action::drop_omitted(&mut value);
         Ok(value.as_object().cloned().unwrap_or_default())
     }
@@ -110,12 +129,8 @@ impl Work<'_> {
                 let mut result = Map::new();
                 result.insert("assertion".into(), condition.to_value());
                 result.insert("evaluated_to".into(), json!(false));
-                let text = match &message {
-                    Value::Array(lines) => lines.iter().map(plain).collect::<Vec<_>>().join("\n"),
-                    one => plain(one),
-                };
-                let asserted = condition.as_str().map(|c| format!("{text} (the assertion {c:?} is false)"));
-                return Ok(Outcome::failed(asserted.unwrap_or(text), result));
+                result.insert("msg".into(), message.clone());
+                return Ok(Outcome::failed(plain(&message), result));
             }
         }
         let mut result = Map::new();
@@ -255,16 +270,46 @@ impl Work<'_> {
         let key =
             self.text("key")?.ok_or_else(|| Diagnostic::new("group_by needs a key").at(&self.task.origin))?;
         let group = key.replace(' ', "-");
-        let groups = [group.clone()];
-        self.play.run.inventory.write().unwrap_or_else(PoisonError::into_inner).add_host(
-            self.host,
-            &groups,
-            IndexMap::new(),
-        );
+        let parents: Vec<String> = match self.value("parents")? {
+            None => vec!["all".to_owned()],
+            Some(Value::Array(all)) => all.iter().map(|p| plain(p).replace(' ', "-")).collect(),
+            Some(one) => plain(&one).split(',').map(|p| p.trim().replace(' ', "-")).collect(),
+        };
+        {
+            let mut inventory = self.play.run.inventory.write().unwrap_or_else(PoisonError::into_inner);
+            inventory.add_host(self.host, std::slice::from_ref(&group), IndexMap::new());
+            for parent in parents.iter().filter(|p| *p != "all") {
+                inventory.add_parent(parent, &group).map_err(|e| e.at_least(&self.task.origin))?;
+            }
+        }
         self.play.forget_inventory();
         let mut result = Map::new();
         result.insert("add_group".into(), json!(group));
+        result.insert("parent_groups".into(), json!(parents));
         Ok(Outcome::changed(result))
+    }
+
+    /// How a job in the background stands.
+    fn async_status(&self) -> ItemOutcome {
+        let text = |name: &str| self.text(name).map(Option::unwrap_or_default);
+        let (jid, mode) = match (text("jid"), text("mode")) {
+            (Ok(jid), Ok(mode)) => (jid, mode),
+            (Err(e), _) | (_, Err(e)) => return ItemOutcome::failed(e.to_string()),
+        };
+        let jobs = &self.play.run.jobs;
+        if mode == "cleanup" {
+            let mut result = super::jobs::about(&jid);
+            let erased = if jobs.forget(self.host, &jid) { jid } else { String::new() };
+            result.insert("erased".into(), json!(erased));
+            result.insert("finished".into(), json!(false));
+            return ItemOutcome::from_outcome(Outcome::ok(result));
+        }
+        jobs.status(self.host, &jid).unwrap_or_else(|| {
+            let mut outcome = ItemOutcome::failed("could not find job");
+            outcome.result.extend(super::jobs::about(&jid));
+            outcome.result.insert("finished".into(), json!(true));
+            outcome
+        })
     }
 
     fn validate(&self) -> Result<Outcome, Diagnostic> {
@@ -303,11 +348,7 @@ pub(super) fn validate_role(
     context: &Context,
 ) -> Hosts {
     let origin = crate::diag::Origin::synthetic(role.folder.describe("meta/argument_specs.yml"));
-    let description = role.spec.as_ref().and_then(|s| s.short_description.clone());
-    let name = match description {
-        Some(text) => format!("{} : Validating arguments against arg spec 'main' - {text}", role.name),
-        None => format!("{} : Validating arguments against arg spec 'main'", role.name),
-    };
+    let name = role.validation();
     let mut failed = Hosts::new();
     let mut results = Vec::new();
     for host in hosts {
@@ -318,7 +359,15 @@ pub(super) fn validate_role(
         }
         results.push((host, outcome));
     }
-    let label = Arc::new(TaskLabel { name, action: "validate_argument_spec".into(), origin, handler: false });
+    let label = Arc::new(TaskLabel {
+        name,
+        action: "validate_argument_spec".into(),
+        origin,
+        handler: false,
+        looped: false,
+        quiet: false,
+        module: false,
+    });
     play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
     for (host, outcome) in results {
         let wrong = outcome.status == Status::Failed;
@@ -391,6 +440,11 @@ pub(super) async fn meta(
             full.keywords.iter().flat_map(|k| &k.when).try_fold(true, |all, n| {
                 Ok::<_, Diagnostic>(all && play.run.templar.condition(n, &scope)?)
             })?;
+        play.run.emit(Event::Meta {
+            task: label(play, task, context, &scope, context.handler),
+            host: host.clone(),
+            skipped: !holds,
+        });
         if holds {
             on.push(host.clone());
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::play::PlayRun;
-use super::scope::Context;
+use super::scope::{Context, HostScope};
 use crate::diag::Diagnostic;
 use crate::host::{
     BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Secret,
@@ -43,7 +43,7 @@ impl Lookup<'_> {
 
 /// The connection to a host. `scope` is that host's, also where the task is another host's.
 pub(super) fn spec(
-    play: &PlayRun,
+    play: &Arc<PlayRun>,
     host: &str,
     context: &Context,
     scope: &Arc<dyn Scope>,
@@ -54,6 +54,7 @@ pub(super) fn spec(
         Some(kind) => Some(kind),
         None => look.keyword(context.nearest(|k| k.connection.as_ref()))?,
     };
+    let kind = kind.or_else(|| options.course.connection.clone());
     let implicit_local = host == "localhost" && {
         let inventory = play.run.inventory.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         !inventory.has_host(host)
@@ -75,13 +76,15 @@ pub(super) fn spec(
         Some(port) => Some(port),
         None => look.keyword(context.nearest(|k| k.port.as_ref()))?,
     };
-    let port = port.map_or(Ok(22), |p| {
+    let port = port.map_or(Ok(options.course.port.unwrap_or(22)), |p| {
         p.parse()
             .map_err(|_| Diagnostic::new(format!("the port {p:?} of {host} is not a number from 1 to 65535")))
     })?;
     let arguments = ["ansible_ssh_common_args", "ansible_ssh_extra_args", "ansible_ssh_args"];
     let arguments =
         arguments.iter().filter_map(|n| look.var(&[n]).transpose()).collect::<Result<Vec<_>, _>>()?.join(" ");
+    // What variables say comes first, and the first of two counts.
+    let arguments = format!("{arguments} {}", options.course.ssh_arguments);
     let given_key = look.var(&["quaylab_ssh_host_key"])?.filter(|k| !k.is_empty());
     let checking = look.var(&["ansible_host_key_checking", "ansible_ssh_host_key_checking"])?;
     let checking = checking.and_then(|c| truth(&c.into())).unwrap_or(options.host_key_checking);
@@ -97,6 +100,18 @@ pub(super) fn spec(
         }
         None => HostKeyCheck::KnownHosts,
     };
+    // A guest that only its hypervisor reaches: the hypervisor's own connection, whatever it is, comes first.
+    let proxy_jump = match look.var(&["quaylab_ssh_via"])?.filter(|via| !via.is_empty() && via != host) {
+        Some(via) => {
+            let keywords = Context { keywords: context.keywords.clone(), ..Context::default() };
+            let hypervisor = spec(play, &via, &keywords, &HostScope::new(play, &via, &keywords).shared())?;
+            match hypervisor.kind {
+                ConnectionKind::Ssh => hypervisor.as_way(),
+                ConnectionKind::Local => jumps(&arguments),
+            }
+        }
+        None => jumps(&arguments),
+    };
     let password = look.var(&["ansible_password", "ansible_ssh_password", "ansible_ssh_pass"])?.map(Secret);
     let private_key =
         look.var(&["ansible_ssh_private_key_file", "ansible_private_key_file"])?.map(|p| expand_home(&p));
@@ -109,7 +124,7 @@ pub(super) fn spec(
         password: password.or_else(|| options.ssh_password.clone()),
         private_key_file: private_key.or_else(|| options.private_key_file.clone()),
         host_key,
-        proxy_jump: jumps(&arguments),
+        proxy_jump,
         timeout: look
             .var(&["ansible_timeout", "ansible_ssh_timeout"])?
             .and_then(|t| t.parse().ok())
@@ -186,7 +201,7 @@ fn jumps(arguments: &str) -> Vec<ProxyJump> {
                 Some((address, port)) if !address.contains(':') => (address, port.parse().unwrap_or(22)),
                 _ => (place, 22),
             };
-            ProxyJump { user, address: address.to_owned(), port }
+            ProxyJump { user, address: address.to_owned(), port, login: None }
         })
         .collect()
 }
@@ -217,8 +232,8 @@ mod tests {
         assert_eq!(
             jumps(arguments),
             [
-                ProxyJump { user: Some("me".into()), address: "a".into(), port: 2222 },
-                ProxyJump { user: None, address: "b".into(), port: 22 },
+                ProxyJump { user: Some("me".into()), address: "a".into(), port: 2222, login: None },
+                ProxyJump { user: None, address: "b".into(), port: 22, login: None },
             ]
         );
         assert_eq!(jumps("-J root@gw").len(), 1);

@@ -80,6 +80,16 @@ impl Controller for TaskController {
         })
     }
 
+    fn open(&self, bytes: Vec<u8>) -> Result<Vec<u8>, ModuleError> {
+        self.play.run.options.vault.open_bytes(bytes).map_err(|e| {
+            let failed = ModuleError::failed(e.to_string());
+            match e.hint() {
+                Some(hint) => failed.hint(hint),
+                None => failed,
+            }
+        })
+    }
+
     fn render(&self, name: &str, text: &str) -> Result<String, ModuleError> {
         let search: Vec<PathBuf> =
             self.places(FileKind::Templates).iter().filter_map(Folder::path).map(Path::to_owned).collect();

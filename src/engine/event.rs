@@ -23,6 +23,13 @@ pub enum Event {
         task: Arc<TaskLabel>,
         hosts: usize,
     },
+    /// The play's own course, decided for one host.
+    Meta {
+        task: Arc<TaskLabel>,
+        host: String,
+        /// Its condition did not hold.
+        skipped: bool,
+    },
     /// What a running task waits for.
     Progress {
         host: String,
@@ -41,6 +48,14 @@ pub enum Event {
         task: Arc<TaskLabel>,
         result: HostResult,
     },
+    /// A task file or role that hosts go through now; each host's own result is told as well.
+    Included {
+        file: String,
+        hosts: Vec<String>,
+        /// The loop's item, where there is a loop.
+        item: Option<String>,
+        task: Arc<TaskLabel>,
+    },
     /// A failed attempt that will be tried again.
     Retry {
         host: String,
@@ -48,7 +63,8 @@ pub enum Event {
         left: u32,
     },
     Warning(Diagnostic),
-    /// A handler that nobody has, a pattern without hosts: said once, by name.
+    /// Every host of the play is out, and tasks are left.
+    NoMoreHosts,
     Finished {
         stats: IndexMap<String, Stats>,
         elapsed: Duration,
@@ -64,6 +80,12 @@ pub struct TaskLabel {
     pub action: String,
     pub origin: Origin,
     pub handler: bool,
+    /// It has a loop.
+    pub looped: bool,
+    /// It wants nothing said of it where all is well (`quiet` of assert).
+    pub quiet: bool,
+    /// It is a module's, and not the engine's own.
+    pub module: bool,
 }
 
 /// How a task (or one item) went on one host.

@@ -4,11 +4,11 @@ use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 use serde_json::json;
 
 use super::play::PlayRun;
-use super::scope::Context;
+use super::scope::{Context, HostScope};
 use super::speculate::Rest;
 use super::{builtin, include, task};
 use crate::diag::Diagnostic;
-use crate::playbook::{Action, Block, Entry};
+use crate::playbook::{Action, Block, Entry, Task};
 use crate::vars::Var;
 
 /// Names of hosts in the play's order.
@@ -55,6 +55,7 @@ pub(super) fn entries_on<'a>(
             }
             let more = match entry {
                 Entry::Block(block) => self::block(play, block, &alive, &context).await?,
+                Entry::Task(one) if !admitted(play, one, &alive, &context) => Hosts::new(),
                 Entry::Task(one) => match &one.action {
                     Action::Include(_) => include::run(play, one, &alive, &context, false).await?,
                     Action::Meta => builtin::meta(play, one, &alive, &context).await?,
@@ -90,7 +91,7 @@ async fn block(
             return Ok(failed);
         }
     }
-    if let Some(role) = block.role.as_ref().filter(|r| r.spec.is_some()) {
+    if let Some(role) = block.role.as_ref().filter(|r| r.spec.is_some() && play.run.has_started()) {
         failed.extend(builtin::validate_role(play, role, &alive, &inner));
         alive.retain(|h| !failed.contains(h));
     }
@@ -111,6 +112,20 @@ async fn block(
         }
     }
     Ok(failed)
+}
+
+/// Whether `--start-at-task` and `--step` let this task run.
+fn admitted(play: &Arc<PlayRun>, task: &Arc<Task>, hosts: &Hosts, context: &Context) -> bool {
+    let course = &play.run.options.course;
+    if course.start_at.is_none() && course.step.is_none() {
+        return true;
+    }
+    let host = hosts.first().map_or("", String::as_str);
+    let scope = HostScope::new(play, host, context).with_task_vars(&task.keywords.vars).shared();
+    let label = task::label(play, task, context, &scope, context.handler);
+    let own = task.name.as_ref().map(|_| label.name.rsplit(" : ").next().unwrap_or_default());
+    play.run.starts_at(&[Some(label.name.as_str()), own])
+        && (task.action == Action::Meta || play.run.agreed(&label.name))
 }
 
 /// What a rescue sees of the failure.

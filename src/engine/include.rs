@@ -21,6 +21,8 @@ use crate::yaml::{Kind, Mapping, Node};
 struct Wanted {
     args: Map,
     locals: Vec<(String, Value)>,
+    /// The loop's item as people see it.
+    shown: Option<String>,
 }
 
 /// `include_tasks` and `include_role`: hosts that want the same go through it together.
@@ -45,7 +47,7 @@ pub(super) async fn run(
     }
     play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
     let mut groups: Vec<(Wanted, Hosts)> = Vec::new();
-    let mut failed = Hosts::new();
+    let mut outcomes: Vec<(String, ItemOutcome)> = Vec::new();
     for host in hosts {
         let outcome = match wanted(play, task, context, host) {
             Ok(all) if all.is_empty() => ItemOutcome::condition_false(None),
@@ -63,22 +65,48 @@ pub(super) async fn run(
             }
             Err(error) => ItemOutcome::failed(error.to_string()),
         };
+        outcomes.push((host.clone(), outcome));
+    }
+    // Everything is read before the hosts' results are told: what cannot be read is the task's failure.
+    let mut loaded = Vec::new();
+    for (wanted, members) in groups {
+        match entries(play, task, context, &wanted, handler) {
+            Ok(found) => loaded.push((wanted, members, found)),
+            Err(error) => {
+                for (host, outcome) in &mut outcomes {
+                    if members.contains(host) && outcome.status == Status::Ok {
+                        *outcome = ItemOutcome::failed(error.to_string());
+                        outcome.result.insert("reason".into(), json!(error.to_string()));
+                    }
+                }
+            }
+        }
+    }
+    let mut failed = Hosts::new();
+    for (host, outcome) in outcomes {
         {
-            let state = play.run.host(host);
+            let state = play.run.host(&host);
             let mut state = state.state();
             state.seen = true;
             match outcome.status {
                 Status::Skipped => state.stats.skipped += 1,
                 Status::Failed if context.rescuable => state.stats.rescued += 1,
                 Status::Failed => state.stats.failed += 1,
-                _ => state.stats.ok += 1,
+                // Each file counts, as often as it is included.
+                _ => {
+                    let times = loaded.iter().filter(|(_, members, _)| members.contains(&host)).count();
+                    state.stats.ok += u32::try_from(times).unwrap_or(u32::MAX);
+                }
             }
         }
         if outcome.status == Status::Failed {
+            if context.rescuable {
+                flow::remember_failure(play, &host, &label.name, &label.action, &outcome.result);
+            }
             failed.push(host.clone());
         }
         play.run.emit(Event::Result {
-            host: host.clone(),
+            host,
             task: Arc::clone(&label),
             result: HostResult {
                 status: outcome.status,
@@ -91,34 +119,24 @@ pub(super) async fn run(
             },
         });
     }
-    for (wanted, members) in groups {
-        let members: Hosts =
-            members.into_iter().filter(|h| !failed.contains(h) && play.run.host(h).active()).collect();
-        if members.is_empty() {
-            continue;
+    let staying = |members: &Hosts, failed: &Hosts| -> Hosts {
+        members.iter().filter(|h| !failed.contains(h) && play.run.host(h).active()).cloned().collect()
+    };
+    for (wanted, members, (_, inner)) in &loaded {
+        let members = staying(members, &failed);
+        if !members.is_empty() {
+            play.run.emit(Event::Included {
+                file: inner.included.clone().unwrap_or_default(),
+                hosts: members,
+                item: wanted.shown.clone(),
+                task: Arc::clone(&label),
+            });
         }
-        match entries(play, task, context, &wanted, handler) {
-            Ok((entries, inner)) => failed.extend(flow::entries_on(play, &entries, members, inner).await?),
-            Err(error) => {
-                for host in &members {
-                    let state = play.run.host(host);
-                    state.state().stats.failed += 1;
-                    play.run.emit(Event::Result {
-                        host: host.clone(),
-                        task: Arc::clone(&label),
-                        result: HostResult {
-                            status: Status::Failed,
-                            result: ItemOutcome::failed(error.to_string()).result,
-                            diff: Vec::new(),
-                            delegated: None,
-                            hint: None,
-                            ignored: false,
-                            elapsed: std::time::Duration::ZERO,
-                        },
-                    });
-                }
-                failed.extend(members);
-            }
+    }
+    for (_, members, (entries, inner)) in loaded {
+        let members = staying(&members, &failed);
+        if !members.is_empty() {
+            failed.extend(flow::entries_on(play, &entries, members, inner).await?);
         }
     }
     Ok(failed)
@@ -172,7 +190,7 @@ fn wanted(
     let Some(items) = items else {
         let shared = scope.shared();
         return if holds(&shared)? {
-            Ok(vec![Wanted { args: args(&shared)?, locals: Vec::new() }])
+            Ok(vec![Wanted { args: args(&shared)?, locals: Vec::new(), shown: None }])
         } else {
             Ok(Vec::new())
         };
@@ -183,7 +201,9 @@ fn wanted(
         let locals = names.locals(&items, index);
         let shared = scope.with_locals(locals.clone()).shared();
         if holds(&shared)? {
-            all.push(Wanted { args: args(&shared)?, locals });
+            let label = names.label.as_ref().and_then(|n| templar.render(n, &shared).ok());
+            let shown = label.or_else(|| items.get(index).cloned()).map(|v| crate::template::shown(&v));
+            all.push(Wanted { args: args(&shared)?, locals, shown });
         }
     }
     Ok(all)
@@ -226,6 +246,7 @@ fn entries(
         if wanted.args.get("public").and_then(truth).unwrap_or(false) {
             play.publish(&loaded.roles);
         }
+        inner.included = Some(usage.name);
         vec![Entry::Block(loaded.block)]
     } else {
         let file = target_name(task, &wanted.args)
@@ -243,6 +264,8 @@ fn entries(
                     .at(&task.origin)
                 },
             )?;
+        inner.included =
+            Some(if file.starts_with('/') { file.clone() } else { folder.whole().join(&file).name() });
         play.run.loader.tasks(playbook, folder, &file, &mut handlers)?
     };
     play.handlers.lock().unwrap_or_else(PoisonError::into_inner).extend(handlers);

@@ -9,6 +9,7 @@ mod facts;
 mod flow;
 mod handlers;
 mod include;
+mod jobs;
 mod looping;
 mod options;
 mod play;
@@ -21,5 +22,6 @@ mod speculate;
 mod task;
 
 pub use event::{Event, HostResult, Sink, Stats, Status, TaskLabel};
-pub use options::{Ask, Options, Question};
+pub use options::{Ask, Course, Gathering, Options, Question, Step, StepAnswer};
 pub use run::{Summary, run};
+pub use select::selected;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::host::{BecomeMethod, Secret};
 use crate::inventory::{Inventory, VarMap};
+use crate::vault::Vault;
 
 /// What a run is given besides the playbook.
+#[derive(Clone)]
 pub struct Options {
     pub inventory: Inventory,
     pub limit: Option<String>,
@@ -36,6 +38,49 @@ pub struct Options {
     pub lab: String,
     /// How `vars_prompt` is answered.
     pub ask: Ask,
+    /// Opens what is encrypted.
+    pub vault: Arc<Vault>,
+    pub course: Course,
+}
+
+/// What settings and flags say about the course of a run, besides what tags choose.
+#[derive(Clone, Default)]
+pub struct Course {
+    /// Nothing before the task of this name (or pattern of names).
+    pub start_at: Option<String>,
+    /// Asked before each task.
+    pub step: Option<Step>,
+    /// When facts are gathered in plays that do not say it.
+    pub gathering: Gathering,
+    /// The strategy of plays that name none.
+    pub strategy: Option<String>,
+    pub any_errors_fatal: bool,
+    /// Kind of connection where neither variables nor keywords say it.
+    pub connection: Option<String>,
+    pub port: Option<u16>,
+    /// OpenSSH's arguments besides those in variables.
+    pub ssh_arguments: String,
+}
+
+/// Asked with a task's name before it runs.
+pub type Step = Arc<dyn Fn(&str) -> StepAnswer + Send + Sync>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepAnswer {
+    Run,
+    Skip,
+    /// Run this and all others without asking.
+    Continue,
+}
+
+/// The setting `gathering`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Gathering {
+    #[default]
+    Implicit,
+    Explicit,
+    /// Only for hosts whose facts are not known yet.
+    Smart,
 }
 
 /// A question of a play's `vars_prompt`.

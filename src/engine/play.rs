@@ -5,17 +5,17 @@ use serde_json::json;
 
 use super::event::Event;
 use super::flow::{self, Hosts};
-use super::options::Question;
+use super::options::{Gathering, Question};
 use super::run::Run;
 use super::scope::{Context, HostScope, Vars, raw};
 use super::speculate::Rest;
-use super::{facts, handlers};
+use super::{facts, handlers, select, task};
 use crate::diag::Diagnostic;
 use crate::inventory::{self, VarMap};
 use crate::playbook::{Action, Entry, Handler, Keywords, Play, Role, Task};
 use crate::value::{Value, plain, truth};
 use crate::vars::{Layers, Level, Scope, Var};
-use crate::yaml::{Kind, Mapping, Node};
+use crate::yaml::{Kind, Node};
 
 /// One play while it runs.
 pub(super) struct PlayRun {
@@ -85,6 +85,7 @@ impl PlayRun {
         "ansible_play_name",
         "ansible_play_role_names",
         "ansible_role_names",
+        "ansible_dependent_role_names",
         "ansible_check_mode",
         "ansible_diff_mode",
         "ansible_verbosity",
@@ -126,7 +127,9 @@ impl PlayRun {
             return Ok(true);
         }
         let prompted = Self::prompt(run, play, &scope)?;
-        let free = play.strategy.as_ref().map(text).transpose()?.is_some_and(|s| s.ends_with("free"));
+        let strategy = play.strategy.as_ref().map(text).transpose()?.or(run.options.course.strategy.clone());
+        let free = is_free(strategy.as_deref().unwrap_or("linear"))
+            .map_err(|e| e.at(play.strategy.as_ref().map_or(&play.origin, |n| &n.origin)))?;
         let force = play
             .force_handlers
             .as_ref()
@@ -185,7 +188,8 @@ impl PlayRun {
         let size = self.batch.lock().unwrap_or_else(PoisonError::into_inner).len();
         #[expect(clippy::cast_precision_loss, reason = "a count of hosts is far below 2^52")]
         let share = self.failed_in_batch() as f64 * 100.0 / size.max(1) as f64;
-        if self.max_fail.is_some_and(|limit| share > limit) {
+        if self.max_fail.is_some_and(|limit| share > limit) && !self.is_over() {
+            self.run.emit(Event::NoMoreHosts);
             self.end(true);
         }
     }
@@ -271,14 +275,12 @@ impl PlayRun {
         for host in &hosts {
             self.load_vars_files(host)?;
         }
-        if self.gathers() {
-            // Unless it is asked for in so many words, nobody waits for what nobody uses.
-            let used = self.play.gather_facts.is_some()
-                || self.run.uses_facts
-                || hosts.iter().any(|h| facts::in_variables(&self.host_layers(h)));
-            let gather = Task::gather_facts(&self.play.origin, &self.play.folder, used);
-            let gather = Entry::Task(Arc::new(gather));
-            flow::section(self, &[gather], &hosts, &context).await?;
+        if !self.run.has_started() && !self.holds_start() {
+            return Ok(());
+        }
+        let gathering: Hosts = hosts.iter().filter(|h| self.gathers(h)).cloned().collect();
+        if !gathering.is_empty() {
+            self.gather(&gathering, &context).await?;
         }
         let [before, roles, tasks, after] = &self.play.sections;
         let mut contexts = Rest::chain([before, roles, tasks, after], &context).into_iter();
@@ -292,8 +294,46 @@ impl PlayRun {
         Ok(())
     }
 
-    fn gathers(&self) -> bool {
-        self.play.gather_facts.as_ref().is_none_or(|n| truth(&n.to_value()).unwrap_or(true))
+    /// Whether facts are gathered on a host before the tasks.
+    fn gathers(&self, host: &str) -> bool {
+        let said = self.play.gather_facts.as_ref().and_then(|n| truth(&n.to_value()));
+        match self.run.options.course.gathering {
+            Gathering::Implicit => said.unwrap_or(true),
+            Gathering::Explicit => said.unwrap_or(false),
+            Gathering::Smart => said.unwrap_or(true) && self.run.host(host).state().facts.is_empty(),
+        }
+    }
+
+    async fn gather(self: &Arc<Self>, hosts: &Hosts, context: &Context) -> Result<(), Diagnostic> {
+        // Unless it is asked for in so many words, nobody waits for what nobody uses.
+        let used = self.play.gather_facts.is_some()
+            || !self.play.gathering.0.is_empty()
+            || self.run.uses_facts
+            || hosts.iter().any(|h| facts::in_variables(&self.host_layers(h)));
+        let task = Arc::new(Task::gather_facts(&self.play, used));
+        // It comes before the task at which the run begins.
+        let failed = task::on_hosts(self, &task, hosts, context).await?;
+        self.leave(&failed);
+        Ok(())
+    }
+
+    /// Whether the task at which the run begins stands in this play.
+    fn holds_start(&self) -> bool {
+        fn holds(entries: &[Entry], role: Option<&str>, wanted: &str) -> bool {
+            entries.iter().any(|entry| match entry {
+                Entry::Task(task) => {
+                    let own = task.name.as_ref().map_or_else(|| task.written.clone(), Node::key_text);
+                    let full = role.map(|role| format!("{role} : {own}"));
+                    [Some(own), full].iter().flatten().any(|n| n == wanted || select::fits(wanted, n))
+                }
+                Entry::Block(block) => {
+                    let role = block.role.as_ref().map(|r| r.name.as_str()).or(role);
+                    [&block.tasks, &block.rescue, &block.always].iter().any(|e| holds(e, role, wanted))
+                }
+            })
+        }
+        let wanted = self.run.options.course.start_at.as_deref().unwrap_or_default();
+        self.play.sections.iter().any(|section| holds(section, None, wanted))
     }
 
     pub(super) fn end(&self, whole_run: bool) {
@@ -373,7 +413,7 @@ impl PlayRun {
             if let Some(folder) = self.play.folder.path() {
                 let others = by_strength.into_iter().map(|(group, _)| group).filter(|g| g != "all");
                 let groups: Vec<String> = std::iter::once("all".to_owned()).chain(others).collect();
-                match inventory::vars_beside(folder, &groups, name) {
+                match inventory::vars_beside(folder, &groups, name, &self.run.options.vault) {
                     Ok((groups, host)) => {
                         for (index, vars) in groups.iter().enumerate() {
                             layers = with(
@@ -454,9 +494,17 @@ impl PlayRun {
             "ansible_play_hosts_all" => json!(*self.hosts.lock().unwrap_or_else(PoisonError::into_inner)),
             "ansible_play_batch" => json!(active(&self.batch)),
             "ansible_play_name" => json!(self.name),
-            "ansible_play_role_names" | "ansible_role_names" => {
-                json!(self.roles().iter().map(|r| r.name.clone()).collect::<Vec<_>>())
+            "ansible_play_role_names" => json!(self.play.role_names),
+            "ansible_role_names" => {
+                let mut names = self.play.role_names.clone();
+                for role in self.roles().iter().filter(|r| !self.play.role_names.contains(&r.name)) {
+                    if !names.contains(&role.name) {
+                        names.push(role.name.clone());
+                    }
+                }
+                json!(names)
             }
+            "ansible_dependent_role_names" => json!(self.play.dependencies),
             "ansible_check_mode" => json!(options.check),
             "ansible_diff_mode" => json!(options.diff),
             "ansible_verbosity" => json!(options.verbosity),
@@ -489,19 +537,23 @@ impl PlayRun {
 impl Task {
     /// The task that a play begins with unless it says `gather_facts: false`.
     /// Without `used` it finds out whether the host can be reached, and nothing else.
-    fn gather_facts(origin: &crate::diag::Origin, folder: &crate::playbook::Folder, used: bool) -> Self {
-        let mut args = Mapping::default();
+    fn gather_facts(play: &Play, used: bool) -> Self {
+        let origin = &play.origin;
+        // Unless the play has tags of its own, facts are always gathered.
+        let tags = if play.keywords.tags.is_empty() { vec![Node::str("always", origin)] } else { Vec::new() };
+        let mut args = play.gathering.clone();
         if !used {
             let none = ["!all", "!min"].map(|part| Node::str(part, origin)).to_vec();
             args.0.push((Node::str("gather_subset", origin), Node::new(Kind::Seq(none), origin)));
         }
         Self {
             origin: origin.clone(),
-            folder: folder.clone(),
+            folder: play.folder.clone(),
             name: Some(Node::str("Gathering Facts", origin)),
             action: Action::Module("setup".into()),
+            written: "setup".into(),
             args: Node::new(Kind::Map(args), origin),
-            keywords: Arc::new(Keywords { tags: vec![Node::str("always", origin)], ..Keywords::default() }),
+            keywords: Arc::new(Keywords { tags, ..Keywords::default() }),
             looping: None,
             loop_control: None,
             register: None,
@@ -512,6 +564,21 @@ impl Task {
             delay: None,
             changed_when: Vec::new(),
             failed_when: Vec::new(),
+            background: None,
+            poll: None,
+        }
+    }
+}
+
+/// Whether hosts go on without waiting for each other.
+fn is_free(strategy: &str) -> Result<bool, Diagnostic> {
+    const KNOWN: [&str; 4] = ["linear", "free", "host_pinned", "debug"];
+    match strategy.strip_prefix("ansible.builtin.").unwrap_or(strategy) {
+        "linear" | "debug" => Ok(false),
+        "free" | "host_pinned" => Ok(true),
+        other => {
+            let near = crate::diag::closest(other, KNOWN).map(|n| format!("did you mean {n}?"));
+            Err(Diagnostic::new(format!("there is no strategy {other:?}")).hint_opt(near))
         }
     }
 }

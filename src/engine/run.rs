@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -6,11 +7,12 @@ use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, Sink, Stats};
-use super::options::Options;
+use super::jobs::Jobs;
+use super::options::{Options, StepAnswer};
 use super::play::PlayRun;
 use super::scope::Vars;
 use super::speculate::Scouted;
-use super::{facts, preflight};
+use super::{facts, preflight, select};
 use crate::diag::{Diagnostic, Origin};
 use crate::host::{ConnectionSpec, Target, Traffic, World};
 use crate::inventory::Inventory;
@@ -26,6 +28,10 @@ pub(super) struct Run {
     pub sink: Sink,
     /// Set when the user wants to stop.
     pub stop: CancellationToken,
+    pub jobs: Jobs,
+    /// `--start-at-task` has found its task; `--step` asks no more.
+    started: AtomicBool,
+    unasked: AtomicBool,
     hosts: Mutex<IndexMap<String, Arc<Host>>>,
     targets: Mutex<HashMap<ConnectionSpec, Target>>,
     /// Which observations are still true.
@@ -103,6 +109,31 @@ impl Run {
         self.emit(Event::Warning(warning));
     }
 
+    /// Whether tasks run by now: there is no `--start-at-task`, or its task was met.
+    pub(super) fn has_started(&self) -> bool {
+        self.options.course.start_at.is_none() || self.started.load(Ordering::Relaxed)
+    }
+
+    /// Whether a task of one of these names runs: it is the first, or behind it.
+    pub(super) fn starts_at(&self, names: &[Option<&str>]) -> bool {
+        if let (false, Some(wanted)) = (self.has_started(), &self.options.course.start_at) {
+            let met = names.iter().flatten().any(|name| *name == wanted || select::fits(wanted, name));
+            self.started.store(met, Ordering::Relaxed);
+        }
+        self.has_started()
+    }
+
+    /// Whether the person at the terminal wants this task.
+    pub(super) fn agreed(&self, name: &str) -> bool {
+        let Some(step) = self.options.course.step.as_ref().filter(|_| !self.unasked.load(Ordering::Relaxed))
+        else {
+            return true;
+        };
+        let answer = step(&format!("TASK: {name}"));
+        self.unasked.store(answer == StepAnswer::Continue, Ordering::Relaxed);
+        answer != StepAnswer::Skip
+    }
+
     pub(super) fn host(&self, name: &str) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(hosts.entry(name.to_owned()).or_default())
@@ -140,11 +171,18 @@ pub async fn run(
     let run = Arc::new(Run {
         uses_facts: playbook.plays.iter().any(facts::in_play),
         inventory: RwLock::new(options.inventory.clone()),
-        templar: Templar::new(TemplarOptions { search_paths, working_dir }),
+        templar: Templar::new(TemplarOptions {
+            search_paths,
+            working_dir,
+            vault: Arc::clone(&options.vault),
+        }),
         options,
         loader,
         sink,
         stop,
+        jobs: Jobs::default(),
+        started: AtomicBool::new(false),
+        unasked: AtomicBool::new(false),
         hosts: Mutex::default(),
         targets: Mutex::default(),
         world: World::default(),
@@ -163,6 +201,11 @@ pub async fn run(
             break;
         }
     }
+    if run.stop.is_cancelled() {
+        run.jobs.abort();
+    } else {
+        run.jobs.finish().await;
+    }
     let targets: Vec<Target> =
         run.targets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     futures_util::future::join_all(targets.iter().map(Target::close)).await;
@@ -177,5 +220,10 @@ pub async fn run(
         elapsed: started.elapsed(),
         interrupted: summary.interrupted,
     });
+    if let (false, Some(name)) = (run.has_started(), &run.options.course.start_at) {
+        return Err(Diagnostic::new(format!("no task is called {name:?}"))
+            .note("--start-at-task finds tasks that are there before the run, not those of includes")
+            .hint("--list-tasks shows them"));
+    }
     Ok(summary)
 }

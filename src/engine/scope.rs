@@ -26,6 +26,8 @@ pub(super) struct Context {
     pub rescuable: bool,
     /// A block around has a rescue or an always, so that a failure does not yet end the host's play.
     pub guarded: bool,
+    /// The file or role that was included last on the way here.
+    pub included: Option<String>,
     /// Inside a handler, where tags choose nothing.
     pub handler: bool,
     /// What comes after the task, or after the list of tasks.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Whether a task with these tags runs under `--tags` and `--skip-tags`, as Ansible decides it.
-pub(super) fn selected(tags: &BTreeSet<String>, only: &[String], skip: &[String]) -> bool {
+pub fn selected(tags: &BTreeSet<String>, only: &[String], skip: &[String]) -> bool {
     let has = |name: &str| tags.contains(name);
     let tagged = !tags.is_empty() && tags.iter().any(|t| t != "always" && t != "untagged");
     let wanted = if only.is_empty() || only.iter().any(|t| t == "all") {
@@ -25,9 +25,38 @@ pub(super) fn selected(tags: &BTreeSet<String>, only: &[String], skip: &[String]
     wanted && !skipped
 }
 
+/// Whether a name fits a pattern of `*` and `?`.
+pub(super) fn fits(pattern: &str, name: &str) -> bool {
+    let mut pattern_rest = pattern.chars();
+    match pattern_rest.next() {
+        None => name.is_empty(),
+        Some('*') => {
+            let starts = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+            starts.into_iter().any(|at| fits(pattern_rest.as_str(), &name[at..]))
+        }
+        Some(c) => {
+            let mut name_rest = name.chars();
+            name_rest.next().is_some_and(|n| c == '?' || c == n)
+                && fits(pattern_rest.as_str(), name_rest.as_str())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_fit_patterns() {
+        for (pattern, name, expected) in [
+            ("inst*", "install é", true),
+            ("*é", "install é", true),
+            ("in?", "install", false),
+            ("", "", true),
+        ] {
+            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+        }
+    }
 
     #[test]
     fn tags_choose_as_in_ansible() {

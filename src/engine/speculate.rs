@@ -99,7 +99,8 @@ pub(super) fn remember(play: &PlayRun, host: &str, shell: &Shell) {
 
 /// Sends the probes of what comes after the present task (or item) ahead, as far as they are known and there is room.
 pub(super) async fn look_ahead(play: &Arc<PlayRun>, host: &str, context: &Context, left: Option<Loop<'_>>) {
-    if !play.run.options.speculate {
+    // Who is asked before each task does not want later ones to be begun.
+    if !play.run.options.speculate || play.run.options.course.step.is_some() {
         return;
     }
     let state = play.run.host(host);
@@ -250,6 +251,9 @@ impl Scout<'_> {
         let delegated = delegated.filter(|other| other != self.host);
         let Ok(args) = action::arguments(self.play, task, context, name, &shared) else { return !acts };
         let on = (self.host, delegated.as_deref());
+        if task.background.is_some() {
+            return false;
+        }
         let Ok((cx, _)) = action::surroundings(self.play, task, context, on, scope, true) else {
             return false;
         };

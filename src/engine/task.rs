@@ -50,9 +50,18 @@ pub(super) fn label(
         // A name that cannot be rendered (it uses the loop's item, say) is shown as written.
         play.run.templar.render(node, scope).map_or_else(|_| node.key_text(), |v| plain(&v))
     });
-    let own = own.filter(|n| !n.is_empty()).unwrap_or_else(|| task.action.name().to_owned());
+    let own = own.filter(|n| !n.is_empty()).unwrap_or_else(|| task.written.clone());
     let name = context.role.as_ref().map_or_else(|| own.clone(), |role| format!("{} : {own}", role.name));
-    Arc::new(TaskLabel { name, action: task.action.name().to_owned(), origin: task.origin.clone(), handler })
+    let quiet = task.args.as_map().and_then(|m| m.get("quiet")).and_then(|n| truth(&n.to_value()));
+    Arc::new(TaskLabel {
+        name,
+        action: task.action.name().to_owned(),
+        origin: task.origin.clone(),
+        handler,
+        looped: task.looping.is_some(),
+        quiet: quiet.unwrap_or(false),
+        module: matches!(task.action, playbook::Action::Module(_)),
+    })
 }
 
 /// Runs a task on hosts side by side; returns those on which it failed.
@@ -178,8 +187,9 @@ impl HostTask<'_> {
             if !outcome.facts.is_empty() && own_facts {
                 self.keep(&mut state, &outcome.facts);
             }
-            // One changed item notifies for all.
-            for name in outcome.notified.iter().filter(|_| outcome.status == Status::Changed) {
+            // One changed item notifies for all; of the hosts only the one on which it ran.
+            let notifies = outcome.status == Status::Changed && host == self.host;
+            for name in outcome.notified.iter().filter(|_| notifies) {
                 if !state.notified.iter().any(|(known, _)| known == name) {
                     state.notified.push((name.clone(), self.task.origin.clone()));
                 }
@@ -381,7 +391,9 @@ impl HostTask<'_> {
         };
         let retrying = !self.task.until.is_empty() || self.task.retries.is_some();
         let retries = if retrying { number(self.task.retries.as_ref(), 3) } else { 0 };
-        let delay = Duration::from_secs(u64::from(number(self.task.delay.as_ref(), 5)));
+        let delay = self.task.delay.as_ref().and_then(|n| self.play.run.templar.render(n, &shared).ok());
+        let delay = delay.and_then(|v| plain(&v).trim().parse::<f64>().ok()).unwrap_or(5.0);
+        let delay = Duration::try_from_secs_f64(delay).unwrap_or_default();
         let mut tries = 0;
         loop {
             tries += 1;

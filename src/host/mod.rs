@@ -28,7 +28,9 @@ pub use error::HostError;
 pub use files::{Content, Step};
 pub use look::{Look, Place, STAT_FORMAT};
 pub use script::{Reply, Script, quote};
-pub use spec::{BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Secret};
+pub use spec::{
+    BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, JumpLogin, ProxyJump, Secret,
+};
 pub use stream::{ByteStream, Endpoint};
 pub use target::{Shell, Target, Traffic};
 pub use tunnel::Forward;

@@ -60,6 +60,34 @@ pub struct ProxyJump {
     pub user: Option<String>,
     pub address: String,
     pub port: u16,
+    /// How it is logged in to where that differs from the host behind it.
+    pub login: Option<JumpLogin>,
+}
+
+/// A jump host's own keys, password and host-key policy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JumpLogin {
+    pub private_key_file: Option<PathBuf>,
+    pub password: Option<Secret>,
+    pub host_key: HostKeyCheck,
+}
+
+impl ConnectionSpec {
+    /// The hops for a host that is reached through this one: those to it, then itself with its own login.
+    pub fn as_way(&self) -> Vec<ProxyJump> {
+        let mut hops = self.proxy_jump.clone();
+        hops.push(ProxyJump {
+            user: Some(self.user.clone()),
+            address: self.address.clone(),
+            port: self.port,
+            login: Some(JumpLogin {
+                private_key_file: self.private_key_file.clone(),
+                password: self.password.clone(),
+                host_key: self.host_key.clone(),
+            }),
+        });
+        hops
+    }
 }
 
 /// Who a task's commands run as.

@@ -1,5 +1,6 @@
 //! One SSH connection: the way to the host, and programs on it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ struct Stop<'a> {
     address: &'a str,
     port: u16,
     policy: HostKeyCheck,
+    key_file: Option<&'a Path>,
+    password: Option<&'a Secret>,
 }
 
 impl Stop<'_> {
@@ -94,11 +97,16 @@ impl Connection {
         let mut stops: Vec<Stop<'_>> = spec
             .proxy_jump
             .iter()
-            .map(|hop| Stop {
-                user: hop.user.as_deref().unwrap_or(&spec.user),
-                address: &hop.address,
-                port: hop.port,
-                policy: hop_policy.clone(),
+            .map(|hop| {
+                let own = hop.login.as_ref();
+                Stop {
+                    user: hop.user.as_deref().unwrap_or(&spec.user),
+                    address: &hop.address,
+                    port: hop.port,
+                    policy: own.map_or_else(|| hop_policy.clone(), |l| l.host_key.clone()),
+                    key_file: own.map_or(spec.private_key_file.as_deref(), |l| l.private_key_file.as_deref()),
+                    password: own.map_or(spec.password.as_ref(), |l| l.password.as_ref()),
+                }
             })
             .collect();
         stops.push(Stop {
@@ -106,6 +114,8 @@ impl Connection {
             address: &spec.address,
             port: spec.port,
             policy: spec.host_key.clone(),
+            key_file: spec.private_key_file.as_deref(),
+            password: spec.password.as_ref(),
         });
         let last = stops.len() - 1;
         let mut hops: Vec<Handle<Client>> = Vec::new();
@@ -241,8 +251,8 @@ async fn log_in(
             None => stop.error(spec, is_hop, format!("no SSH connection: {}", explain(&e)), None),
         }
     })?;
-    let password = spec.password.as_ref().map(|Secret(text)| text.as_str());
-    login::authenticate(&mut handle, stop.user, spec.private_key_file.as_deref(), password)
+    let password = stop.password.map(|Secret(text)| text.as_str());
+    login::authenticate(&mut handle, stop.user, stop.key_file, password)
         .await
         .map_err(|failure| stop.error(spec, is_hop, failure.reason, failure.hint))?;
     Ok(handle)

@@ -174,6 +174,14 @@ impl Target {
 }
 
 impl Shell {
+    /// The same host and user over a connection of its own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let inner = &self.target.inner;
+        let target = Target::new_in(inner.spec.as_ref().clone(), &inner.world);
+        Self { target, r#become: self.r#become.clone() }
+    }
+
     pub fn target(&self) -> &Target {
         &self.target
     }

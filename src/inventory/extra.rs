@@ -3,13 +3,15 @@ use std::path::Path;
 use super::files;
 use super::layers::VarMap;
 use crate::diag::{Diagnostic, Origin, SourceFile};
+use crate::vault::Vault;
 use crate::yaml::{self, Node};
 
 /// Reads one `-e`: `@file`, a JSON or YAML mapping, or `name=value` pairs, whose values are texts.
-pub fn parse_extra_vars(text: &str) -> Result<VarMap, Diagnostic> {
+pub fn parse_extra_vars(text: &str, vault: &Vault) -> Result<VarMap, Diagnostic> {
     let text = text.trim();
     if let Some(path) = text.strip_prefix('@') {
-        return files::read_vars(Path::new(path), &mut Vec::new()).map_err(|error| error.note("named by -e"));
+        return files::read_vars(Path::new(path), vault, &mut Vec::new())
+            .map_err(|error| error.note("named by -e"));
     }
     if text.starts_with(['/', '.']) {
         return Err(Diagnostic::new(format!("{text} looks like a file"))
@@ -118,7 +120,7 @@ mod tests {
             ("{a: yes}", json!({"a": true})),
             ("", json!({})),
         ] {
-            let vars = parse_extra_vars(text).unwrap_or_else(|e| panic!("{e}"));
+            let vars = parse_extra_vars(text, &Vault::default()).unwrap_or_else(|e| panic!("{e}"));
             let found: serde_json::Map<_, _> = vars.iter().map(|(k, v)| (k.clone(), v.to_value())).collect();
             assert_eq!(serde_json::Value::Object(found), expected, "{text}");
         }
@@ -126,7 +128,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_explained() {
-        insta::assert_snapshot!(parse_extra_vars("a=1 two").unwrap_err(), @r#"
+        insta::assert_snapshot!(parse_extra_vars("a=1 two", &Vault::default()).unwrap_err(), @r#"
         "two" is no name=value
          --> <-e>:1:5
           |
@@ -134,11 +136,11 @@ mod tests {
           |     ^^^
           hint: quote a value with blanks: -e "name='one two'", or write JSON: -e '{"name": "one two"}'
         "#);
-        insta::assert_snapshot!(parse_extra_vars("./vars.yml").unwrap_err(), @r"
+        insta::assert_snapshot!(parse_extra_vars("./vars.yml", &Vault::default()).unwrap_err(), @r"
         ./vars.yml looks like a file
           hint: write -e @./vars.yml to read variables from it
         ");
-        insta::assert_snapshot!(parse_extra_vars("[1, 2]").unwrap_err(), @r"
+        insta::assert_snapshot!(parse_extra_vars("[1, 2]", &Vault::default()).unwrap_err(), @r"
         variables are a mapping, not a list
          --> <-e>:1:1
           |
@@ -146,7 +148,7 @@ mod tests {
           | ^
           hint: write name: value, one a line
         ");
-        insta::assert_snapshot!(parse_extra_vars("@/nowhere.yml").unwrap_err(), @r"
+        insta::assert_snapshot!(parse_extra_vars("@/nowhere.yml", &Vault::default()).unwrap_err(), @r"
         there is no file /nowhere.yml
           = named by -e
         ");

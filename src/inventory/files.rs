@@ -8,22 +8,33 @@ use std::sync::Arc;
 
 use super::layers::VarMap;
 use crate::diag::{Diagnostic, Origin, SourceFile};
+use crate::vault::Vault;
 use crate::yaml::{self, Kind, Node};
 
 const EXTENSIONS: [&str; 3] = [".yml", ".yaml", ".json"];
 
 /// What the files beside a playbook say: one layer a group, in the order given, and the host's own.
-pub fn vars_beside(dir: &Path, groups: &[String], host: &str) -> Result<(Vec<VarMap>, VarMap), Diagnostic> {
-    let read = |subdir: &str, name: &str| vars_of(&dir.join(subdir), name, &mut Vec::new());
+pub fn vars_beside(
+    dir: &Path,
+    groups: &[String],
+    host: &str,
+    vault: &Vault,
+) -> Result<(Vec<VarMap>, VarMap), Diagnostic> {
+    let read = |subdir: &str, name: &str| vars_of(&dir.join(subdir), name, vault, &mut Vec::new());
     let layers = groups.iter().map(|group| read("group_vars", group)).collect::<Result<_, _>>()?;
     Ok((layers, read("host_vars", host)?))
 }
 
 /// What the files of one name in a directory say, later files over earlier ones.
-pub(super) fn vars_of(dir: &Path, name: &str, warnings: &mut Vec<Diagnostic>) -> Result<VarMap, Diagnostic> {
+pub(super) fn vars_of(
+    dir: &Path,
+    name: &str,
+    vault: &Vault,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<VarMap, Diagnostic> {
     let mut vars = VarMap::new();
     for path in files_of(dir, name)? {
-        vars.extend(read_vars(&path, warnings)?);
+        vars.extend(read_vars(&path, vault, warnings)?);
     }
     Ok(vars)
 }
@@ -86,13 +97,12 @@ fn inside(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
 }
 
 /// A file of variables: one mapping, or nothing.
-pub(super) fn read_vars(path: &Path, warnings: &mut Vec<Diagnostic>) -> Result<VarMap, Diagnostic> {
-    let file = read_text(path)?;
-    if file.text.starts_with("$ANSIBLE_VAULT;") {
-        return Err(Diagnostic::new("the whole file is encrypted")
-            .at(&Origin::new(&file, 1, 1, 1))
-            .hint("encrypt single values instead: name: !vault | ..."));
-    }
+pub(super) fn read_vars(
+    path: &Path,
+    vault: &Vault,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<VarMap, Diagnostic> {
+    let file = vault.open_source(read_text(path)?)?;
     let (document, found) = yaml::load_one(&file)?;
     warnings.extend(found);
     to_vars(&document)

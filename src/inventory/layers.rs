@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use super::graph::{Graph, LOCALHOST};
 use super::{files, source};
 use crate::diag::{Diagnostic, Origin};
+use crate::vault::Vault;
 use crate::yaml::Node;
 
 /// Variables by name, in the order in which they were written.
@@ -31,10 +32,15 @@ struct Beside {
 impl Inventory {
     /// Reads all sources, each a path or a list of hosts with a comma in it; later ones win.
     pub fn load(sources: &[String]) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
+        Self::load_with(sources, &Vault::default())
+    }
+
+    /// The same, with passwords for what is encrypted among the files.
+    pub fn load_with(sources: &[String], vault: &Vault) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
         let mut graph = Graph::new();
         let mut warnings = Vec::new();
         for source in sources.iter().filter(|source| !source.is_empty()) {
-            source::read(source, &mut graph, &mut warnings)?;
+            source::read(source, vault, &mut graph, &mut warnings)?;
         }
         graph.settle();
         for name in graph.groups.keys().filter(|name| graph.hosts.contains_key(*name)) {
@@ -42,7 +48,7 @@ impl Inventory {
         }
         let mut beside = Vec::new();
         for dir in sources.iter().filter_map(|source| source::directory_of(source)) {
-            beside.push(Beside::read(dir, &graph, &mut warnings)?);
+            beside.push(Beside::read(dir, &graph, vault, &mut warnings)?);
         }
         Ok((Self { graph, sources: sources.to_vec(), beside }, warnings))
     }
@@ -157,15 +163,29 @@ impl Inventory {
         self.graph.settle();
     }
 
+    /// Puts a group below another, which is made where it is new.
+    pub fn add_parent(&mut self, parent: &str, child: &str) -> Result<(), Diagnostic> {
+        self.graph.add_group(parent);
+        self.graph.add_child(parent, child, &Origin::synthetic("<group_by>"))?;
+        self.graph.settle();
+        Ok(())
+    }
+
     fn by_strength(&self, host: &str) -> Vec<String> {
         self.graph.groups_of(host).into_iter().map(str::to_owned).collect()
     }
 }
 
 impl Beside {
-    fn read(dir: PathBuf, graph: &Graph, warnings: &mut Vec<Diagnostic>) -> Result<Self, Diagnostic> {
-        let groups = read_all(&dir.join("group_vars"), |name| graph.groups.contains_key(name), warnings)?;
-        let hosts = read_all(&dir.join("host_vars"), |name| graph.hosts.contains_key(name), warnings)?;
+    fn read(
+        dir: PathBuf,
+        graph: &Graph,
+        vault: &Vault,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Result<Self, Diagnostic> {
+        let groups =
+            read_all(&dir.join("group_vars"), |name| graph.groups.contains_key(name), vault, warnings)?;
+        let hosts = read_all(&dir.join("host_vars"), |name| graph.hosts.contains_key(name), vault, warnings)?;
         Ok(Self { dir, groups, hosts })
     }
 }
@@ -174,11 +194,12 @@ impl Beside {
 fn read_all(
     dir: &Path,
     known: impl Fn(&str) -> bool,
+    vault: &Vault,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<HashMap<String, VarMap>, Diagnostic> {
     let mut read = HashMap::new();
     for name in files::names_in(dir) {
-        match files::vars_of(dir, &name, warnings) {
+        match files::vars_of(dir, &name, vault, warnings) {
             Ok(vars) => {
                 read.insert(name, vars);
             }

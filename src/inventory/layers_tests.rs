@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::inventory::vars_beside;
+use crate::vault::Vault;
 
 fn load(sources: &[&str]) -> Inventory {
     let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
@@ -65,7 +66,8 @@ fn files_beside_are_layers() {
     inventory.add_host("h", &["later".to_owned()], VarMap::new());
     assert!(inventory.group_files("h").iter().map(value).any(|layer| layer == json!({"c": "later"})));
 
-    let (groups, host) = vars_beside(root, &["all".to_owned(), "missing".to_owned()], "h").unwrap();
+    let (groups, host) =
+        vars_beside(root, &["all".to_owned(), "missing".to_owned()], "h", &Vault::default()).unwrap();
     assert_eq!(groups.iter().map(value).collect::<Vec<_>>(), [json!({"a": "all"}), json!({})]);
     assert_eq!(value(&host), json!({"a": "host"}));
 

@@ -13,6 +13,7 @@ mod piece;
 mod python;
 mod range;
 mod render;
+mod script;
 mod source;
 mod structured;
 mod words;

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::graph::Graph;
-use super::{address, files, ini, structured};
+use super::{address, files, ini, script, structured};
 use crate::diag::{Diagnostic, Origin, SourceFile};
+use crate::vault::Vault;
 use crate::yaml::{self, Kind, Node};
 
 /// Endings of what lies in a directory without being an inventory.
@@ -15,15 +16,16 @@ const IGNORED: [&str; 12] =
 /// Adds what one `-i` names to the graph.
 pub(super) fn read(
     source: &str,
+    vault: &Vault,
     graph: &mut Graph,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<(), Diagnostic> {
     let path = Path::new(source);
     if path.is_dir() {
-        return directory(path, graph, warnings);
+        return directory(path, vault, graph, warnings);
     }
     if path.exists() {
-        return file(path, graph, warnings);
+        return file(path, vault, graph, warnings);
     }
     if source.contains(',') {
         list(source, graph);
@@ -64,7 +66,12 @@ fn list(source: &str, graph: &mut Graph) {
     }
 }
 
-fn directory(path: &Path, graph: &mut Graph, warnings: &mut Vec<Diagnostic>) -> Result<(), Diagnostic> {
+fn directory(
+    path: &Path,
+    vault: &Vault,
+    graph: &mut Graph,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<(), Diagnostic> {
     let unreadable =
         |error: std::io::Error| Diagnostic::new(format!("cannot read {}: {error}", path.display()));
     let mut names = Vec::new();
@@ -79,21 +86,24 @@ fn directory(path: &Path, graph: &mut Graph, warnings: &mut Vec<Diagnostic>) -> 
         }
         let inside = path.join(name);
         if inside.is_dir() {
-            directory(&inside, graph, warnings)?;
+            directory(&inside, vault, graph, warnings)?;
         } else {
-            file(&inside, graph, warnings)?;
+            file(&inside, vault, graph, warnings)?;
         }
     }
     Ok(())
 }
 
-fn file(path: &Path, graph: &mut Graph, warnings: &mut Vec<Diagnostic>) -> Result<(), Diagnostic> {
-    let file = files::read_text(path)?;
-    if file.text.starts_with("#!") && is_executable(path) {
-        return Err(Diagnostic::new("inventory scripts are not run")
-            .at(&Origin::new(&file, 1, 1, 2))
-            .hint("write the script's result into a file, or take the executable bit off an INI file"));
+fn file(
+    path: &Path,
+    vault: &Vault,
+    graph: &mut Graph,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<(), Diagnostic> {
+    if is_script(path) {
+        return script::read(path, graph, warnings);
     }
+    let file = vault.open_source(files::read_text(path)?)?;
     match path.extension().and_then(|ext| ext.to_str()) {
         Some("yml" | "yaml" | "json") => {
             let (document, found) = yaml::load_one(&file)?;
@@ -117,7 +127,14 @@ fn as_yaml(file: &std::sync::Arc<SourceFile>) -> Option<Node> {
     yaml::load_one(file).ok().map(|(document, _)| document).filter(|document| document.as_map().is_some())
 }
 
-fn is_executable(path: &Path) -> bool {
+/// A program: executable, and it says by what it is run or is no text at all.
+fn is_script(path: &Path) -> bool {
+    use std::io::Read as _;
     use std::os::unix::fs::PermissionsExt as _;
-    fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0)
+    let executable = fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
+    let mut start = [0; 4];
+    let read = |buffer: &mut [u8]| fs::File::open(path).and_then(|mut file| file.read(buffer));
+    let length = if executable { read(&mut start).unwrap_or(0) } else { 0 };
+    let start = start.get(..length).unwrap_or_default();
+    start.starts_with(b"#!") || start.starts_with(b"\x7fELF")
 }

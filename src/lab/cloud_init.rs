@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{KeyPair, LabError, host_dir, write_private};
 use crate::host::Secret;
-use crate::value::Value;
+use crate::value::{Map, Value};
 
 /// What a guest is told on its first boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct GuestSetup {
     pub update: bool,
     /// Commands (text or list) that run once at the end.
     pub run_cmds: Vec<Value>,
+    /// More user-data, as a person wrote it: its mappings are merged in, its lists are added to, its other values win.
+    pub more: Option<Map>,
 }
 
 #[derive(Debug, Serialize)]
@@ -166,7 +168,7 @@ impl Seed {
             },
         };
         Ok(Self {
-            user_data: format!("#cloud-config\n{}", yaml(&user_data)?),
+            user_data: format!("#cloud-config\n{}", with_more(&user_data, setup.more.as_ref())?),
             meta_data: yaml(&meta_data)?,
             network_config: yaml(&network_config)?,
         })
@@ -216,6 +218,32 @@ impl std::fmt::Debug for Seed {
     }
 }
 
+/// The user-data with a person's own merged in.
+fn with_more(own: &UserData<'_>, more: Option<&Map>) -> Result<String, LabError> {
+    let Some(more) = more else { return yaml(own) };
+    let mut whole = serde_json::to_value(own)
+        .map_err(|e| LabError::failed("writing the cloud-init seed", e.to_string()))?;
+    merge(&mut whole, &Value::Object(more.clone()));
+    yaml(&whole)
+}
+
+fn merge(into: &mut Value, more: &Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (name, value) in more {
+                match into.get_mut(name) {
+                    Some(there) => merge(there, value),
+                    None => {
+                        into.insert(name.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        (Value::Array(into), Value::Array(more)) => into.extend(more.iter().cloned()),
+        (into, more) => *into = more.clone(),
+    }
+}
+
 fn yaml(document: &impl Serialize) -> Result<String, LabError> {
     serde_yaml::to_string(document)
         .map_err(|e| LabError::failed("writing the cloud-init seed", e.to_string()))
@@ -262,6 +290,7 @@ mod tests {
             packages: vec!["vim".into()],
             update: false,
             run_cmds: vec![Value::from("echo 'a: b'"), serde_json::json!(["ls", "-l"])],
+            more: None,
         }
     }
 
@@ -327,6 +356,26 @@ mod tests {
             dhcp4: true
             dhcp-identifier: mac
         ");
+    }
+
+    #[test]
+    fn what_a_person_adds_is_merged_in() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let more = serde_json::json!({
+            "timezone": "Europe/Berlin", "packages": ["git"], "user": {"shell": "/bin/sh"}, "package_upgrade": true
+        });
+        let Value::Object(more) = more else { panic!("an object") };
+        let seed = seed(&GuestSetup { password: None, more: Some(more), ..setup() }, dir.path());
+        assert!(seed.user_data.starts_with("#cloud-config\nhostname: quay\n"), "{}", seed.user_data);
+        for part in [
+            "timezone: Europe/Berlin\n",
+            "- vim\n- git\n",
+            "  shell: /bin/sh\n",
+            "package_upgrade: true\n",
+            "  name: cloud-user\n",
+        ] {
+            assert!(seed.user_data.contains(part), "{part}: {}", seed.user_data);
+        }
     }
 
     #[test]

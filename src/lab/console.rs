@@ -2,6 +2,9 @@ use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::Hypervisor;
+use crate::host::{Script, quote};
+
 /// How many lines a person is shown.
 const LINES: usize = 20;
 
@@ -17,24 +20,36 @@ pub enum Console {
 }
 
 impl Console {
-    /// Reads the last lines of a console log; a remote hypervisor's file is only named.
-    pub fn read(log: &str, local: bool) -> Self {
-        if !local {
-            return Self::Unreadable(format!("it is in {log} on the hypervisor"));
+    /// Reads the last lines of a console log on its hypervisor.
+    pub async fn of(hypervisor: &Hypervisor, log: &str) -> Self {
+        // Who may read the file as it is needs no root for it.
+        if hypervisor.is_local()
+            && let Ok(bytes) = tail(Path::new(log))
+        {
+            return Self::from_bytes(&bytes);
         }
-        let tail = || -> std::io::Result<Vec<u8>> {
-            let mut file = std::fs::File::open(Path::new(log))?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
-            let mut bytes = Vec::new();
-            file.take(TAIL).read_to_end(&mut bytes)?;
-            Ok(bytes)
+        let Some(root) = hypervisor.root() else {
+            return Self::Unreadable(format!("it is in {log} on the hypervisor"));
         };
-        match tail() {
-            Ok(bytes) => Self::Lines(last_lines(&String::from_utf8_lossy(&bytes))),
-            Err(e) => Self::Unreadable(format!("{log}: {e}")),
+        match root.run(&Script::new(format!("tail -c {TAIL} -- {}", quote(log)))).await {
+            Ok(reply) if reply.ok() => Self::from_bytes(&reply.stdout),
+            Ok(reply) => Self::Unreadable(format!("{log}: {}", reply.err().trim())),
+            Err(error) => Self::Unreadable(format!("{log}: {error}")),
         }
     }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        Self::Lines(last_lines(&String::from_utf8_lossy(bytes)))
+    }
+}
+
+fn tail(log: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl fmt::Display for Console {
@@ -86,9 +101,9 @@ mod tests {
     #[test]
     fn an_unreadable_log_is_named() {
         assert_eq!(
-            Console::read("/no/such.log", true).to_string(),
-            "console: /no/such.log: No such file or directory (os error 2)"
+            Console::Unreadable("/no/such.log: gone".into()).to_string(),
+            "console: /no/such.log: gone"
         );
-        assert_eq!(Console::read("/x.log", false).to_string(), "console: it is in /x.log on the hypervisor");
+        assert!(tail(Path::new("/no/such.log")).is_err());
     }
 }

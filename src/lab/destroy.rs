@@ -1,8 +1,12 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::xml::Element;
-use super::{DomainState, Hypervisor, LabError, MadeKind, Mark, Registry};
+use super::{
+    Converged, DomainState, Hypervisor, LabError, Ledger, LogicalVolume, MadeKind, Mark, VmIdentity,
+};
+use crate::host::{Script, quote};
 
 /// Something of the lab that `destroy` removes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,10 +19,19 @@ pub enum Doomed {
         pool: String,
         name: String,
     },
-    /// With the volume group or the folder where quaylab made that too.
+    /// A logical volume that libvirt does not see: its pool is gone or was never started.
+    LogicalVolume {
+        group: String,
+        name: String,
+    },
+    /// With the folder where quaylab made that too.
     Pool {
         name: String,
         stands_on: StandsOn,
+    },
+    /// A volume group that carries the lab's tag.
+    VolumeGroup {
+        name: String,
     },
     Network {
         name: String,
@@ -31,7 +44,7 @@ pub enum Doomed {
 /// What a pool stands on, as far as it goes with the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StandsOn {
-    /// A volume group that quaylab made; it is no reason to lose volumes of others.
+    /// A volume group that quaylab made where it could put no tag on it; it is no reason to lose volumes of others.
     VolumeGroup,
     /// A folder that quaylab made; it stays when something else lies in it.
     Folder,
@@ -48,6 +61,8 @@ impl fmt::Display for Doomed {
                 write!(f, "pool {name} with its volume group")
             }
             Self::Pool { name, .. } => write!(f, "pool {name}"),
+            Self::LogicalVolume { group, name } => write!(f, "logical volume {group}/{name}"),
+            Self::VolumeGroup { name } => write!(f, "volume group {name}"),
             Self::Network { name, .. } => write!(f, "network {name}"),
             Self::State(path) => write!(f, "{}", path.display()),
         }
@@ -59,62 +74,114 @@ impl fmt::Display for Doomed {
 pub struct Destroyed {
     pub removed: Vec<Doomed>,
     pub failed: Vec<(Doomed, LabError)>,
+    /// What stays on purpose, and why.
+    pub kept: Vec<(Doomed, String)>,
 }
 
-/// What carries this lab's mark on a hypervisor, in the order in which it can be removed.
+/// What carries this lab's mark on a hypervisor, in the order in which it can be removed. The marks are enough: the lab's
+/// own memory only adds to them.
 pub async fn plan_destroy(
     hypervisor: &Hypervisor,
     lab: &str,
     state_dir: &Path,
 ) -> Result<Vec<Doomed>, LabError> {
     let mark = Mark::new(lab);
-    let uri = hypervisor.uri().to_owned();
-    let made = Registry::new(state_dir).all()?;
+    let made = Ledger::new(hypervisor, state_dir, lab).all().await?;
+    let (groups, logical) = match hypervisor.lvm().await {
+        Some(lvm) => (lvm.groups().await?, lvm.volumes().await?),
+        None => Default::default(),
+    };
+    let tagged: Vec<LogicalVolume> = logical.iter().filter(|v| v.tags.is_of(lab)).cloned().collect();
     let mut doomed = hypervisor
         .call(move |driver| {
             let marked =
                 |xml: &str| Ok::<_, LabError>(Mark::read(&Element::parse(xml)?).as_ref() == Some(&mark));
-            let mut doomed = Vec::new();
+            let mut doomed = BTreeSet::new();
             for name in driver.domains()? {
                 if let Some(vm) = driver.domain(&name)?
                     && marked(&vm.xml)?
                 {
                     let running = !matches!(vm.state, DomainState::Off | DomainState::Crashed);
-                    doomed.push(Doomed::Vm { name, running });
+                    doomed.insert(Doomed::Vm { name, running });
                 }
             }
-            for thing in made.iter().filter(|m| m.uri == uri) {
+            // Which active pool stands on which volume group.
+            let mut pools = Vec::new();
+            for name in driver.pools()? {
+                let Some(pool) = driver.pool(&name)? else { continue };
+                let xml = Element::parse(&pool.xml)?;
+                if xml.get("type") == Some("logical") {
+                    let group = xml.path_text("source/name").unwrap_or(&name).to_owned();
+                    pools.push((name, group, pool.active));
+                }
+            }
+            for volume in &tagged {
+                let seen = pools.iter().find(|(_, group, active)| *group == volume.group && *active);
+                doomed.insert(match seen {
+                    Some((pool, ..)) if driver.volume(pool, &volume.name)?.is_some() => {
+                        Doomed::Volume { pool: pool.clone(), name: volume.name.clone() }
+                    }
+                    _ => Doomed::LogicalVolume { group: volume.group.clone(), name: volume.name.clone() },
+                });
+            }
+            for thing in &made {
                 match (thing.kind, thing.name.split_once('/')) {
-                    (MadeKind::Volume, Some((pool, name))) if driver.volume(pool, name)?.is_some() => {
-                        doomed.push(Doomed::Volume { pool: pool.to_owned(), name: name.to_owned() });
+                    (MadeKind::Volume, Some((pool, name))) => {
+                        // Of a logical volume only its tags say whose it is; without LVM the list has to do.
+                        let group = pools.iter().find(|(known, ..)| known == pool).map(|(_, group, _)| group);
+                        let foreign = logical
+                            .iter()
+                            .any(|v| Some(&v.group) == group && v.name == name && !v.tags.is_of(&mark.lab));
+                        if !foreign && driver.volume(pool, name)?.is_some() {
+                            doomed.insert(Doomed::Volume { pool: pool.to_owned(), name: name.to_owned() });
+                        }
                     }
                     (MadeKind::Pool, _) if driver.pool(&thing.name)?.is_some() => {
+                        let known = groups.iter().any(|(group, _)| *group == thing.name);
                         let stands_on = match thing.source.as_deref() {
-                            Some(BUILT_VOLUME_GROUP) => StandsOn::VolumeGroup,
+                            // Where LVM can be asked, the tag on the volume group decides, further down.
+                            Some(BUILT_VOLUME_GROUP)
+                                if !known && driver.pool(&thing.name)?.is_some_and(|p| p.active) =>
+                            {
+                                StandsOn::VolumeGroup
+                            }
                             Some(BUILT_FOLDER) => StandsOn::Folder,
                             _ => StandsOn::Other,
                         };
-                        doomed.push(Doomed::Pool { name: thing.name.clone(), stands_on });
+                        doomed.insert(Doomed::Pool { name: thing.name.clone(), stands_on });
                     }
                     _ => {}
+                }
+            }
+            for (name, tags) in groups {
+                if tags.is_of(&mark.lab) {
+                    doomed.insert(Doomed::VolumeGroup { name });
                 }
             }
             for name in driver.networks()? {
                 if let Some(network) = driver.network(&name)?
                     && marked(&network.xml)?
                 {
-                    doomed.push(Doomed::Network { name, active: network.active });
+                    doomed.insert(Doomed::Network { name, active: network.active });
                 }
             }
+            let mut doomed: Vec<Doomed> = doomed.into_iter().collect();
             // Overlays go before what they lie on.
             doomed.sort_by_key(|d| (d.rank(), is_base(d)));
             Ok(doomed)
         })
         .await?;
-    let remembered = ["hosts", "id_ed25519", "known_hosts", "secrets", "made.json", "kvm-probe"]
-        .map(|name| state_dir.join(name));
-    doomed.extend(remembered.into_iter().filter(|path| path.exists()).map(Doomed::State));
+    doomed.extend(remembered(state_dir));
     Ok(doomed)
+}
+
+/// The files that remember something of the lab.
+fn remembered(state_dir: &Path) -> impl Iterator<Item = Doomed> {
+    ["hosts", "id_ed25519", "known_hosts", "secrets", "made.json", "kvm-probe", Converged::FILE]
+        .map(|name| state_dir.join(name))
+        .into_iter()
+        .filter(|path| path.exists())
+        .map(Doomed::State)
 }
 
 /// What the registry notes of a pool whose volume group quaylab made.
@@ -132,9 +199,11 @@ impl Doomed {
         match self {
             Self::Vm { .. } => 0,
             Self::Volume { .. } => 1,
-            Self::Pool { .. } => 2,
-            Self::Network { .. } => 3,
-            Self::State(_) => 4,
+            Self::LogicalVolume { .. } => 2,
+            Self::Pool { .. } => 3,
+            Self::VolumeGroup { .. } => 4,
+            Self::Network { .. } => 5,
+            Self::State(_) => 6,
         }
     }
 }
@@ -156,7 +225,7 @@ pub async fn defined(hypervisor: &Hypervisor) -> Result<Vec<String>, LabError> {
 pub async fn destroy(
     hypervisor: &Hypervisor,
     plan: Vec<Doomed>,
-    state_dir: &Path,
+    ledger: &Ledger,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Destroyed {
     let mut done = Destroyed::default();
@@ -165,60 +234,49 @@ pub async fn destroy(
             continue;
         }
         progress(&format!("removing {doomed}"));
-        match remove(hypervisor, &doomed, state_dir).await {
-            Ok(()) => done.removed.push(doomed),
+        match remove(hypervisor, &doomed, ledger).await {
+            Ok(None) => done.removed.push(doomed),
+            Ok(Some(why)) => done.kept.push((doomed, why)),
             Err(error) => done.failed.push((doomed, error)),
         }
     }
     done
 }
 
-async fn remove(hypervisor: &Hypervisor, doomed: &Doomed, state_dir: &Path) -> Result<(), LabError> {
-    let registry = Registry::new(state_dir);
-    let uri = hypervisor.uri().to_owned();
+/// Removes one thing; the answer is why it stays, where that is right.
+async fn remove(
+    hypervisor: &Hypervisor,
+    doomed: &Doomed,
+    ledger: &Ledger,
+) -> Result<Option<String>, LabError> {
     match doomed.clone() {
-        Doomed::Vm { name, running } => {
-            hypervisor
-                .call(move |d| {
-                    if running {
-                        d.destroy_domain(&name)?;
-                    }
-                    d.undefine_domain(&name)
-                })
-                .await
-        }
+        Doomed::Vm { name, running } => remove_vm(hypervisor, name, running).await?,
         Doomed::Volume { pool, name } => {
             let full = format!("{pool}/{name}");
             hypervisor.call(move |d| d.delete_volume(&pool, &name)).await?;
-            registry.remove(&uri, MadeKind::Volume, &full)
+            ledger.remove(MadeKind::Volume, &full).await?;
+        }
+        Doomed::LogicalVolume { group, name } => {
+            let Some(lvm) = hypervisor.lvm().await else { return Ok(None) };
+            lvm.remove(&group, &name).await?;
         }
         Doomed::Pool { name, stands_on } => {
             let pool = name.clone();
-            hypervisor
-                .call(move |d| {
-                    let Some(now) = d.pool(&name)? else { return Ok(()) };
-                    if stands_on == StandsOn::VolumeGroup && now.active {
-                        let foreign = d.volumes(&name)?;
-                        if !foreign.is_empty() {
-                            return Err(LabError::Conflict(format!(
-                                "pool {name} holds volumes that quaylab did not make ({}), so its volume group stays",
-                                foreign.join(", ")
-                            )));
-                        }
-                    }
-                    if now.active {
-                        d.set_pool_active(&name, false)?;
-                    }
-                    match stands_on {
-                        StandsOn::VolumeGroup => d.delete_pool(&name)?,
-                        // Only an empty folder can be removed, and one with files of others is not to be.
-                        StandsOn::Folder => drop(d.delete_pool(&name)),
-                        StandsOn::Other => {}
-                    }
-                    d.undefine_pool(&name)
-                })
-                .await?;
-            registry.remove(&uri, MadeKind::Pool, &pool)
+            hypervisor.call(move |d| remove_pool(d, &name, stands_on)).await?;
+            ledger.remove(MadeKind::Pool, &pool).await?;
+        }
+        Doomed::VolumeGroup { name } => {
+            let Some(lvm) = hypervisor.lvm().await else { return Ok(None) };
+            let foreign: Vec<String> =
+                lvm.volumes().await?.into_iter().filter(|v| v.group == name).map(|v| v.name).collect();
+            if !foreign.is_empty() {
+                lvm.release_group(&name, ledger.lab()).await?;
+                return Ok(Some(format!(
+                    "it holds what this lab did not make ({}), and carries the lab's tag no more",
+                    foreign.join(", ")
+                )));
+            }
+            lvm.remove_group(&name).await?;
         }
         Doomed::Network { name, active } => {
             hypervisor
@@ -228,13 +286,64 @@ async fn remove(hypervisor: &Hypervisor, doomed: &Doomed, state_dir: &Path) -> R
                     }
                     d.undefine_network(&name)
                 })
-                .await
+                .await?;
         }
         Doomed::State(path) => {
             let removing = format!("removing {}", path.display());
             let result =
                 if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-            result.map_err(LabError::io(removing))
+            match result {
+                // What was listed last in it may have taken the file along.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                other => other.map_err(LabError::io(removing))?,
+            }
         }
     }
+    Ok(None)
+}
+
+async fn remove_vm(hypervisor: &Hypervisor, name: String, running: bool) -> Result<(), LabError> {
+    let console = hypervisor
+        .call(move |d| {
+            let console = d
+                .domain(&name)?
+                .and_then(|vm| Element::parse(&vm.xml).ok())
+                .map(|xml| VmIdentity::from_element(&xml).console_log)
+                .filter(|log| log.ends_with(&format!("/{name}-console.log")));
+            if running {
+                d.destroy_domain(&name)?;
+            }
+            d.undefine_domain(&name)?;
+            Ok(console)
+        })
+        .await?;
+    if let (Some(log), Some(root)) = (console, hypervisor.root()) {
+        // The log is only kept for a wait that fails; that it stays is no failure.
+        let log = quote(&log);
+        let _stays = root.run(&Script::new(format!("rm -f {log} {log}.[0-9]"))).await;
+    }
+    Ok(())
+}
+
+fn remove_pool(d: &dyn super::Driver, name: &str, stands_on: StandsOn) -> Result<(), LabError> {
+    let Some(now) = d.pool(name)? else { return Ok(()) };
+    if stands_on == StandsOn::VolumeGroup && now.active {
+        let foreign = d.volumes(name)?;
+        if !foreign.is_empty() {
+            return Err(LabError::Conflict(format!(
+                "pool {name} holds volumes that quaylab did not make ({}), so its volume group stays",
+                foreign.join(", ")
+            )));
+        }
+    }
+    if now.active {
+        d.set_pool_active(name, false)?;
+    }
+    match stands_on {
+        StandsOn::VolumeGroup => d.delete_pool(name)?,
+        // Only an empty folder can be removed, and one with files of others is not to be.
+        StandsOn::Folder => drop(d.delete_pool(name)),
+        StandsOn::Other => {}
+    }
+    d.undefine_pool(name)
 }

@@ -1,10 +1,6 @@
-use std::fmt::Write as _;
-
+use super::Mark;
 use super::kvm::Accelerator;
-use super::network::differences;
 use super::xml::Element;
-use super::{DomainNow, DomainState, LabError, Mark};
-use crate::modules::Diff;
 
 /// A disk of a VM: a volume in a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +23,14 @@ pub struct DirectBoot {
     pub cmdline: Option<String>,
 }
 
+/// What starts the guest's boot loader.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Firmware {
+    #[default]
+    Bios,
+    Uefi,
+}
+
 /// A VM: the parts that quaylab declares and compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainSpec {
@@ -39,6 +43,7 @@ pub struct DomainSpec {
     pub network: Option<String>,
     pub mac: String,
     pub accelerator: Accelerator,
+    pub firmware: Firmware,
     pub boot: Option<DirectBoot>,
     /// Where the hypervisor keeps what the guest writes to its serial console.
     pub console_log: String,
@@ -56,8 +61,11 @@ pub fn disk_name(index: usize) -> String {
 impl DomainSpec {
     /// The definition that is given to libvirt; `uuid` keeps a VM the same VM when it is defined anew.
     pub fn to_xml(&self, mark: &Mark, uuid: Option<&str>) -> String {
-        let mut os = Element::new("os")
-            .child(Element::new("type").attr("arch", "x86_64").attr("machine", "q35").text("hvm"));
+        let mut os = Element::new("os");
+        if self.firmware == Firmware::Uefi {
+            os = os.attr("firmware", "efi");
+        }
+        os = os.child(Element::new("type").attr("arch", "x86_64").attr("machine", "q35").text("hvm"));
         if let Some(boot) = &self.boot {
             os = os.child(Element::new("kernel").text(&boot.kernel));
             os = os.children_of(boot.initrd.iter().map(|i| Element::new("initrd").text(i)));
@@ -92,7 +100,7 @@ impl DomainSpec {
     }
 
     fn devices(&self) -> Element {
-        let disks = self.disks.iter().enumerate().map(|(index, disk)| disk.element(index));
+        let disks = self.disks.iter().enumerate().map(|(index, disk)| disk.element(&disk.target(index)));
         let network = self.network.iter().map(|network| {
             Element::new("interface")
                 .attr("type", "network")
@@ -124,10 +132,11 @@ impl DomainSpec {
     }
 
     /// The parts that quaylab owns, a line each: what is compared, and what a person reads.
-    fn facts(&self) -> String {
-        let disks = self.disks.iter().enumerate().map(|(i, d)| format!("disk {}: {}", disk_name(i), d.path));
+    pub(super) fn facts(&self) -> String {
+        let disks = self.disks.iter().enumerate().map(|(i, d)| format!("disk {}: {}", d.target(i), d.path));
         let network = self.network.iter().map(|n| format!("network: {n} {}", self.mac));
-        let boot = self.boot.iter().map(|b| format!("kernel: {}", b.kernel));
+        let firmware = (self.firmware == Firmware::Uefi).then(|| "firmware: uefi".to_owned());
+        let boot = firmware.into_iter().chain(self.boot.iter().map(|b| format!("kernel: {}", b.kernel)));
         [
             format!("type: {}", self.accelerator.domain_type()),
             format!("vcpus: {}", self.vcpus),
@@ -144,7 +153,12 @@ impl DomainSpec {
 }
 
 impl DiskSpec {
-    fn element(&self, index: usize) -> Element {
+    /// The disk's name in the definition. The seed is out of the way of disks that are added later.
+    pub(super) fn target(&self, index: usize) -> String {
+        if self.read_only { "vdz".to_owned() } else { disk_name(index) }
+    }
+
+    pub(super) fn element(&self, target: &str) -> Element {
         // By path rather than by volume: AppArmor's helper does not know volumes.
         let (kind, attribute) = if self.block { ("block", "dev") } else { ("file", "file") };
         let mut driver = Element::new("driver").attr("name", "qemu").attr("type", &self.format);
@@ -156,24 +170,17 @@ impl DiskSpec {
             .attr("device", "disk")
             .child(driver.attr("discard", "unmap"))
             .child(Element::new("source").attr(attribute, &self.path))
-            .child(Element::new("target").attr("dev", disk_name(index)).attr("bus", "virtio"));
+            .child(Element::new("target").attr("dev", target).attr("bus", "virtio"));
         if self.read_only { disk.child(Element::new("readonly")) } else { disk }
     }
 }
 
 /// The facts of a definition that libvirt gave, in the same words as `DomainSpec::facts`.
-fn facts_of(domain: &Element) -> String {
+pub(super) fn facts_of(domain: &Element) -> String {
     let mut lines = vec![format!("type: {}", domain.get("type").unwrap_or("unknown"))];
-    lines.push(format!("vcpus: {}", domain.path_text("vcpu").unwrap_or("?")));
-    let memory = domain.find("memory").and_then(|m| {
-        let amount: u64 = m.text.parse().ok()?;
-        Some(match m.get("unit") {
-            Some("MiB") => amount,
-            Some("GiB") => amount << 10,
-            Some("bytes" | "b") => amount >> 20,
-            _ => amount >> 10,
-        })
-    });
+    let vcpus = domain.find("vcpu").map(|v| v.get("current").unwrap_or(&v.text));
+    lines.push(format!("vcpus: {}", vcpus.unwrap_or("?")));
+    let memory = domain.find("currentMemory").or_else(|| domain.find("memory")).and_then(mebibytes);
     lines.push(format!("memory: {} MiB", memory.unwrap_or(0)));
     if let Some(devices) = domain.find("devices") {
         for disk in devices.all("disk") {
@@ -187,138 +194,41 @@ fn facts_of(domain: &Element) -> String {
             lines.push(format!("network: {network} {mac}"));
         }
     }
+    if domain.path_attr("os", "firmware") == Some("efi") {
+        lines.push("firmware: uefi".to_owned());
+    }
     lines.extend(domain.path_text("os/kernel").map(|k| format!("kernel: {k}")));
     lines.join("\n") + "\n"
 }
 
-/// The paths of a definition's disks.
-pub fn disk_paths(domain: &Element) -> Vec<String> {
+/// An amount of memory as libvirt writes it, in MiB.
+pub(super) fn mebibytes(memory: &Element) -> Option<u64> {
+    let amount: u64 = memory.text.parse().ok()?;
+    Some(match memory.get("unit") {
+        Some("MiB") => amount,
+        Some("GiB") => amount << 10,
+        Some("bytes" | "b") => amount >> 20,
+        _ => amount >> 10,
+    })
+}
+
+/// The names (`vda`) and paths of a definition's disks.
+pub fn disks_of(domain: &Element) -> Vec<(String, String)> {
     let disks = domain.find("devices").into_iter().flat_map(|d| d.all("disk"));
     disks
-        .filter_map(|disk| disk.find("source"))
-        .filter_map(|source| source.get("file").or_else(|| source.get("dev")))
-        .map(str::to_owned)
+        .filter_map(|disk| {
+            let source = disk.find("source")?;
+            let path = source.get("file").or_else(|| source.get("dev"))?;
+            Some((disk.path_attr("target", "dev").unwrap_or_default().to_owned(), path.to_owned()))
+        })
         .collect()
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VmState {
-    Running,
-    Stopped,
-    Absent,
-}
-
-/// One change to a VM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DomainStep {
-    /// Brings the cloud-init seed into its volume.
-    WriteSeed,
-    Define(String),
-    Autostart(bool),
-    Start,
-    /// Asks the guest to power off and waits until it has.
-    Shutdown,
-    SwitchOff,
-    Undefine,
-}
-
-/// What a VM is, as far as planning needs it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DomainObserved {
-    pub domain: Option<DomainNow>,
-    /// Whether the seed volume holds the declared seed.
-    pub seed_ready: bool,
-    /// Whether there is a seed at all to hold.
-    pub has_seed: bool,
-}
-
-/// What has to be done to have a VM.
-pub fn plan_domain(
-    spec: &DomainSpec,
-    state: VmState,
-    autostart: bool,
-    observed: &DomainObserved,
-    mark: &Mark,
-) -> Result<(Vec<DomainStep>, Option<Diff>), LabError> {
-    let name = &spec.name;
-    let title = format!("VM {name}");
-    let seed = (observed.has_seed && !observed.seed_ready && state != VmState::Absent)
-        .then_some(DomainStep::WriteSeed);
-    let Some(now) = &observed.domain else {
-        if state == VmState::Absent {
-            return Ok((Vec::new(), None));
-        }
-        let mut steps: Vec<_> = seed.into_iter().collect();
-        steps.push(DomainStep::Define(spec.to_xml(mark, None)));
-        if autostart {
-            steps.push(DomainStep::Autostart(true));
-        }
-        if state == VmState::Running {
-            steps.push(DomainStep::Start);
-        }
-        return Ok((steps, Some(Diff::new(&title, "", spec.facts()))));
-    };
-    let there = Element::parse(&now.xml)?;
-    let ours = Mark::read(&there).as_ref() == Some(mark);
-    if !ours {
-        return Err(LabError::Conflict(match Mark::read(&there) {
-            Some(other) => format!("VM {name} belongs to the lab {}, so it is left alone", other.lab),
-            None => format!(
-                "VM {name} was not made by quaylab, so it is left alone; rename it, or choose another name"
-            ),
-        }));
-    }
-    let on = now.state != DomainState::Off && now.state != DomainState::Crashed;
-    if state == VmState::Absent {
-        let mut steps = if on { vec![DomainStep::SwitchOff] } else { Vec::new() };
-        steps.push(DomainStep::Undefine);
-        return Ok((steps, Some(Diff::new(&title, facts_of(&there), ""))));
-    }
-    let (is, wanted) = (facts_of(&there), spec.facts());
-    let mut steps: Vec<_> = seed.into_iter().collect();
-    let mut before = is.clone();
-    let mut after = wanted.clone();
-    if steps.contains(&DomainStep::WriteSeed) {
-        before += "cloud-init seed: older\n";
-        after += "cloud-init seed: as declared (a guest that has booted does not run it again)\n";
-    }
-    if is != wanted {
-        if on && state == VmState::Running {
-            return Err(LabError::Conflict(format!(
-                "VM {name} runs and differs from what is declared:\n{}\nshut it down, and the next run changes it and starts it again",
-                differences(&is, &wanted)
-            )));
-        }
-        if on {
-            steps.push(DomainStep::Shutdown);
-        }
-        steps.push(DomainStep::Define(spec.to_xml(mark, Some(&now.uuid))));
-    }
-    if now.autostart != autostart {
-        steps.push(DomainStep::Autostart(autostart));
-        let _ = writeln!(before, "autostart: {}", now.autostart);
-        let _ = writeln!(after, "autostart: {autostart}");
-    }
-    match (on, state) {
-        (false, VmState::Running) => steps.push(DomainStep::Start),
-        (true, VmState::Stopped) if !steps.contains(&DomainStep::Shutdown) => {
-            steps.push(DomainStep::Shutdown);
-        }
-        _ => {}
-    }
-    if on != (state == VmState::Running) {
-        let _ = writeln!(before, "state: {}", now.state.word());
-        after += if state == VmState::Running { "state: running\n" } else { "state: shut off\n" };
-    }
-    let diff = (!steps.is_empty()).then(|| Diff::new(&title, before, after));
-    Ok((steps, diff))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn spec() -> DomainSpec {
+    pub(crate) fn spec() -> DomainSpec {
         let disk = |volume: &str, read_only| DiskSpec {
             pool: "p".into(),
             volume: volume.into(),
@@ -335,29 +245,14 @@ mod tests {
             network: Some("quaylab".into()),
             mac: "52:54:00:01:02:03".into(),
             accelerator: Accelerator::Emulation,
+            firmware: Firmware::Bios,
             boot: None,
             console_log: "/var/log/libvirt/qemu/quay-console.log".into(),
         }
     }
 
-    fn mark() -> Mark {
+    pub(crate) fn mark() -> Mark {
         Mark::new("lab")
-    }
-
-    fn there(spec: &DomainSpec, state: DomainState) -> DomainObserved {
-        let domain = DomainNow {
-            xml: spec.to_xml(&mark(), Some("u-u-i-d")),
-            state,
-            autostart: false,
-            uuid: "u-u-i-d".into(),
-            memory: spec.memory << 10,
-            vcpus: spec.vcpus,
-        };
-        DomainObserved { domain: Some(domain), seed_ready: true, has_seed: true }
-    }
-
-    fn plan(spec: &DomainSpec, state: VmState, now: &DomainObserved) -> Result<Vec<DomainStep>, String> {
-        plan_domain(spec, state, false, now, &mark()).map(|p| p.0).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -399,7 +294,7 @@ mod tests {
             <disk type='file' device='disk'>
               <driver name='qemu' type='raw' discard='unmap'/>
               <source file='/pool/quay-seed.img'/>
-              <target dev='vdc' bus='virtio'/>
+              <target dev='vdz' bus='virtio'/>
               <readonly/>
             </disk>
             <interface type='network'>
@@ -424,59 +319,16 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_vm_gets_its_seed_first() {
-        let nothing = DomainObserved { has_seed: true, ..DomainObserved::default() };
-        let steps = plan(&spec(), VmState::Running, &nothing).expect("planned");
-        assert!(
-            matches!(&steps[..], [DomainStep::WriteSeed, DomainStep::Define(_), DomainStep::Start]),
-            "{steps:?}"
-        );
-    }
-
-    #[test]
-    fn what_runs_as_declared_is_left_alone() {
-        assert_eq!(plan(&spec(), VmState::Running, &there(&spec(), DomainState::Running)), Ok(vec![]));
-        assert_eq!(
-            plan(&spec(), VmState::Running, &there(&spec(), DomainState::Off)),
-            Ok(vec![DomainStep::Start])
-        );
-        assert_eq!(
-            plan(&spec(), VmState::Stopped, &there(&spec(), DomainState::Running)),
-            Ok(vec![DomainStep::Shutdown])
-        );
-    }
-
-    #[test]
-    fn a_running_vm_is_never_changed_under_its_user() {
-        let bigger = DomainSpec { memory: 16384, ..spec() };
-        insta::assert_snapshot!(
-            plan(&bigger, VmState::Running, &there(&spec(), DomainState::Running)).expect_err("refused"), @r"
-        VM quay runs and differs from what is declared:
-          is       memory: 8192 MiB
-          declared memory: 16384 MiB
-        shut it down, and the next run changes it and starts it again
-        ");
-        let steps = plan(&bigger, VmState::Running, &there(&spec(), DomainState::Off)).expect("planned");
-        assert!(
-            matches!(&steps[..], [DomainStep::Define(xml), DomainStep::Start] if xml.contains("u-u-i-d"))
-        );
-    }
-
-    #[test]
-    fn a_foreign_vm_is_left_alone() {
-        for (labs_mark, part) in
-            [(Some(Mark::new("other")), "belongs to the lab other"), (None, "not made by quaylab")]
-        {
-            let mut now = there(&spec(), DomainState::Off);
-            let domain = now.domain.as_mut().expect("defined");
-            domain.xml = match labs_mark {
-                Some(mark) => spec().to_xml(&mark, None),
-                None => "<domain type='qemu'><name>quay</name></domain>".into(),
-            };
-            for state in [VmState::Running, VmState::Absent] {
-                assert!(plan(&spec(), state, &now).expect_err("refused").contains(part));
-            }
+    fn a_definition_has_the_facts_that_it_was_made_of() {
+        for spec in [spec(), DomainSpec { firmware: Firmware::Uefi, ..spec() }] {
+            let read = Element::parse(&spec.to_xml(&mark(), None)).expect("xml");
+            assert_eq!(facts_of(&read), spec.facts());
         }
+        let ballooned = Element::parse(
+            "<domain type='kvm'><vcpu current='1'>4</vcpu><memory unit='KiB'>4096</memory><currentMemory unit='KiB'>2048</currentMemory></domain>",
+        )
+        .expect("xml");
+        assert_eq!(facts_of(&ballooned), "type: kvm\nvcpus: 1\nmemory: 2 MiB\n");
     }
 
     #[test]

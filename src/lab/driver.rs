@@ -42,7 +42,10 @@ impl DomainState {
 /// A domain as libvirt has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainNow {
+    /// The persistent definition: what counts from the next boot on.
     pub xml: String,
+    /// What a running VM has now.
+    pub live: Option<String>,
     pub state: DomainState,
     pub autostart: bool,
     pub uuid: String,
@@ -89,6 +92,9 @@ pub trait Driver: Send + Sync {
     /// Names of the volume groups that exist on the hypervisor.
     fn volume_groups(&self) -> Result<Vec<String>, LabError>;
 
+    /// Free bytes of a pool; `None` for one that is not active.
+    fn pool_space(&self, name: &str) -> Result<Option<u64>, LabError>;
+
     fn volumes(&self, pool: &str) -> Result<Vec<String>, LabError>;
     fn volume(&self, pool: &str, name: &str) -> Result<Option<VolumeNow>, LabError>;
     fn create_volume(&self, pool: &str, xml: &str) -> Result<(), LabError>;
@@ -103,6 +109,8 @@ pub trait Driver: Send + Sync {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), LabError>;
 
+    /// Free memory in bytes.
+    fn free_memory(&self) -> Result<u64, LabError>;
     /// What the hypervisor can do, in libvirt's XML.
     fn capabilities(&self) -> Result<String, LabError>;
     fn domains(&self) -> Result<Vec<String>, LabError>;
@@ -115,8 +123,35 @@ pub trait Driver: Send + Sync {
     /// Removes the definition with its NVRAM, managed save image and snapshots' metadata.
     fn undefine_domain(&self, name: &str) -> Result<(), LabError>;
     fn set_domain_autostart(&self, name: &str, on: bool) -> Result<(), LabError>;
+    /// Changes the number of processors of a running VM.
+    fn set_live_vcpus(&self, name: &str, vcpus: u32) -> Result<(), LabError>;
+    /// Changes the memory, in MiB, that a running VM may use.
+    fn set_live_memory(&self, name: &str, memory: u64) -> Result<(), LabError>;
+    /// Gives a running VM a device.
+    fn attach_live(&self, name: &str, xml: &str) -> Result<(), LabError>;
+    /// Tells a running VM that a disk has a new size; files grow with it.
+    fn resize_disk(&self, name: &str, disk: &str, bytes: u64) -> Result<(), LabError>;
     /// Addresses that libvirt knows a running domain to have, with the MAC of each.
     fn addresses(&self, name: &str) -> Result<Vec<(String, String)>, LabError>;
+
+    /// Holds a running VM still.
+    fn suspend_domain(&self, name: &str) -> Result<(), LabError>;
+    fn resume_domain(&self, name: &str) -> Result<(), LabError>;
+    /// Writes the memory of a running or paused VM to the hypervisor's disk and ends it; the next start goes on from there.
+    fn save_domain(&self, name: &str) -> Result<(), LabError>;
+    fn has_saved_domain(&self, name: &str) -> Result<bool, LabError>;
+    fn forget_saved_domain(&self, name: &str) -> Result<(), LabError>;
+    /// Lets a VM that is off go on from a file on the hypervisor that holds its memory.
+    fn restore_domain(&self, path: &str) -> Result<(), LabError>;
+    /// Opens a running VM's serial console; `force` takes it from whoever has it.
+    fn console(&self, name: &str, force: bool) -> Result<Box<dyn ConsoleStream>, LabError>;
+}
+
+/// A serial console. Both calls block, and may be made from two threads at once.
+pub trait ConsoleStream: Send + Sync {
+    /// What the guest wrote; 0 is the end.
+    fn receive(&self, buffer: &mut [u8]) -> Result<usize, LabError>;
+    fn send(&self, bytes: &[u8]) -> Result<(), LabError>;
 }
 
 /// An element of a running network that can be changed in place.
@@ -137,4 +172,5 @@ pub enum UpdateCommand {
 pub enum UpdateSection {
     DhcpRange,
     DhcpHost,
+    DnsHost,
 }

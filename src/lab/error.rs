@@ -26,6 +26,9 @@ pub enum LabError {
     Invalid(String),
     #[error("{0}")]
     Wait(Box<super::WaitFailure>),
+    /// The hypervisor itself could not be asked.
+    #[error(transparent)]
+    Host(#[from] crate::host::HostError),
 }
 
 impl LabError {
@@ -56,6 +59,7 @@ impl LabError {
             Self::Libvirt { reason, .. } => libvirt_hint(reason),
             Self::Failed { hint, .. } => hint.clone(),
             Self::Wait(failure) => Some(failure.hint()),
+            Self::Host(error) => error.hint().map(str::to_owned),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("run as a user who may do this".into())
             }
@@ -67,7 +71,7 @@ impl LabError {
 fn connection_hint(uri: &str, reason: &str) -> Option<String> {
     let has = |text: &str| reason.to_ascii_lowercase().contains(text);
     Some(if has("permission denied") && uri.contains("+ssh") {
-        "the login on the hypervisor was refused: libvirt uses the ssh command, so `ssh` to it must work without questions".into()
+        "the daemon's socket is only for root and the group libvirt there: log in as root, or add the login user to that group".into()
     } else if has("permission denied") || has("authentication unavailable") || has("polkit") {
         "add the user to the group libvirt (`usermod -aG libvirt USER`, then log in again)".into()
     } else if has("no such file") || has("connection refused") {
@@ -110,7 +114,7 @@ mod tests {
                 "libvirtd is not running",
             ),
             ("qemu:///system", "Failed to connect socket to '/x': Permission denied", "group libvirt"),
-            ("qemu+ssh://a@b/system", "a@b: Permission denied (publickey)", "`ssh` to it"),
+            ("qemu+ssh://a@b/system", "connecting to /run/x: Permission denied", "group libvirt"),
             ("qemu+ssh://a@b/system", "Host key verification failed", "known_hosts"),
         ] {
             let hint = LabError::Connection { uri: uri.into(), reason: reason.into() }.hint();

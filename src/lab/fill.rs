@@ -2,51 +2,141 @@ use std::io::Write;
 use std::path::Path;
 
 use super::image::{amount, convert_to_raw};
-use super::volume::volume_xml;
-use super::{Hypervisor, LabError, Made, MadeKind, Registry, SourceImage, VolumeSpec, host_dir};
+use super::volume::{EXTENT, volume_xml};
+use super::{
+    Element, Hypervisor, LabError, Ledger, Lvm, MadeKind, Mark, SourceImage, Tags, VolumeSpec, host_dir,
+};
+use crate::host::{Script, Shell, quote};
 
-/// Puts bytes into volumes, and remembers what each holds once all of it is there.
+/// Makes volumes and puts bytes into them, and remembers what each holds once all of it is there.
 #[derive(Debug, Clone)]
 pub struct Filler {
     pub hypervisor: Hypervisor,
-    pub registry: Registry,
+    pub ledger: Ledger,
+    /// The VM that the volumes are for.
+    host: String,
+}
+
+/// Whose a volume is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// This lab made it; the digest is that of what it was filled with, once that was finished.
+    Us {
+        source: Option<String>,
+    },
+    Somebody,
+}
+
+impl Owner {
+    fn source(self) -> Option<String> {
+        match self {
+            Self::Us { source } => source,
+            Self::Somebody => None,
+        }
+    }
 }
 
 impl Filler {
-    pub fn new(hypervisor: &Hypervisor, state_dir: &Path) -> Self {
-        Self { hypervisor: hypervisor.clone(), registry: Registry::new(state_dir) }
+    pub fn new(hypervisor: &Hypervisor, ledger: Ledger, host: &str) -> Self {
+        Self { hypervisor: hypervisor.clone(), ledger, host: host.to_owned() }
     }
 
-    fn remember(&self, full: &str, source: Option<&str>) -> Result<(), LabError> {
-        self.registry.put(Made {
-            uri: self.hypervisor.uri().to_owned(),
-            kind: MadeKind::Volume,
-            name: full.to_owned(),
-            source: source.map(str::to_owned),
+    async fn remember(&self, full: &str, source: Option<&str>) -> Result<(), LabError> {
+        self.ledger.put(MadeKind::Volume, full, source).await
+    }
+
+    /// LVM and the volume group, where that is what a pool stands on.
+    pub async fn group(&self, pool: &str) -> Result<Option<(Lvm, String)>, LabError> {
+        let name = pool.to_owned();
+        let Some(defined) = self.hypervisor.call(move |d| d.pool(&name)).await? else { return Ok(None) };
+        let pool = Element::parse(&defined.xml)?;
+        if pool.get("type") != Some("logical") {
+            return Ok(None);
+        }
+        let group =
+            pool.path_text("source/name").or_else(|| pool.path_text("name")).unwrap_or_default().to_owned();
+        Ok(self.hypervisor.lvm().await.map(|lvm| (lvm, group)))
+    }
+
+    /// Who made a volume that is there. A logical volume's tags decide alone: the name may have gone to another's.
+    pub async fn owner(&self, pool: &str, name: &str) -> Result<Owner, LabError> {
+        if let Some((lvm, group)) = self.group(pool).await?
+            && let Some(volume) = lvm.volume(&group, name).await?
+        {
+            return Ok(if volume.tags.is_of(self.ledger.lab()) {
+                Owner::Us { source: volume.tags.image }
+            } else {
+                Owner::Somebody
+            });
+        }
+        Ok(match self.ledger.get(MadeKind::Volume, &format!("{pool}/{name}")).await? {
+            Some(made) => Owner::Us { source: made.source },
+            None => Owner::Somebody,
         })
-    }
-
-    /// What a volume was filled from, if this lab made it; the outer `None` is a volume of someone else.
-    pub fn source(&self, full: &str) -> Result<Option<Option<String>>, LabError> {
-        Ok(self.registry.get(self.hypervisor.uri(), MadeKind::Volume, full)?.map(|made| made.source))
     }
 
     /// Makes a volume. It is remembered before it is there, so that a run that breaks off can be cleaned up after.
     pub async fn create(&self, pool: &str, name: &str, xml: String) -> Result<(), LabError> {
         let full = format!("{pool}/{name}");
-        self.remember(&full, None)?;
-        let (to_pool, named) = (pool.to_owned(), name.to_owned());
-        let made = self.hypervisor.call(move |d| d.create_volume(&to_pool, &xml)).await;
+        self.remember(&full, None).await?;
+        let made = match self.group(pool).await? {
+            Some((lvm, group)) => self.create_logical(&lvm, pool, &group, name, &xml).await,
+            None => {
+                let pool = pool.to_owned();
+                self.hypervisor.call(move |d| d.create_volume(&pool, &xml)).await
+            }
+        };
         if made.is_err() {
-            let there = {
-                let (pool, name) = (pool.to_owned(), named);
-                self.hypervisor.call(move |d| d.volume(&pool, &name)).await
-            };
+            let (pool, name) = (pool.to_owned(), name.to_owned());
+            let there = self.hypervisor.call(move |d| d.volume(&pool, &name)).await;
             if matches!(there, Ok(None)) {
-                self.registry.remove(self.hypervisor.uri(), MadeKind::Volume, &full)?;
+                self.ledger.remove(MadeKind::Volume, &full).await?;
             }
         }
         made
+    }
+
+    async fn create_logical(
+        &self,
+        lvm: &Lvm,
+        pool: &str,
+        group: &str,
+        name: &str,
+        xml: &str,
+    ) -> Result<(), LabError> {
+        let capacity = Element::parse(xml)?.path_text("capacity").and_then(|c| c.parse().ok()).unwrap_or(0);
+        let tags = Tags::of(&Mark::new(self.ledger.lab()), Some(&self.host));
+        lvm.create(group, name, capacity, &tags).await?;
+        self.refresh(pool).await
+    }
+
+    /// Lets a volume grow; `vm` is the running VM and its disk that are told.
+    pub async fn grow(
+        &self,
+        pool: &str,
+        name: &str,
+        bytes: u64,
+        vm: Option<(String, String)>,
+    ) -> Result<(), LabError> {
+        if let Some((lvm, group)) = self.group(pool).await? {
+            lvm.extend(&group, name, bytes).await?;
+            self.refresh(pool).await?;
+        } else if vm.is_none() {
+            let (pool, name) = (pool.to_owned(), name.to_owned());
+            return self.hypervisor.call(move |d| d.resize_volume(&pool, &name, bytes)).await;
+        }
+        let Some((vm, disk)) = vm else { return Ok(()) };
+        let (at, volume) = (pool.to_owned(), name.to_owned());
+        // A logical volume has whole extents, and its guest is told of exactly what is there.
+        let now = self.hypervisor.call(move |d| d.volume(&at, &volume)).await?.map_or(0, |v| v.capacity);
+        let bytes = bytes.max(now);
+        self.hypervisor.call(move |d| d.resize_disk(&vm, &disk, bytes)).await?;
+        self.refresh(pool).await
+    }
+
+    async fn refresh(&self, pool: &str) -> Result<(), LabError> {
+        let pool = pool.to_owned();
+        self.hypervisor.call(move |d| d.refresh_pool(&pool)).await
     }
 
     async fn upload(
@@ -100,14 +190,14 @@ impl Filler {
             let (pool, name) = (pool.to_owned(), name.clone());
             self.hypervisor.call(move |d| d.volume(&pool, &name)).await?
         };
-        match (there, self.source(&full)?) {
-            (Some(_), None) => {
+        match (there, self.owner(pool, &name).await?) {
+            (Some(_), Owner::Somebody) => {
                 return Err(LabError::Conflict(format!(
                     "volume {full} exists and was not made by this lab: another lab may be uploading it; remove it when none is"
                 )));
             }
             // An upload that broke off is started anew.
-            (Some(_), Some(_)) => {
+            (Some(_), Owner::Us { .. }) => {
                 let (pool, name) = (pool.to_owned(), name.clone());
                 self.hypervisor.call(move |d| d.delete_volume(&pool, &name)).await?;
             }
@@ -119,15 +209,14 @@ impl Filler {
         // As raw: libvirt is to take the file as it is, not to make an image around it.
         self.create(pool, &name, volume_xml(&name, bytes, "raw", None)).await?;
         self.upload(pool, &name, &image.path, progress).await?;
-        let refreshed = pool.to_owned();
-        self.hypervisor.call(move |d| d.refresh_pool(&refreshed)).await?;
-        self.remember(&full, Some(&image.digest))
+        self.refresh(pool).await?;
+        self.remember(&full, Some(&image.digest)).await
     }
 
     /// Whether the pool has the whole image.
     pub async fn base_ready(&self, pool: &str, image: &SourceImage) -> Result<bool, LabError> {
         let name = image.base_name();
-        let known = self.source(&format!("{pool}/{name}"))?.flatten();
+        let known = self.owner(pool, &name).await?.source();
         let pool = pool.to_owned();
         let there = self.hypervisor.call(move |d| d.volume(&pool, &name)).await?.is_some();
         Ok(there && known.as_deref() == Some(&image.digest))
@@ -151,6 +240,8 @@ impl Filler {
         let device = Path::new(&volume.path);
         if self.hypervisor.is_local() && std::fs::OpenOptions::new().write(true).open(device).is_ok() {
             convert_to_raw(image, device, true).await?;
+        } else if let Some(root) = self.converting_shell().await {
+            self.convert_there(&root, image, &volume.path, progress).await?;
         } else {
             let folder = super::default_cache_dir();
             std::fs::create_dir_all(&folder).map_err(LabError::io(format!("making {}", folder.display())))?;
@@ -161,7 +252,44 @@ impl Filler {
             convert_to_raw(image, raw.path(), false).await?;
             self.upload(&spec.pool, &spec.name, raw.path(), progress).await?;
         }
-        self.remember(&spec.full_name(), Some(&image.digest))
+        if let Some((lvm, group)) = self.group(&spec.pool).await? {
+            lvm.mark_filled(&group, &spec.name, &image.digest).await?;
+        }
+        self.remember(&spec.full_name(), Some(&image.digest)).await
+    }
+
+    /// A shell on another machine that has qemu-img, as root.
+    async fn converting_shell(&self) -> Option<Shell> {
+        self.hypervisor.way()?;
+        let root = self.hypervisor.root()?;
+        let there = root.run(&Script::new("command -v qemu-img >/dev/null")).await;
+        there.is_ok_and(|r| r.ok()).then_some(root)
+    }
+
+    /// Sends the image as it is, which is small, and has the hypervisor write it out, which is large.
+    async fn convert_there(
+        &self,
+        root: &Shell,
+        image: &SourceImage,
+        device: &str,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(), LabError> {
+        let what = format!("converting {} on the hypervisor", image.path.display());
+        let mut file = tokio::fs::File::open(&image.path)
+            .await
+            .map_err(LabError::io(format!("reading {}", image.path.display())))?;
+        progress("sending the image to the hypervisor");
+        // One script: whatever ends it, the copy goes.
+        let script = format!(
+            "copy=$(mktemp /var/tmp/quaylab-image.XXXXXX) || exit 1
+trap 'rm -f \"$copy\"' EXIT
+trap 'exit 1' HUP INT TERM
+cat >\"$copy\" && qemu-img convert -n -f {} -O raw \"$copy\" {}",
+            quote(&image.format),
+            quote(device)
+        );
+        let reply = root.pipe(&Script::new(script), &mut file).await?;
+        if reply.ok() { Ok(()) } else { Err(LabError::failed(what, reply.err().trim().to_owned())) }
     }
 
     /// Writes a host's seed image into its volume, made anew so that it has the image's size.
@@ -185,21 +313,25 @@ impl Filler {
             let (pool, name) = (pool.to_owned(), name.to_owned());
             self.hypervisor.call(move |d| d.volume(&pool, &name)).await?
         };
-        match (&there, self.source(&full)?) {
-            (Some(_), None) => {
+        let room = bytes.len() as u64;
+        match (&there, self.owner(pool, name).await?) {
+            (Some(_), Owner::Somebody) => {
                 return Err(LabError::Conflict(format!(
                     "volume {full} exists and was not made by this lab, so the seed is not written over it"
                 )));
             }
-            (Some(volume), Some(_)) if volume.capacity == bytes.len() as u64 => {}
-            (Some(_), Some(_)) => {
+            (Some(volume), Owner::Us { .. }) if (room..room + EXTENT).contains(&volume.capacity) => {}
+            (Some(_), Owner::Us { .. }) => {
                 let (from, old) = (pool.to_owned(), name.to_owned());
                 self.hypervisor.call(move |d| d.delete_volume(&from, &old)).await?;
-                self.create(pool, name, volume_xml(name, bytes.len() as u64, "raw", None)).await?;
+                self.create(pool, name, volume_xml(name, room, "raw", None)).await?;
             }
-            (None, _) => self.create(pool, name, volume_xml(name, bytes.len() as u64, "raw", None)).await?,
+            (None, _) => self.create(pool, name, volume_xml(name, room, "raw", None)).await?,
         }
         self.upload(pool, name, file.path(), &|_| {}).await?;
-        self.remember(&full, Some(&seed.digest()))
+        if let Some((lvm, group)) = self.group(pool).await? {
+            lvm.mark_filled(&group, name, &seed.digest()).await?;
+        }
+        self.remember(&full, Some(&seed.digest())).await
     }
 }

@@ -2,11 +2,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use futures_util::StreamExt;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
+use super::checksum::Checksum;
+use super::download::download;
+use super::unpack::{Packing, unpack};
 use super::{LabError, SourceImage};
 
 /// A disk image that is fetched once and kept.
@@ -14,7 +16,7 @@ use super::{LabError, SourceImage};
 pub struct ImageRequest {
     /// `http://`, `https://`, `file://` or a path.
     pub uri: String,
-    /// `sha256:HEX`; without it the digest of what came is what counts.
+    /// `sha256:HEX`, or where a list of checksums is; without it the digest of what came is what counts.
     pub checksum: Option<String>,
     pub cache_dir: PathBuf,
 }
@@ -30,14 +32,7 @@ pub fn default_cache_dir() -> PathBuf {
 
 impl ImageRequest {
     pub fn check(&self) -> Result<(), LabError> {
-        if let Some(sum) = &self.checksum {
-            let hex = sum.strip_prefix("sha256:").unwrap_or_default();
-            if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(LabError::Invalid(format!(
-                    "image checksum {sum:?} is not `sha256:` and 64 hexadecimal digits"
-                )));
-            }
-        }
+        self.checksum()?;
         match self.uri.split_once("://") {
             None if !self.uri.starts_with('/') => {
                 Err(LabError::Invalid(format!("image {:?} is neither a URL nor an absolute path", self.uri)))
@@ -49,21 +44,33 @@ impl ImageRequest {
         }
     }
 
+    fn checksum(&self) -> Result<Option<Checksum>, LabError> {
+        self.checksum.as_deref().map(Checksum::parse).transpose()
+    }
+
+    /// The last part of the URI: the image's name in lists of checksums, too.
+    fn file_name(&self) -> &str {
+        self.uri.split(['?', '#']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default()
+    }
+
     /// The image's place in the cache; another URI or checksum is another image.
     pub fn cached_path(&self) -> PathBuf {
         let key = Sha256::digest(format!("{}\n{}", self.uri, self.checksum.as_deref().unwrap_or_default()));
         let short: String = hex::encode(key).chars().take(12).collect();
-        let last =
-            self.uri.split(['?', '#']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-        let name: String = last
+        let name: String = self
+            .file_name()
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
             .collect();
         self.cache_dir.join(format!("{short}-{}", if name.is_empty() { "image" } else { &name }))
     }
 
-    /// Where the image is once it is fetched: in the cache, or, for one that is on this machine, where it lies.
+    /// Where the image is once it is fetched: in the cache, or, for one that is on this machine and not packed, where it lies.
     pub fn path(&self) -> PathBuf {
+        let unpacked = with_suffix(&self.cached_path(), ".unpacked");
+        if unpacked.is_file() {
+            return unpacked;
+        }
         local_path(&self.uri).unwrap_or_else(|| self.cached_path())
     }
 
@@ -78,7 +85,10 @@ impl ImageRequest {
             (None, None) if path.is_file() => note.trim().to_owned(),
             _ => return Ok(None),
         };
-        if self.checksum.as_deref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&digest)) {
+        // A list of checksums was asked when the image came: what is noted was right then.
+        if let Some(Checksum::Is(wanted)) = self.checksum()?
+            && wanted != digest
+        {
             return Ok(None);
         }
         inspect(&path, digest).await.map(Some)
@@ -97,6 +107,10 @@ impl ImageRequest {
         tokio::fs::create_dir_all(&self.cache_dir)
             .await
             .map_err(LabError::io(format!("making {}", self.cache_dir.display())))?;
+        let wanted = match self.checksum()? {
+            Some(checksum) => Some(checksum.of(self.file_name()).await?),
+            None => None,
+        };
         let local = local_path(&self.uri);
         let (part, seen) = if let Some(local) = &local {
             // It is read where it lies: a copy would take room and time, and would hide that the file was replaced.
@@ -104,14 +118,12 @@ impl ImageRequest {
             (local.clone(), format!(" {seen}"))
         } else {
             let part = with_suffix(&self.cached_path(), ".part");
-            self.download(&part, progress).await?;
+            download(&self.uri, &part, wanted.is_some(), progress).await?;
             (part, String::new())
         };
         progress("checking the image's digest");
         let digest = digest_of(&part).await?;
-        if let Some(wanted) = &self.checksum
-            && !wanted.eq_ignore_ascii_case(&digest)
-        {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
             if local.is_none() {
                 // What is wrong must not be resumed.
                 let _ = tokio::fs::remove_file(&part).await;
@@ -124,60 +136,29 @@ impl ImageRequest {
                 "the image was replaced or the download was altered; compare with what its publisher says",
             ));
         }
-        let path = self.path();
-        let finishing = || format!("finishing {}", path.display());
-        if local.is_none() {
-            tokio::fs::rename(&part, &path).await.map_err(LabError::io(finishing()))?;
+        let finishing = || format!("finishing {}", self.cached_path().display());
+        let unpacked = with_suffix(&self.cached_path(), ".unpacked");
+        match Packing::of(&part).await? {
+            Some(packing) => {
+                progress("unpacking the image");
+                unpack(packing, &part, &unpacked).await?;
+                if local.is_none() {
+                    tokio::fs::remove_file(&part).await.map_err(LabError::io(finishing()))?;
+                }
+            }
+            None => {
+                // Of an image that was packed when it came last.
+                let _none = tokio::fs::remove_file(&unpacked).await;
+                if local.is_none() {
+                    tokio::fs::rename(&part, self.cached_path()).await.map_err(LabError::io(finishing()))?;
+                }
+            }
         }
+        let path = self.path();
         tokio::fs::write(self.note(), format!("{digest}{seen}\n"))
             .await
             .map_err(LabError::io(finishing()))?;
         inspect(&path, digest).await
-    }
-
-    async fn download(&self, part: &Path, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<(), LabError> {
-        install_tls_provider();
-        let what = || format!("downloading {}", self.uri);
-        let bad = |e: reqwest::Error| LabError::failed(what(), chain(&e));
-        let have = tokio::fs::metadata(part).await.map_or(0, |m| m.len());
-        let client = reqwest::Client::builder().build().map_err(bad)?;
-        let mut request = client.get(&self.uri);
-        if have > 0 {
-            request = request.header("Range", format!("bytes={have}-"));
-        }
-        let response = request.send().await.map_err(bad)?;
-        let status = response.status();
-        let resumed = status.as_u16() == 206;
-        // The part may already be whole; its digest tells.
-        if status.as_u16() == 416 && have > 0 {
-            return Ok(());
-        }
-        if !status.is_success() {
-            return Err(LabError::failed(what(), format!("the server answered {status}"))
-                .with_hint("is image_uri right, and does it need a login?"));
-        }
-        let mut done = if resumed { have } else { 0 };
-        let total = response.content_length().map(|rest| rest + done);
-        let mut file = tokio::fs::OpenOptions::new()
-            .create(true)
-            .write(true)
-            .append(resumed)
-            .truncate(!resumed)
-            .open(part)
-            .await
-            .map_err(LabError::io(what()))?;
-        let mut stream = response.bytes_stream();
-        let mut told = std::time::Instant::now();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|e| bad(e).with_hint("run again: it goes on where it broke off"))?;
-            file.write_all(&chunk).await.map_err(LabError::io(what()))?;
-            done += chunk.len() as u64;
-            if told.elapsed().as_millis() > 500 {
-                told = std::time::Instant::now();
-                progress(&format!("downloading: {}", amount(done, total)));
-            }
-        }
-        file.sync_all().await.map_err(LabError::io(what()))
     }
 }
 
@@ -187,23 +168,6 @@ pub(super) fn amount(done: u64, total: Option<u64>) -> String {
         Some(total) => format!("{} of {} MiB", done >> 20, total >> 20),
         None => format!("{} MiB", done >> 20),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
-}
-
-/// Gives rustls its cryptography, once for the process.
-fn install_tls_provider() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    // Another part of the program may have installed one already, which serves as well.
-    ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }
 
 fn local_path(uri: &str) -> Option<PathBuf> {

@@ -12,8 +12,8 @@ use virt::stream::Stream;
 
 use super::xml::Element;
 use super::{
-    Defined, DomainNow, DomainState, Driver, LabError, Lease, NetworkUpdate, UpdateCommand, UpdateSection,
-    VolumeNow,
+    ConsoleStream, Defined, DomainNow, DomainState, Driver, LabError, Lease, NetworkUpdate, UpdateCommand,
+    UpdateSection, VolumeNow,
 };
 
 /// How much of a file goes into one message of a stream.
@@ -26,10 +26,11 @@ pub(super) struct Libvirt {
 }
 
 impl Libvirt {
-    pub(super) fn open(uri: &str) -> Result<Self, LabError> {
+    /// Connects to where libvirt's client finds the daemon; an error names the `uri` that a person gave.
+    pub(super) fn open(uri: &str, through: &str) -> Result<Self, LabError> {
         // libvirt would print every error to stderr by itself.
         virt::error::clear_error_callback();
-        let connect = Connect::open(Some(uri))
+        let connect = Connect::open(Some(through))
             .map_err(|e| LabError::Connection { uri: uri.to_owned(), reason: e.message().to_owned() })?;
         Ok(Self { connect })
     }
@@ -133,13 +134,14 @@ impl Driver for Libvirt {
         let section = match update.section {
             UpdateSection::DhcpRange => virt_sys::VIR_NETWORK_SECTION_IP_DHCP_RANGE,
             UpdateSection::DhcpHost => virt_sys::VIR_NETWORK_SECTION_IP_DHCP_HOST,
+            UpdateSection::DnsHost => virt_sys::VIR_NETWORK_SECTION_DNS_HOST,
         };
-        let flags = virt_sys::VIR_NETWORK_UPDATE_AFFECT_LIVE | virt_sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG;
-        self.find_network(name)?.update(command, section, -1, &update.xml, flags).map_err(failed(
-            "network",
-            name,
-            "changing it while it runs",
-        ))
+        let network = self.find_network(name)?;
+        let live =
+            if network.is_active().map_err(listing)? { virt_sys::VIR_NETWORK_UPDATE_AFFECT_LIVE } else { 0 };
+        network
+            .update(command, section, -1, &update.xml, live | virt_sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG)
+            .map_err(failed("network", name, "changing it while it runs"))
     }
 
     fn leases(&self, network: &str) -> Result<Vec<Lease>, LabError> {
@@ -214,6 +216,14 @@ impl Driver for Libvirt {
         let xml = self.connect.find_storage_pool_sources("logical", None, 0).map_err(listing)?;
         let sources = Element::parse(&xml)?;
         Ok(sources.all("source").filter_map(|s| s.path_text("name")).map(str::to_owned).collect())
+    }
+
+    fn pool_space(&self, name: &str) -> Result<Option<u64>, LabError> {
+        let pool = self.find_pool(name)?;
+        if !pool.is_active().map_err(listing)? {
+            return Ok(None);
+        }
+        pool.info().map(|info| Some(info.available)).map_err(failed("pool", name, "reading its size"))
     }
 
     fn volumes(&self, pool: &str) -> Result<Vec<String>, LabError> {
@@ -294,6 +304,10 @@ impl Driver for Libvirt {
         stream.finish().map_err(failed("volume", &full, "finishing the upload"))
     }
 
+    fn free_memory(&self) -> Result<u64, LabError> {
+        self.connect.free_memory().map_err(listing)
+    }
+
     fn capabilities(&self) -> Result<String, LabError> {
         self.connect.capabilities().map_err(listing)
     }
@@ -309,9 +323,12 @@ impl Driver for Libvirt {
         };
         let read = || {
             let info = domain.info()?;
+            let state = state(domain.state()?.0);
+            let on = matches!(state, DomainState::Running | DomainState::Paused);
             Ok(DomainNow {
                 xml: domain.xml_desc(virt_sys::VIR_DOMAIN_XML_INACTIVE)?,
-                state: state(domain.state()?.0),
+                live: if on { Some(domain.xml_desc(0)?) } else { None },
+                state,
                 autostart: domain.autostart().unwrap_or(false),
                 uuid: domain.uuid_string()?,
                 memory: info.max_mem,
@@ -356,6 +373,35 @@ impl Driver for Libvirt {
         self.find_domain(name)?.set_autostart(on).map_err(failed("VM", name, "setting its autostart"))
     }
 
+    fn set_live_vcpus(&self, name: &str, vcpus: u32) -> Result<(), LabError> {
+        self.find_domain(name)?.set_vcpus_flags(vcpus, virt_sys::VIR_DOMAIN_VCPU_LIVE).map_err(failed(
+            "VM",
+            name,
+            "changing its processors while it runs",
+        ))
+    }
+
+    fn set_live_memory(&self, name: &str, memory: u64) -> Result<(), LabError> {
+        self.find_domain(name)?
+            .set_memory_flags(memory << 10, virt_sys::VIR_DOMAIN_MEM_LIVE)
+            .map(drop)
+            .map_err(failed("VM", name, "changing its memory while it runs"))
+    }
+
+    fn attach_live(&self, name: &str, xml: &str) -> Result<(), LabError> {
+        self.find_domain(name)?.attach_device_flags(xml, virt_sys::VIR_DOMAIN_AFFECT_LIVE).map_err(failed(
+            "VM",
+            name,
+            "attaching a device while it runs",
+        ))
+    }
+
+    fn resize_disk(&self, name: &str, disk: &str, bytes: u64) -> Result<(), LabError> {
+        self.find_domain(name)?
+            .block_resize(disk, bytes, virt_sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+            .map_err(failed("VM", name, "resizing its disk"))
+    }
+
     fn addresses(&self, name: &str) -> Result<Vec<(String, String)>, LabError> {
         let domain = self.find_domain(name)?;
         // The ARP table knows what was set by hand in the guest; an error there only means that nothing is known.
@@ -376,6 +422,65 @@ impl Driver for Libvirt {
             }
         }
         Ok(found)
+    }
+
+    fn suspend_domain(&self, name: &str) -> Result<(), LabError> {
+        self.find_domain(name)?.suspend().map_err(failed("VM", name, "pausing it"))
+    }
+
+    fn resume_domain(&self, name: &str) -> Result<(), LabError> {
+        self.find_domain(name)?.resume().map_err(failed("VM", name, "resuming it"))
+    }
+
+    fn save_domain(&self, name: &str) -> Result<(), LabError> {
+        // Running when it comes back, although it was paused for this.
+        let flags = virt_sys::VIR_DOMAIN_SAVE_RUNNING;
+        self.find_domain(name)?.managed_save(flags).map_err(failed("VM", name, "saving its memory"))
+    }
+
+    fn has_saved_domain(&self, name: &str) -> Result<bool, LabError> {
+        self.find_domain(name)?.has_managed_save(0).map_err(failed("VM", name, "looking for its memory"))
+    }
+
+    fn forget_saved_domain(&self, name: &str) -> Result<(), LabError> {
+        self.find_domain(name)?.managed_save_remove(0).map_err(failed("VM", name, "forgetting its memory"))
+    }
+
+    fn restore_domain(&self, path: &str) -> Result<(), LabError> {
+        self.connect.restore_domain_flags(path, None, virt_sys::VIR_DOMAIN_SAVE_RUNNING).map_err(failed(
+            "memory",
+            path,
+            "restoring it",
+        ))
+    }
+
+    fn console(&self, name: &str, force: bool) -> Result<Box<dyn ConsoleStream>, LabError> {
+        let opening = || failed("VM", name, "opening its console");
+        let stream = Stream::new(&self.connect, 0).map_err(opening())?;
+        let flags = if force { virt_sys::VIR_DOMAIN_CONSOLE_FORCE } else { 0 };
+        self.find_domain(name)?.open_console(None, &stream, flags).map_err(opening())?;
+        Ok(Box::new(Console { stream, name: name.to_owned() }))
+    }
+}
+
+/// An open serial console.
+struct Console {
+    stream: Stream,
+    name: String,
+}
+
+impl ConsoleStream for Console {
+    fn receive(&self, buffer: &mut [u8]) -> Result<usize, LabError> {
+        let count = self.stream.recv(buffer).map_err(failed("VM", &self.name, "reading its console"))?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    fn send(&self, mut bytes: &[u8]) -> Result<(), LabError> {
+        while !bytes.is_empty() {
+            let sent = self.stream.send(bytes).map_err(failed("VM", &self.name, "writing to its console"))?;
+            bytes = bytes.get(usize::try_from(sent).unwrap_or(0)..).unwrap_or_default();
+        }
+        Ok(())
     }
 }
 

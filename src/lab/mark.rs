@@ -101,6 +101,14 @@ impl Registry {
         let _one_at_a_time = LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut all = self.load()?;
         edit(&mut all);
+        if all.is_empty() {
+            return match std::fs::remove_file(&self.file) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    Err(LabError::io(format!("removing {}", self.file.display()))(e))
+                }
+                _ => Ok(()),
+            };
+        }
         let text = serde_json::to_vec_pretty(&all.values().collect::<Vec<_>>())
             .map_err(|e| LabError::failed("writing the list of made things", e.to_string()))?;
         write_private(&self.file, &text)

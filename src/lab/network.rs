@@ -1,8 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::xml::Element;
-use super::{Defined, LabError, Mark, NetworkUpdate, UpdateCommand, UpdateSection};
-use crate::modules::Diff;
+use super::{LabError, Mark};
 
 /// The kernel's limit for the name of an interface.
 const LONGEST_BRIDGE: usize = 15;
@@ -17,8 +16,25 @@ pub struct NetworkSpec {
     /// The DNS domain; its names are never asked for elsewhere.
     pub domain: Option<String>,
     pub dns_forwarders: Vec<String>,
+    /// Names that its DNS answers with an address.
+    pub dns_hosts: Vec<DnsHost>,
     pub ipv4: Option<Subnet>,
     pub ipv6: Option<Subnet>,
+}
+
+/// An address and the names that a network's DNS has for it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DnsHost {
+    pub address: IpAddr,
+    pub names: Vec<String>,
+}
+
+impl DnsHost {
+    pub(super) fn element(&self) -> Element {
+        Element::new("host")
+            .attr("ip", self.address)
+            .children_of(self.names.iter().map(|n| Element::new("hostname").text(n)))
+    }
 }
 
 /// One address family of a network.
@@ -75,9 +91,10 @@ impl NetworkSpec {
         if let Some(domain) = &self.domain {
             network = network.child(Element::new("domain").attr("name", domain).attr("localOnly", "yes"));
         }
-        if !self.dns_forwarders.is_empty() {
+        if !self.dns_forwarders.is_empty() || !self.dns_hosts.is_empty() {
             let forwarders = self.dns_forwarders.iter().map(|a| Element::new("forwarder").attr("addr", a));
-            network = network.child(Element::new("dns").children_of(forwarders));
+            let hosts = self.dns_hosts.iter().map(DnsHost::element);
+            network = network.child(Element::new("dns").children_of(forwarders).children_of(hosts));
         }
         network.children_of(self.ipv4.iter().chain(&self.ipv6).map(Subnet::element))
     }
@@ -86,9 +103,17 @@ impl NetworkSpec {
     pub fn to_xml(&self, mark: &Mark, there: Option<&Element>) -> String {
         let mut network = self.element();
         network.children.insert(1, mark.element());
+        let Some(there) = there else { return network.to_string() };
         for kept in ["uuid", "mac"] {
-            if let Some(old) = there.and_then(|t| t.find(kept)) {
-                network.children.push(old.clone());
+            network.children.extend(there.find(kept).cloned());
+        }
+        // The addresses that are kept for VMs are declared with them, not with the network.
+        for ip in network.children.iter_mut().filter(|c| c.name == "ip") {
+            let same = there.all("ip").find(|old| old.get("address") == ip.get("address"));
+            let reserved =
+                same.and_then(|old| old.find("dhcp")).into_iter().flat_map(|dhcp| dhcp.all("host").cloned());
+            if let Some(dhcp) = ip.children.iter_mut().find(|c| c.name == "dhcp") {
+                dhcp.children.extend(reserved);
             }
         }
         network.to_string()
@@ -105,9 +130,14 @@ impl NetworkSpec {
                 .find("dns")
                 .map(|dns| dns.all("forwarder").filter_map(|f| f.get("addr")).map(str::to_owned).collect())
                 .unwrap_or_default(),
+            dns_hosts: network
+                .find("dns")
+                .map(|dns| dns.all("host").filter_map(dns_host).collect())
+                .unwrap_or_default(),
             name,
             ..Self::default()
         };
+        spec.dns_hosts.sort();
         for ip in network.all("ip") {
             let subnet = Subnet::from_element(&spec.name, ip)?;
             if subnet.address.is_ipv4() {
@@ -127,6 +157,7 @@ impl NetworkSpec {
         if !self.dns_forwarders.is_empty() {
             lines.push(format!("dns_forwarder: {}", self.dns_forwarders.join(", ")));
         }
+        lines.extend(self.dns_hosts.iter().map(|h| format!("dns: {} {}", h.address, h.names.join(" "))));
         for subnet in self.ipv4.iter().chain(&self.ipv6) {
             lines.push(format!("address: {}/{}", subnet.address, subnet.prefix));
             lines.extend(subnet.dhcp.map(|(start, end)| format!("dhcp: {start} to {end}")));
@@ -135,13 +166,18 @@ impl NetworkSpec {
     }
 
     /// This declaration with what it leaves to libvirt (the bridge's name) taken from what is there.
-    fn completed(&self, now: &Self) -> Self {
+    pub(super) fn completed(&self, now: &Self) -> Self {
         Self { bridge: self.bridge.clone().or_else(|| now.bridge.clone()), ..self.clone() }
     }
 }
 
+fn dns_host(host: &Element) -> Option<DnsHost> {
+    let names = host.all("hostname").map(|n| n.text.clone()).collect();
+    Some(DnsHost { address: host.get("ip")?.parse().ok()?, names })
+}
+
 impl Subnet {
-    fn holds(&self, address: IpAddr) -> bool {
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
         let cut = |a: IpAddr| match a {
             IpAddr::V4(a) => u128::from(a.to_bits()) >> (32 - u32::from(self.prefix.min(32))),
             IpAddr::V6(a) => a.to_bits().checked_shr(128 - u32::from(self.prefix.min(128))).unwrap_or(0),
@@ -178,7 +214,7 @@ impl Subnet {
     }
 }
 
-fn range_element((start, end): (IpAddr, IpAddr)) -> Element {
+pub(super) fn range_element((start, end): (IpAddr, IpAddr)) -> Element {
     Element::new("range").attr("start", start).attr("end", end)
 }
 
@@ -196,143 +232,6 @@ pub fn prefix_of(mask: &str) -> Option<u8> {
     mask.trim_start_matches('/').parse().ok().filter(|p| *p <= 128)
 }
 
-/// What a network shall be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NetworkState {
-    Active,
-    Inactive,
-    Absent,
-}
-
-/// One change to a network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NetworkStep {
-    Define(String),
-    Update(NetworkUpdate),
-    Start,
-    Stop,
-    Autostart(bool),
-    Undefine,
-}
-
-/// What has to be done to a network. Changes what can be changed while nothing is lost, and only where `mark` is on it.
-pub fn plan_network(
-    spec: &NetworkSpec,
-    state: NetworkState,
-    autostart: bool,
-    now: Option<&Defined>,
-    mark: &Mark,
-) -> Result<(Vec<NetworkStep>, Option<Diff>), LabError> {
-    let name = &spec.name;
-    let title = format!("network {name}");
-    let Some(now) = now else {
-        if state == NetworkState::Absent {
-            return Ok((Vec::new(), None));
-        }
-        spec.check()?;
-        let mut steps = vec![NetworkStep::Define(spec.to_xml(mark, None))];
-        if autostart {
-            steps.push(NetworkStep::Autostart(true));
-        }
-        if state == NetworkState::Active {
-            steps.push(NetworkStep::Start);
-        }
-        return Ok((steps, Some(Diff::new(&title, "", spec.describe()))));
-    };
-    let there = Element::parse(&now.xml)?;
-    let ours = Mark::read(&there).as_ref() == Some(mark);
-    let current = NetworkSpec::from_element(&there)?;
-    if state == NetworkState::Absent {
-        if !ours {
-            return Err(LabError::Conflict(format!(
-                "network {name} was not made by this lab, so it is not removed"
-            )));
-        }
-        let mut steps = if now.active { vec![NetworkStep::Stop] } else { Vec::new() };
-        steps.push(NetworkStep::Undefine);
-        return Ok((steps, Some(Diff::new(&title, current.describe(), ""))));
-    }
-    spec.check()?;
-    let wanted = spec.completed(&current);
-    let mut steps = Vec::new();
-    if wanted != current {
-        if !ours {
-            return Err(LabError::Conflict(format!(
-                "network {name} exists, was not made by this lab, and differs from what is declared:\n{}",
-                differences(&current.describe(), &wanted.describe())
-            )));
-        }
-        if now.active {
-            // A running network takes a new DHCP range; anything else would cut off the VMs on it.
-            let updates = range_updates(&wanted, &current).ok_or_else(|| {
-                LabError::Conflict(format!(
-                    "network {name} runs and this cannot be changed while it does (VMs on it would lose their link):\n{}\nset `state: inactive` first, or destroy the lab",
-                    differences(&current.describe(), &wanted.describe())
-                ))
-            })?;
-            if state == NetworkState::Active {
-                steps.extend(updates.into_iter().map(NetworkStep::Update));
-            } else {
-                steps.push(NetworkStep::Define(wanted.to_xml(mark, Some(&there))));
-            }
-        } else {
-            steps.push(NetworkStep::Define(wanted.to_xml(mark, Some(&there))));
-        }
-    }
-    let lines = |spec: &NetworkSpec, autostart: bool, active: bool| {
-        format!("{}autostart: {autostart}\nactive: {active}\n", spec.describe())
-    };
-    // A foreign network's autostart is its owner's affair.
-    let autostart = if ours { autostart } else { now.autostart };
-    let active = state == NetworkState::Active;
-    if now.autostart != autostart {
-        steps.push(NetworkStep::Autostart(autostart));
-    }
-    match (now.active, active) {
-        (false, true) => steps.push(NetworkStep::Start),
-        (true, false) if ours => steps.push(NetworkStep::Stop),
-        (true, false) => {
-            return Err(LabError::Conflict(format!(
-                "network {name} was not made by this lab, so it is not stopped"
-            )));
-        }
-        _ => {}
-    }
-    if steps.is_empty() {
-        return Ok((steps, None));
-    }
-    let before = lines(&current, now.autostart, now.active);
-    Ok((steps, Some(Diff::new(&title, before, lines(&wanted, autostart, active)))))
-}
-
-/// The updates that turn one DHCP range into another, if ranges are all that differs.
-fn range_updates(wanted: &NetworkSpec, current: &NetworkSpec) -> Option<Vec<NetworkUpdate>> {
-    let without_ranges = |spec: &NetworkSpec| {
-        let mut spec = spec.clone();
-        for subnet in [&mut spec.ipv4, &mut spec.ipv6].into_iter().flatten() {
-            subnet.dhcp = None;
-        }
-        spec
-    };
-    if without_ranges(wanted) != without_ranges(current) {
-        return None;
-    }
-    let mut updates = Vec::new();
-    for (new, old) in [(&wanted.ipv4, &current.ipv4), (&wanted.ipv6, &current.ipv6)] {
-        let (new, old) = (new.as_ref().and_then(|s| s.dhcp), old.as_ref().and_then(|s| s.dhcp));
-        if new == old {
-            continue;
-        }
-        // Without a range dnsmasq does not serve DHCP at all, and that it only decides when it starts.
-        let (new, old) = (new?, old?);
-        for (command, range) in [(UpdateCommand::Delete, old), (UpdateCommand::Add, new)] {
-            let xml = range_element(range).to_string();
-            updates.push(NetworkUpdate { command, section: UpdateSection::DhcpRange, xml });
-        }
-    }
-    Some(updates)
-}
-
 /// Lines that differ, for an error message.
 pub(super) fn differences(before: &str, after: &str) -> String {
     similar::TextDiff::from_lines(before, after)
@@ -347,16 +246,17 @@ pub(super) fn differences(before: &str, after: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn seed() -> NetworkSpec {
+    pub(crate) fn seed() -> NetworkSpec {
         NetworkSpec {
             name: "quaylab".into(),
             forward: Some("nat".into()),
             bridge: Some("virbr-900".into()),
             domain: Some("quaylab.lan".into()),
             dns_forwarders: vec![],
+            dns_hosts: vec![],
             ipv4: Some(Subnet {
                 address: "192.168.254.254".parse().expect("ip"),
                 prefix: 24,
@@ -364,16 +264,6 @@ mod tests {
             }),
             ipv6: None,
         }
-    }
-
-    fn there(spec: &NetworkSpec, mark: &Mark) -> Defined {
-        Defined { xml: spec.to_xml(mark, None), active: true, autostart: true }
-    }
-
-    fn plan(spec: &NetworkSpec, now: Option<&Defined>) -> Result<Vec<NetworkStep>, String> {
-        plan_network(spec, NetworkState::Active, true, now, &Mark::new("lab"))
-            .map(|p| p.0)
-            .map_err(|e| e.to_string())
     }
 
     #[test]
@@ -394,77 +284,6 @@ mod tests {
           </ip>
         </network>
         ");
-    }
-
-    #[test]
-    fn a_missing_network_is_defined_and_started() {
-        let steps = plan(&seed(), None).expect("planned");
-        assert!(matches!(
-            &steps[..],
-            [NetworkStep::Define(_), NetworkStep::Autostart(true), NetworkStep::Start]
-        ));
-    }
-
-    #[test]
-    fn what_is_right_is_left_alone_even_when_foreign() {
-        for mark in ["lab", "other"] {
-            assert_eq!(plan(&seed(), Some(&there(&seed(), &Mark::new(mark)))), Ok(vec![]), "{mark}");
-        }
-        let mut any_bridge = seed();
-        any_bridge.bridge = None;
-        assert_eq!(plan(&any_bridge, Some(&there(&seed(), &Mark::new("lab")))), Ok(vec![]));
-    }
-
-    #[test]
-    fn a_new_range_is_changed_while_it_runs() {
-        let mut wanted = seed();
-        wanted.ipv4.as_mut().expect("subnet").dhcp =
-            Some(("192.168.254.10".parse().expect("ip"), "192.168.254.99".parse().expect("ip")));
-        let steps = plan(&wanted, Some(&there(&seed(), &Mark::new("lab")))).expect("planned");
-        let commands: Vec<_> = steps
-            .iter()
-            .map(|s| match s {
-                NetworkStep::Update(u) => (u.command, u.xml.trim().to_owned()),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(
-            commands,
-            [
-                (UpdateCommand::Delete, "<range start='192.168.254.1' end='192.168.254.253'/>".to_owned()),
-                (UpdateCommand::Add, "<range start='192.168.254.10' end='192.168.254.99'/>".to_owned()),
-            ]
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_changed_safely_is_refused() {
-        let mut wanted = seed();
-        wanted.forward = Some("route".into());
-        insta::assert_snapshot!(plan(&wanted, Some(&there(&seed(), &Mark::new("lab")))).expect_err("refused"), @r"
-        network quaylab runs and this cannot be changed while it does (VMs on it would lose their link):
-          is       forward: nat
-          declared forward: route
-        set `state: inactive` first, or destroy the lab
-        ");
-        insta::assert_snapshot!(plan(&wanted, Some(&there(&seed(), &Mark::new("other")))).expect_err("refused"), @r"
-        network quaylab exists, was not made by this lab, and differs from what is declared:
-          is       forward: nat
-          declared forward: route
-        ");
-        let stopped = Defined { active: false, ..there(&seed(), &Mark::new("lab")) };
-        let steps = plan(&wanted, Some(&stopped)).expect("planned");
-        assert!(matches!(&steps[..], [NetworkStep::Define(_), NetworkStep::Start]));
-    }
-
-    #[test]
-    fn only_our_own_is_removed() {
-        let remove = |mark| {
-            let now = there(&seed(), &Mark::new(mark));
-            plan_network(&seed(), NetworkState::Absent, true, Some(&now), &Mark::new("lab")).map(|p| p.0)
-        };
-        assert_eq!(remove("lab").expect("planned"), [NetworkStep::Stop, NetworkStep::Undefine]);
-        assert!(remove("other").is_err());
     }
 
     #[test]

@@ -54,6 +54,19 @@ pub fn remains() -> bool {
     hypervisor.state.exists() || hypervisor.run.exists()
 }
 
+/// Whether a private hypervisor could be brought up.
+pub fn possible() -> Result<(), PrivateError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(PrivateError::NotRoot);
+    }
+    daemons::check_programs()
+}
+
+/// Whether a private hypervisor runs.
+pub fn running() -> bool {
+    PrivateHypervisor::default().running().is_some()
+}
+
 /// Stops the private hypervisor with every guest in it, and removes its files. Nothing to stop is no error.
 pub fn down() -> Result<(), PrivateError> {
     PrivateHypervisor::default().down()
@@ -213,7 +226,8 @@ impl PrivateHypervisor {
     }
 }
 
-fn system_answers() -> bool {
+/// Whether the machine's own daemon answers at `qemu:///system`.
+pub fn system_answers() -> bool {
     SOCKETS.iter().any(|socket| UnixStream::connect(socket).is_ok())
 }
 

@@ -7,7 +7,7 @@ use crate::modules::Diff;
 pub const GIB: u64 = 1 << 30;
 
 /// LVM rounds a size up to its extents, so sizes nearer than this are the same.
-const EXTENT: u64 = 4 << 20;
+pub(super) const EXTENT: u64 = 4 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeFormat {
@@ -123,7 +123,18 @@ pub struct VolumeState {
     /// Whether the base volume of an overlay is there, complete.
     pub base_ready: bool,
     /// The defined VM that has it as a disk.
-    pub used_by: Option<String>,
+    pub used_by: Option<DiskUser>,
+}
+
+/// A VM that has a volume as a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskUser {
+    pub vm: String,
+    /// The disk's name in the definition (`vdb`).
+    pub disk: String,
+    pub running: bool,
+    /// Whether it carries this lab's mark.
+    pub ours: bool,
 }
 
 /// One change to a volume.
@@ -134,7 +145,11 @@ pub enum VolumeStep {
     Create,
     /// Fills the volume with the image, converted to raw.
     Convert(SourceImage),
-    Grow(u64),
+    Grow {
+        bytes: u64,
+        /// The running VM and its disk that are told.
+        told: Option<(String, String)>,
+    },
     Delete,
 }
 
@@ -152,9 +167,10 @@ pub fn plan_volume(
             (_, false, _) => Err(LabError::Conflict(format!(
                 "volume {full} was not made by this lab, so it is not removed"
             ))),
-            (_, _, Some(vm)) => {
-                Err(LabError::Conflict(format!("volume {full} is a disk of {vm}, so it is not removed")))
-            }
+            (_, _, Some(user)) => Err(LabError::Conflict(format!(
+                "volume {full} is a disk of {}, so it is not removed",
+                user.vm
+            ))),
             _ => Ok((vec![VolumeStep::Delete], Some(Diff::new(&title, spec.describe(), "")))),
         };
     }
@@ -174,24 +190,31 @@ pub fn plan_volume(
         }
         return Ok((steps, Some(Diff::new(&title, "", spec.describe()))));
     };
+    match &now.used_by {
+        Some(user) if !user.ours => {
+            return Err(LabError::Conflict(format!(
+                "volume {full} is a disk of the VM {}, which this lab did not make; choose another pool or name",
+                user.vm
+            )));
+        }
+        None if !now.ours => {
+            return Err(LabError::Conflict(format!(
+                "volume {full} exists and was not made by this lab: it is neither used nor written over; remove the volume, or choose another pool"
+            )));
+        }
+        _ => {}
+    }
     let mut steps = Vec::new();
     let mut before = format!("size: {}\n", volume.capacity);
     let mut after = format!("size: {}\n", spec.bytes().max(volume.capacity));
-    if let VolumeContent::Converted(image) = &spec.content {
-        match (&now.source, &now.used_by) {
-            // What was filled once, or belongs to a VM, is a disk with a life of its own: no image replaces it.
-            (Some(_), _) | (None, Some(_)) => {}
-            (None, None) if now.ours => {
-                before += "content: unfinished\n";
-                let _ = writeln!(after, "content: image {} converted", image.digest);
-                steps.push(VolumeStep::Convert(image.clone()));
-            }
-            (None, None) => {
-                return Err(LabError::Conflict(format!(
-                    "volume {full} exists and was not made by this lab: the image is not written over it; remove the volume, or choose another pool"
-                )));
-            }
-        }
+    if let VolumeContent::Converted(image) = &spec.content
+        // What was filled once, or belongs to a VM, is a disk with a life of its own: no image replaces it.
+        && now.source.is_none()
+        && now.used_by.is_none()
+    {
+        before += "content: unfinished\n";
+        let _ = writeln!(after, "content: image {} converted", image.digest);
+        steps.push(VolumeStep::Convert(image.clone()));
     }
     let wanted = spec.bytes();
     if wanted > volume.capacity + EXTENT {
@@ -201,22 +224,36 @@ pub fn plan_volume(
                 volume.capacity
             )));
         }
-        if let Some(vm) = &now.used_by {
-            // Growing a disk under a running VM is the VM's owner's decision.
-            return Err(LabError::Conflict(format!(
-                "volume {full} has {} bytes and {wanted} are declared; it is a disk of {vm}: shut the VM down and grow it, or declare its present size",
-                volume.capacity
-            )));
-        }
-        steps.push(VolumeStep::Grow(wanted));
+        let told = now.used_by.as_ref().filter(|u| u.running).map(|u| (u.vm.clone(), u.disk.clone()));
+        steps.push(VolumeStep::Grow { bytes: wanted, told });
     }
     let diff = (!steps.is_empty()).then(|| Diff::new(&title, before, after));
     Ok((steps, diff))
 }
 
+/// What a declaration asks for that is never done to what holds data.
+pub fn volume_warnings(spec: &VolumeSpec, now: &VolumeState) -> Vec<String> {
+    let smaller = now.volume.as_ref().filter(|v| spec.bytes() + EXTENT < v.capacity);
+    smaller
+        .map(|v| {
+            format!(
+                "volume {} has {} MiB and {} are declared: a disk never shrinks; `--replace HOST` makes the VM and its disks anew",
+                spec.full_name(),
+                v.capacity >> 20,
+                spec.bytes() >> 20
+            )
+        })
+        .into_iter()
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn user(running: bool, ours: bool) -> Option<DiskUser> {
+        Some(DiskUser { vm: "quay".into(), disk: "vda".into(), running, ours })
+    }
 
     fn image() -> SourceImage {
         SourceImage {
@@ -278,21 +315,30 @@ mod tests {
         assert_eq!(plan(&lv, &broken_off), Ok(vec![VolumeStep::Convert(image())]));
         let finished = VolumeState { source: Some("sha256:older".into()), ..there(4 * GIB) };
         assert_eq!(plan(&lv, &finished), Ok(vec![]));
-        let used = VolumeState { used_by: Some("quay".into()), ours: false, ..there(4 * GIB) };
-        assert_eq!(plan(&lv, &used), Ok(vec![]));
+        for running in [true, false] {
+            let used = VolumeState { used_by: user(running, true), ..there(4 * GIB) };
+            assert_eq!(plan(&lv, &used), Ok(vec![]));
+        }
         let foreign = VolumeState { ours: false, ..there(4 * GIB) };
-        assert!(plan(&lv, &foreign).expect_err("refused").contains("not written over"));
+        assert!(plan(&lv, &foreign).expect_err("refused").contains("nor written over"));
+        assert!(plan(&spec(VolumeContent::Empty, Some(GIB)), &foreign).is_err(), "nor is it used");
+        let anothers = VolumeState { used_by: user(false, false), ..there(4 * GIB) };
+        assert!(plan(&lv, &anothers).expect_err("refused").contains("a disk of the VM quay"));
     }
 
     #[test]
     fn volumes_grow_but_never_shrink() {
         let empty = |size| spec(VolumeContent::Empty, Some(size));
-        assert_eq!(plan(&empty(20 * GIB), &there(10 * GIB)), Ok(vec![VolumeStep::Grow(20 * GIB)]));
+        let grow = |told| Ok(vec![VolumeStep::Grow { bytes: 20 * GIB, told }]);
+        assert_eq!(plan(&empty(20 * GIB), &there(10 * GIB)), grow(None));
         assert_eq!(plan(&empty(5 * GIB), &there(10 * GIB)), Ok(vec![]));
         // LVM rounded up or down by less than an extent.
         assert_eq!(plan(&empty(10 * GIB + 512), &there(10 * GIB)), Ok(vec![]));
-        let used = VolumeState { used_by: Some("quay".into()), ..there(10 * GIB) };
-        assert!(plan(&empty(20 * GIB), &used).expect_err("refused").contains("a disk of quay"));
+        let used = |running| VolumeState { used_by: user(running, true), ..there(10 * GIB) };
+        assert_eq!(plan(&empty(20 * GIB), &used(false)), grow(None));
+        assert_eq!(plan(&empty(20 * GIB), &used(true)), grow(Some(("quay".into(), "vda".into()))));
+        assert!(volume_warnings(&empty(5 * GIB), &there(10 * GIB))[0].contains("never shrinks"));
+        assert!(volume_warnings(&empty(20 * GIB), &there(10 * GIB)).is_empty());
         assert!(plan(&spec(VolumeContent::Empty, None), &VolumeState::default()).is_err());
     }
 
@@ -302,7 +348,7 @@ mod tests {
             |now: &VolumeState| plan_volume(&spec(VolumeContent::Empty, None), true, now).map(|p| p.0);
         assert_eq!(remove(&there(1)).expect("planned"), [VolumeStep::Delete]);
         assert!(remove(&VolumeState { ours: false, ..there(1) }).is_err());
-        assert!(remove(&VolumeState { used_by: Some("x".into()), ..there(1) }).is_err());
+        assert!(remove(&VolumeState { used_by: user(false, true), ..there(1) }).is_err());
         assert_eq!(remove(&VolumeState::default()).expect("planned"), []);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::{Console, DomainState, Hypervisor, LabError, Lease, VmIdentity};
-use crate::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Script, Secret, Target};
+use crate::host::{ConnectionKind, ConnectionSpec, Endpoint, HostKeyCheck, Script, Secret, Target};
 
 /// How often a stage looks again.
 const POLL: Duration = Duration::from_millis(500);
@@ -24,6 +24,8 @@ pub enum Stage {
     Login,
     /// cloud-init has finished.
     CloudInit,
+    /// The guest has restarted as its user-data asked, and the login works again.
+    Reboot,
 }
 
 impl Stage {
@@ -33,6 +35,7 @@ impl Stage {
             Self::Tcp => "tcp",
             Self::Login => "login",
             Self::CloudInit => "cloud-init",
+            Self::Reboot => "reboot",
         }
     }
 
@@ -42,6 +45,7 @@ impl Stage {
             Self::Tcp => "the SSH port to open",
             Self::Login => "the SSH login to work",
             Self::CloudInit => "cloud-init to finish",
+            Self::Reboot => "the restart that its user-data asks for",
         }
     }
 }
@@ -53,6 +57,7 @@ pub struct Limits {
     pub tcp: Duration,
     pub login: Duration,
     pub cloud_init: Duration,
+    pub reboot: Duration,
 }
 
 /// Which VM is waited for, and how it is logged in to.
@@ -66,6 +71,8 @@ pub struct WaitRequest {
     /// The host key that the guest was given; `None` accepts a new one.
     pub host_key: Option<String>,
     pub limits: Limits,
+    /// Whether user-data asks for a restart once cloud-init is done.
+    pub restarts: bool,
     /// The last stage that is waited for.
     pub until: Stage,
 }
@@ -87,6 +94,8 @@ pub struct WaitFailure {
     pub why: Why,
     pub leases: Vec<Lease>,
     pub console: Console,
+    /// What AppArmor or SELinux refused on the hypervisor lately.
+    pub denials: Vec<String>,
 }
 
 /// Why the wait ended.
@@ -116,6 +125,7 @@ impl WaitFailure {
             ),
             (_, Stage::Tcp) => "is sshd installed in the image, and does a firewall on the guest or the hypervisor block port 22?".into(),
             (_, Stage::Login) => "is the login user right (ansible_user), and does the image have cloud-init with the NoCloud data source?".into(),
+            (_, Stage::Reboot) => "the guest was to restart (power_state in its user-data); the console shows whether it did, and the timeout of reboot may be raised".into(),
             (_, Stage::CloudInit) => "package installs may need longer: raise the timeout of cloud_init, or look into /var/log/cloud-init-output.log in the guest".into(),
         }
     }
@@ -157,7 +167,12 @@ impl fmt::Display for WaitFailure {
                 write!(f, "\n  {} {} {name}{own}", lease.mac, lease.address)?;
             }
         }
-        write!(f, "\n{}", self.console)
+        write!(f, "\n{}", self.console)?;
+        if !self.denials.is_empty() {
+            write!(f, "\nrefused on the hypervisor by AppArmor or SELinux:")?;
+            self.denials.iter().try_for_each(|line| write!(f, "\n  {line}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -177,13 +192,18 @@ pub async fn wait_for_vm(
     }
     if matches!(request.until, Stage::Login | Stage::CloudInit) {
         let target = steps.login(&mut address).await?;
-        let end = if request.until == Stage::CloudInit {
-            steps.cloud_init(&target, &mut notes).await
-        } else {
-            Ok(())
+        let end = match request.until {
+            Stage::CloudInit => match steps.cloud_init(&target, &mut notes).await {
+                Ok(()) if request.restarts => steps.reboot_asked(&target).await,
+                Ok(()) => Ok(None),
+                Err(error) => Err(error),
+            },
+            _ => Ok(None),
         };
         target.close().await;
-        end?;
+        if let Some(old_boot) = end? {
+            steps.reboot(&mut address, &old_boot).await?;
+        }
     }
     Ok(Waited { address, stages: steps.stages, notes })
 }
@@ -210,10 +230,10 @@ impl Wait<'_> {
     async fn tcp(&mut self, mut address: String) -> Result<String, LabError> {
         let clock = self.begin(Stage::Tcp);
         loop {
-            let connect = tokio::net::TcpStream::connect((address.as_str(), self.request.port));
-            let last = match tokio::time::timeout(ATTEMPT.min(clock.limit), connect).await {
-                Ok(Ok(_)) => return Ok(self.reached(&clock, address)),
-                Ok(Err(e)) => e.to_string(),
+            let knock = self.knock(&address);
+            let last = match tokio::time::timeout(ATTEMPT.min(clock.limit), knock).await {
+                Ok(Ok(())) => return Ok(self.reached(&clock, address)),
+                Ok(Err(reason)) => reason,
                 Err(_) => format!("no answer from {address}"),
             };
             self.alive(&clock).await?;
@@ -222,6 +242,20 @@ impl Wait<'_> {
                 address = newer;
             }
             self.pause(&clock, Some(last)).await?;
+        }
+    }
+
+    /// Whether something answers on the SSH port, seen from where the guest can be reached.
+    async fn knock(&self, address: &str) -> Result<(), String> {
+        let port = self.request.port;
+        match self.hypervisor.shell().filter(|_| self.hypervisor.way().is_some()) {
+            Some(shell) => {
+                let endpoint = Endpoint::Tcp { host: address.to_owned(), port };
+                shell.dial(&endpoint).await.map(drop).map_err(|e| e.to_string())
+            }
+            None => {
+                tokio::net::TcpStream::connect((address, port)).await.map(drop).map_err(|e| e.to_string())
+            }
         }
     }
 
@@ -280,6 +314,41 @@ impl Wait<'_> {
         }
     }
 
+    /// The boot that is to end, where user-data asks for a restart after cloud-init and it has not been yet.
+    async fn reboot_asked(&self, target: &Target) -> Result<Option<String>, LabError> {
+        let reply = target.shell(None).run(&Script::new(REBOOT_PROBE)).await;
+        match reply {
+            Ok(reply) => Ok(boot_to_end(&reply.out())),
+            // It is on its way down already, and nobody knows which boot it was: any that answers later is another.
+            Err(_) => Ok(Some(String::new())),
+        }
+    }
+
+    async fn reboot(&mut self, address: &mut String, old_boot: &str) -> Result<(), LabError> {
+        let clock = self.begin(Stage::Reboot);
+        loop {
+            let target = Target::new(self.connection(address));
+            let (shell, script) = (target.shell(None), Script::new("cat /proc/sys/kernel/random/boot_id"));
+            let ask = shell.run(&script);
+            let last = match tokio::time::timeout(ATTEMPT.min(clock.limit), ask).await {
+                Ok(Ok(reply)) if reply.ok() && reply.out().trim() != old_boot => {
+                    target.close().await;
+                    self.reached(&clock, ());
+                    return Ok(());
+                }
+                Ok(Ok(_)) => "it is the same boot still".to_owned(),
+                Ok(Err(e)) => e.to_string(),
+                Err(_) => "the guest did not answer".into(),
+            };
+            target.close().await;
+            self.alive(&clock).await?;
+            if let Some(newer) = self.address().await? {
+                *address = newer;
+            }
+            self.pause(&clock, Some(last)).await?;
+        }
+    }
+
     fn connection(&self, address: &str) -> ConnectionSpec {
         let request = self.request;
         ConnectionSpec {
@@ -291,7 +360,7 @@ impl Wait<'_> {
             password: request.password.clone(),
             private_key_file: request.private_key_file.clone(),
             host_key: request.host_key.clone().map_or(HostKeyCheck::AcceptNew, HostKeyCheck::Exactly),
-            proxy_jump: Vec::new(),
+            proxy_jump: self.hypervisor.way().map(ConnectionSpec::as_way).unwrap_or_default(),
             timeout: ATTEMPT,
         }
     }
@@ -304,6 +373,7 @@ impl Wait<'_> {
             Stage::Tcp => limits.tcp,
             Stage::Login => limits.login,
             Stage::CloudInit => limits.cloud_init,
+            Stage::Reboot => limits.reboot,
         };
         Clock { stage, since: Instant::now(), limit }
     }
@@ -344,8 +414,10 @@ impl Wait<'_> {
         let network = vm.network.clone();
         // The error is about the VM; that its circumstances cannot be read is the lesser trouble.
         let leases = self.hypervisor.call(move |d| d.leases(&network)).await.unwrap_or_default();
-        let console = Console::read(&vm.console_log, self.hypervisor.is_local());
+        let console = Console::of(self.hypervisor, &vm.console_log).await;
+        let denials = super::denials(self.hypervisor).await;
         LabError::Wait(Box::new(WaitFailure {
+            denials,
             vm,
             stage: clock.stage,
             waited: clock.since.elapsed(),
@@ -370,6 +442,22 @@ elif [ -e /run/cloud-init/result.json ]; then echo result; cat /run/cloud-init/r
 else echo running; cat /run/cloud-init/status.json 2>/dev/null
 fi
 ";
+
+/// Which boot it is, when it began, and when cloud-init asked for the restart.
+const REBOOT_PROBE: &str = r"
+cat /proc/sys/kernel/random/boot_id
+echo asked $(sed -n 's/^btime //p' /proc/stat)   $(stat -c %Y /var/lib/cloud/instance/sem/config_power_state_change 2>/dev/null || echo 0)
+";
+
+/// The boot that `REBOOT_PROBE` found to be the one before the restart.
+fn boot_to_end(answer: &str) -> Option<String> {
+    let mut lines = answer.lines();
+    let boot = lines.next()?.trim().to_owned();
+    let mut words = lines.next()?.strip_prefix("asked ")?.split_whitespace();
+    let (began, asked): (u64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    // Not asked yet, or asked during this boot: it is still to come.
+    (asked == 0 || asked >= began).then_some(boot)
+}
 
 /// What the guest's cloud-init says of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -440,6 +528,19 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_is_waited_for_once() {
+        for (answer, boot) in [
+            ("b-1\n", None),
+            ("b-1\nasked 1000 1060\n", Some("b-1")),
+            ("b-1\nasked 1000 0\n", Some("b-1")),
+            ("b-2\nasked 2000 1060\n", None),
+            ("", None),
+        ] {
+            assert_eq!(boot_to_end(answer).as_deref(), boot, "{answer:?}");
+        }
+    }
+
+    #[test]
     fn a_timeout_explains_itself() {
         let lease = |mac: &str, address: &str| Lease {
             mac: mac.into(),
@@ -459,14 +560,17 @@ mod tests {
             why: Why::TimedOut { last: Some("Connection refused".into()) },
             leases: vec![lease("52:54:00:00:00:02", "10.0.0.2"), lease("52:54:00:00:00:01", "10.0.0.1")],
             console: Console::Lines(vec!["Kernel panic".into()]),
+            denials: vec!["apparmor=\"DENIED\" name=\"/pool/x\"".into()],
         };
-        insta::assert_snapshot!(failure, @r"
+        insta::assert_snapshot!(failure, @r#"
         VM quay: stage tcp: waited 120 s in vain for the SSH port to open (last: Connection refused)
         leases of network quaylab:
           52:54:00:00:00:02 10.0.0.2 -
           52:54:00:00:00:01 10.0.0.1 -  <- this VM
         console:
           Kernel panic
-        ");
+        refused on the hypervisor by AppArmor or SELinux:
+          apparmor="DENIED" name="/pool/x"
+        "#);
     }
 }

@@ -20,6 +20,10 @@ pub trait Controller: Send + Sync {
     fn load(&self, kind: FileKind, name: &str) -> Result<(String, Vec<u8>), ModuleError>;
     /// Finds a file that is too large to load; fails for one that is embedded in the binary.
     fn locate(&self, kind: FileKind, name: &str) -> Result<std::path::PathBuf, ModuleError>;
+    /// Opens what is encrypted as a whole; other bytes stay as they are.
+    fn open(&self, bytes: Vec<u8>) -> Result<Vec<u8>, ModuleError> {
+        Ok(bytes)
+    }
     /// Renders a template's text with the task's variables.
     fn render(&self, name: &str, text: &str) -> Result<String, ModuleError>;
     /// Whether this is only a guess at what the task will ask: nothing may take long, and no host may be asked anything.

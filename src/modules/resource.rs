@@ -88,6 +88,10 @@ pub trait NativeResource: DeserializeOwned + JsonSchema + Send + Sync + 'static 
     async fn observe(&self, cx: &TaskContext) -> Result<Self::Observed, ModuleError>;
     fn plan(&self, now: &Self::Observed) -> Result<NativePlan<Self::Step>, ModuleError>;
     async fn apply(&self, step: &Self::Step, cx: &TaskContext) -> Result<(), ModuleError>;
+    /// What a person should know besides the changes; `now` is what `result` gets.
+    fn warnings(&self, _now: &Self::Observed) -> Vec<String> {
+        Vec::new()
+    }
     /// What `register` sees; `after` is observed anew when something was changed, and equals what was observed otherwise.
     fn result(&self, after: &Self::Observed) -> Map;
 }
@@ -243,7 +247,8 @@ impl<R: NativeResource> Module for NativeModule<R> {
             now = declared.observe(cx).await?;
         }
         let diff = if cx.diff { plan.diff } else { Vec::new() };
-        Ok(Outcome { changed, result: declared.result(&now), diff, ..Outcome::default() })
+        let warnings = declared.warnings(&now);
+        Ok(Outcome { changed, result: declared.result(&now), diff, warnings, ..Outcome::default() })
     }
 
     fn effect(&self) -> Effect {

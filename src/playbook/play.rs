@@ -5,10 +5,10 @@ use indexmap::IndexMap;
 use super::role::Handler;
 use super::{Entry, Folder, Keywords, Role};
 use crate::diag::{Diagnostic, Origin};
-use crate::yaml::Node;
+use crate::yaml::{Mapping, Node};
 
 /// The plays of a run in order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Playbook {
     pub plays: Vec<Play>,
     /// What was suspicious but not wrong.
@@ -16,7 +16,7 @@ pub struct Playbook {
 }
 
 /// One play: hosts, and what is done on them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Play {
     pub origin: Origin,
     /// The playbook's folder: `playbook_dir`, `group_vars`, relative files.
@@ -26,6 +26,8 @@ pub struct Play {
     pub hosts: Node,
     pub keywords: Arc<Keywords>,
     pub gather_facts: Option<Node>,
+    /// What the gathering of facts is told: `gather_subset`, `gather_timeout`, `fact_path`.
+    pub gathering: Mapping,
     pub vars_files: Vec<Node>,
     pub prompts: Vec<Prompt>,
     /// In order: `pre_tasks`, `roles`, `tasks`, `post_tasks`.
@@ -33,6 +35,9 @@ pub struct Play {
     pub handlers: Vec<Handler>,
     /// Every role used statically, dependencies first.
     pub roles: Vec<Arc<Role>>,
+    /// The names under `roles:`, each once, and those of the roles that these depend on.
+    pub role_names: Vec<String>,
+    pub dependencies: Vec<String>,
     pub serial: Vec<Node>,
     pub strategy: Option<Node>,
     pub max_fail_percentage: Option<Node>,

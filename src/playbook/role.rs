@@ -21,6 +21,15 @@ pub struct Role {
     pub once: Option<String>,
 }
 
+impl Role {
+    /// The name of the task that checks its arguments.
+    pub fn validation(&self) -> String {
+        let description = self.spec.as_ref().and_then(|s| s.short_description.as_deref());
+        let more = description.map(|d| format!(" - {d}")).unwrap_or_default();
+        format!("{} : Validating arguments against arg spec 'main'{more}", self.name)
+    }
+}
+
 /// A handler with what it inherits.
 #[derive(Debug, Clone)]
 pub struct Handler {

@@ -15,6 +15,8 @@ pub struct Task {
     pub folder: Folder,
     pub name: Option<Node>,
     pub action: Action,
+    /// The action's name as it stands in the file, perhaps with its collection.
+    pub written: String,
     /// A mapping of arguments, or a string that holds one in a template.
     pub args: Node,
     pub keywords: Arc<Keywords>,
@@ -29,6 +31,10 @@ pub struct Task {
     pub delay: Option<Node>,
     pub changed_when: Vec<Node>,
     pub failed_when: Vec<Node>,
+    /// `async`: the seconds that it may take in the background.
+    pub background: Option<Node>,
+    /// The seconds between two looks at it; 0 goes on without waiting.
+    pub poll: Option<Node>,
 }
 
 /// What a task does.
@@ -45,6 +51,7 @@ pub enum Action {
     AddHost,
     GroupBy,
     ValidateArgumentSpec,
+    AsyncStatus,
     Include(Include),
 }
 
@@ -81,6 +88,8 @@ const TASK_KEYWORDS: &[&str] = &[
     "until",
     "retries",
     "delay",
+    "async",
+    "poll",
     "changed_when",
     "failed_when",
     "block",
@@ -108,6 +117,7 @@ impl Action {
             "add_host" => Self::AddHost,
             "group_by" => Self::GroupBy,
             "validate_argument_spec" => Self::ValidateArgumentSpec,
+            "async_status" => Self::AsyncStatus,
             "include_tasks" => Self::Include(Include::Tasks),
             "include_role" => Self::Include(Include::Role),
             _ => Self::Module(
@@ -129,6 +139,7 @@ impl Action {
             Self::AddHost => "add_host",
             Self::GroupBy => "group_by",
             Self::ValidateArgumentSpec => "validate_argument_spec",
+            Self::AsyncStatus => "async_status",
             Self::Include(Include::Tasks) => "include_tasks",
             Self::Include(Include::Role) => "include_role",
         }
@@ -182,6 +193,7 @@ impl Action {
                 "rolespec_validate",
             ],
             Self::ValidateArgumentSpec => &["argument_spec", "provided_arguments", "validate_args_context"],
+            Self::AsyncStatus => &["jid", "mode"],
             Self::SetFact | Self::AddHost => return None,
         })
     }
@@ -198,6 +210,7 @@ impl Task {
             folder: folder.clone(),
             name: None,
             action: Action::Meta,
+            written: String::new(),
             args: Node::new(Kind::Null, &node.origin),
             keywords: Arc::default(),
             looping: None,
@@ -210,6 +223,8 @@ impl Task {
             delay: None,
             changed_when: Vec::new(),
             failed_when: Vec::new(),
+            background: None,
+            poll: None,
         };
         for (key, value) in map.iter() {
             let name = key.key_text();
@@ -240,10 +255,12 @@ impl Task {
                 "changed_when" => task.changed_when = list(value),
                 "failed_when" => task.failed_when = list(value),
                 "args" => extra = Some(value),
-                "async" | "poll" | "debugger" => {
-                    return Err(Diagnostic::new(format!("the keyword {name} is not supported yet"))
+                "async" => task.background = Some(value.clone()),
+                "poll" => task.poll = Some(value.clone()),
+                "debugger" => {
+                    return Err(Diagnostic::new("there is no debugger")
                         .at(&key.origin)
-                        .hint("leave it out: the task then runs in the foreground"));
+                        .hint("leave it out; --step asks before each task, -vvv tells what happens"));
                 }
                 with if with.starts_with("with_") => {
                     task.set_loop(key, Some(with["with_".len()..].to_owned()), value)?;
@@ -280,6 +297,10 @@ impl Task {
         task.args = normalise(&found, &args, extra)?;
         check_names(&found, &task.args)?;
         check_values(&found, &task.args, key)?;
+        task.written = match key.key_text().as_str() {
+            "action" | "local_action" => found.name().to_owned(),
+            written => written.to_owned(),
+        };
         task.action = found;
         task.keywords = Arc::new(keywords);
         Ok(task)
@@ -294,7 +315,8 @@ impl Task {
     }
 }
 
-const BUILTIN: [&str; 9] = [
+const BUILTIN: [&str; 10] = [
+    "async_status",
     "set_fact",
     "debug",
     "assert",

@@ -1,27 +1,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request};
 use serde::Deserialize;
 use serde_json::json;
 use thiserror::Error;
 
+use super::http::Http;
 use crate::host::Secret;
 use crate::value::Value;
-
-/// Why a request got no answer.
-#[derive(Debug, Clone, Error)]
-#[error("{0}")]
-pub struct HttpError(pub String);
-
-/// Something that carries HTTP requests to where they go.
-#[async_trait]
-pub trait Http: Send + Sync {
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>;
-}
 
 /// Why Quay did not do what it was asked.
 #[derive(Debug, Error)]
@@ -34,6 +23,8 @@ pub enum QuayError {
     InvalidUser(String),
     #[error("Quay is not healthy: {}", Failing(.0))]
     Unhealthy(Vec<String>),
+    #[error("Quay did not let {user} in: {reason}")]
+    Login { user: String, reason: String },
     #[error("{what}: Quay answered {status}: {message}")]
     Refused { what: String, status: u16, message: String },
 }
@@ -57,6 +48,11 @@ impl QuayError {
                 "choose another user name, password (8 characters or more) or e-mail address"
             }
             Self::Unhealthy(_) => "look at that service, then at docker logs quay",
+            Self::Login { .. } => "check quay_username and quay_password, or give quay_token",
+            Self::Refused { status: 401 | 403, .. } => {
+                "only an organization's administrators, the repository's, or a superuser may do that"
+            }
+            Self::Refused { status: 404, .. } => "is that feature on in config.yaml, and is the name right?",
             Self::Refused { .. } => "look at docker logs quay",
         }
     }
@@ -164,7 +160,7 @@ impl<H: Http> Quay<H> {
 }
 
 /// Quay's own words in an answer.
-fn message(body: &[u8]) -> String {
+pub(super) fn message(body: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return String::from_utf8_lossy(body).chars().take(200).collect::<String>().trim().to_owned();
     };

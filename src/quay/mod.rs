@@ -1,9 +1,16 @@
-//! Registries: the OCI round trip that proves one, and the client of Quay's own API.
+//! Registries: the OCI round trip that proves one, Quay's own API, its configuration and what that names.
 
 mod api;
+pub mod authority;
+pub mod config;
+pub mod http;
 mod image;
 mod names;
+pub mod probe;
+mod rest;
 mod round_trip;
+pub mod s3;
 
-pub use api::{Http, HttpError, Initialized, NewUser, Quay, QuayError};
+pub use api::{Initialized, NewUser, Quay, QuayError};
+pub use rest::{Login, Rest, Verb};
 pub use round_trip::{RegistryAddress, RoundTrip, RoundTripError, RoundTripReport, round_trip};

@@ -2,44 +2,61 @@ use std::time::Duration;
 
 use reqwest::header::WWW_AUTHENTICATE;
 
+use super::http::ConnectProxy;
+
 /// How long the registry may take to say its name.
 const SECONDS: u64 = 20;
 
 /// How requests name a registry, and how they get there.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Named {
     /// Host and port.
     pub(super) registry: String,
-    /// The registry's address, where the name need not lead to it.
+    /// The way there, where the name need not lead to it: a proxy's address.
     pub(super) proxy: Option<String>,
+    /// What that proxy is, where it is one of ours: it ends with this.
+    _lead: Option<ConnectProxy>,
 }
 
 /// Finds out what a registry calls itself.
 ///
 /// Quay puts the name of its configuration into its challenges and locations, whatever it was called by, and clients
-/// send no password to another host. So it is called by that name; as the name may be unknown here, the registry's
-/// address is then the proxy: a server answers requests that name their whole URL. Over TLS there is no such way.
+/// send no password to another host. So it is called by that name; as the name may be unknown here, there is a proxy on
+/// the way: over plain HTTP the registry itself, which answers requests that name their whole URL; over TLS one of ours.
 pub(super) async fn find(registry: String, secure: bool) -> Named {
-    let base = format!("http://{registry}");
-    let name = if secure { None } else { own_name(&base).await };
-    match name.filter(|name| *name != registry) {
-        Some(name) => Named { registry: name, proxy: Some(base) },
-        None => Named { registry, proxy: None },
+    let scheme = if secure { "https" } else { "http" };
+    let base = format!("{scheme}://{registry}");
+    let name = own_name(&base, scheme).await.filter(|name| *name != registry);
+    let Some(name) = name else { return Named { registry, proxy: None, _lead: None } };
+    if !secure {
+        return Named { registry: name, proxy: Some(base), _lead: None };
+    }
+    let full = if name.contains(':') { name.clone() } else { format!("{name}:443") };
+    match ConnectProxy::start(full, registry.clone()).await {
+        Ok(lead) => {
+            Named { registry: name, proxy: Some(format!("http://{}", lead.address)), _lead: Some(lead) }
+        }
+        // Without a port on this machine nothing else will work either; the registry's own words tell.
+        Err(_) => Named { registry, proxy: None, _lead: None },
     }
 }
 
-async fn own_name(base: &str) -> Option<String> {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(SECONDS)).build().ok()?;
+async fn own_name(base: &str, scheme: &str) -> Option<String> {
+    // Only a name is asked here; whether its certificate is to be believed is judged afterwards.
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(SECONDS))
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+        .ok()?;
     let answer = client.get(format!("{base}/v2/")).send().await.ok()?;
-    service_name(answer.headers().get(WWW_AUTHENTICATE)?.to_str().ok()?)
+    service_name(answer.headers().get(WWW_AUTHENTICATE)?.to_str().ok()?, scheme)
 }
 
-/// The name in a challenge, where the token service is the registry itself and is spoken to without TLS.
-fn service_name(challenge: &str) -> Option<String> {
+/// The name in a challenge, where the token service is the registry itself.
+fn service_name(challenge: &str, scheme: &str) -> Option<String> {
     let value = |key: &str| Some(challenge.split_once(&format!("{key}=\""))?.1.split_once('"')?.0);
     let realm: hyper::Uri = value("realm")?.parse().ok()?;
     let name = realm.authority()?.as_str();
-    (realm.scheme_str() == Some("http") && value("service") == Some(name)).then(|| name.to_owned())
+    (realm.scheme_str() == Some(scheme) && value("service") == Some(name)).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -56,7 +73,9 @@ mod tests {
             (r#"Bearer realm="https://quay.lab.lan/v2/auth",service="quay.lab.lan""#, None),
             (r#"Basic realm="registry""#, None),
         ] {
-            assert_eq!(service_name(challenge).as_deref(), expected, "{challenge}");
+            assert_eq!(service_name(challenge, "http").as_deref(), expected, "{challenge}");
         }
+        let secure = r#"Bearer realm="https://quay.lab.lan/v2/auth",service="quay.lab.lan""#;
+        assert_eq!(service_name(secure, "https").as_deref(), Some("quay.lab.lan"));
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use oci_client::client::{Client, ClientConfig, ClientProtocol};
+use oci_client::client::{Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{IMAGE_LAYER_GZIP_MEDIA_TYPE, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
@@ -38,6 +38,10 @@ pub struct RoundTrip {
     pub tag: String,
     pub delete: bool,
     pub verify_certificates: bool,
+    /// The authority (PEM) that is believed besides the system's.
+    pub authority: Option<String>,
+    /// Also try to pull without a login.
+    pub anonymous: bool,
     /// For each operation.
     pub timeout: Duration,
 }
@@ -50,6 +54,8 @@ pub struct RoundTripReport {
     pub login_ms: u64,
     pub push_ms: u64,
     pub pull_ms: u64,
+    /// Whether the image could be pulled without a login, where that was asked for.
+    pub anonymous: Option<bool>,
     /// Whether the image could be removed again, where that was asked for.
     pub deleted: Option<bool>,
 }
@@ -129,21 +135,39 @@ pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripEr
     if digest != pushed || !same_layer {
         return Err(RoundTripError::Differs { image, pushed, pulled: digest });
     }
+    let anonymous = if trip.anonymous {
+        Some(pulls_anonymously(trip, &reference, named.proxy.clone()).await)
+    } else {
+        None
+    };
     let deleted = if trip.delete {
         Some(delete(trip, &reference, &digest, token.as_deref(), named.proxy.as_deref()).await)
     } else {
         None
     };
-    Ok(RoundTripReport { digest, login_ms, push_ms, pull_ms, deleted })
+    Ok(RoundTripReport { digest, login_ms, push_ms, pull_ms, anonymous, deleted })
+}
+
+/// Whether somebody who is nobody gets the image; asked by a client that knows no token.
+async fn pulls_anonymously(trip: &RoundTrip, reference: &Reference, proxy: Option<String>) -> bool {
+    let nobody = client(trip, proxy);
+    within(trip, nobody.fetch_manifest_digest(reference, &RegistryAuth::Anonymous)).await.is_ok()
 }
 
 fn client(trip: &RoundTrip, proxy: Option<String>) -> Client {
+    let authority = trip
+        .authority
+        .iter()
+        .map(|pem| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone().into_bytes() });
+    let (http_proxy, https_proxy) = if trip.address.secure { (None, proxy) } else { (proxy, None) };
     Client::new(ClientConfig {
         protocol: if trip.address.secure { ClientProtocol::Https } else { ClientProtocol::Http },
         accept_invalid_certificates: !trip.verify_certificates,
         connect_timeout: Some(trip.timeout),
         read_timeout: Some(trip.timeout),
-        http_proxy: proxy,
+        http_proxy,
+        https_proxy,
+        extra_root_certificates: authority.collect(),
         user_agent: concat!("quaylab/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
     })
@@ -237,8 +261,12 @@ async fn delete(
         .timeout(trip.timeout)
         .tls_danger_accept_invalid_certs(!trip.verify_certificates);
     if let Some(proxy) = proxy {
-        let Ok(proxy) = reqwest::Proxy::http(proxy) else { return false };
+        let Ok(proxy) = reqwest::Proxy::all(proxy) else { return false };
         builder = builder.proxy(proxy);
+    }
+    if let Some(pem) = &trip.authority {
+        let Ok(authority) = reqwest::Certificate::from_pem(pem.as_bytes()) else { return false };
+        builder = builder.add_root_certificate(authority);
     }
     let Ok(client) = builder.build() else { return false };
     let mut request = client.delete(url);

@@ -43,6 +43,8 @@ impl Lines {
             Event::Result { host, task, result } => {
                 Some(self.result(host, &task.action, &task.origin.to_string(), result))
             }
+            // Each host's own line says it already.
+            Event::Included { .. } | Event::Meta { .. } | Event::NoMoreHosts => None,
             Event::Retry { host, task, left } => Some(
                 self.palette
                     .faint(&format!("FAILED - RETRYING: [{host}]: {} ({left} retries left).", task.name)),
@@ -139,7 +141,7 @@ impl Lines {
 
     fn failure(result: &HostResult) -> String {
         let mut text = String::new();
-        for key in ["msg", "rc", "stderr", "stdout", "results_failed"] {
+        for key in ["msg", "assertion", "rc", "stderr", "stdout", "results_failed"] {
             let Some(value) = result.result.get(key).map(plain).filter(|v| !v.is_empty()) else { continue };
             let _ = write!(text, "\n    {key}: {}", value.trim_end().replace('\n', "\n         "));
         }

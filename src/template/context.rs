@@ -173,16 +173,18 @@ impl Context {
     pub(super) fn node(self: &Arc<Self>, path: &str, node: &Node) -> Result<Jinja, Failure> {
         match &node.kind {
             Kind::Str(text) => self.text(text, &node.origin),
-            Kind::Vault(_) => Err(Failure::new(
-                Diagnostic::new(format!("'{path}' is encrypted; vault is not supported yet"))
-                    .at(&node.origin),
-            )),
+            Kind::Vault(text) => Ok(Jinja::from(self.opened(text, &node.origin)?)),
             Kind::Seq(items) if has_templates(node) => {
                 Ok(Jinja::from_object(LazySeq::new(self, path, items)))
             }
             Kind::Map(map) if has_templates(node) => Ok(Jinja::from_object(LazyMap::new(self, path, map))),
             _ => Ok(convert::to_jinja(&node.to_value())),
         }
+    }
+
+    /// What is inside of a `!vault` value.
+    pub(super) fn opened(&self, text: &str, origin: &Origin) -> Result<String, Failure> {
+        self.machine.options.vault.open_text(text, origin).map_err(Failure::new)
     }
 
     /// A text's value: itself, a typed value of a lone expression, or a rendered text.

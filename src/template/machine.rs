@@ -8,6 +8,7 @@ use minijinja::{Error, Expression};
 
 use super::environment;
 use super::syntax::{Backslashes, mutates, rewrite};
+use crate::vault::Vault;
 
 /// Where lookups search and work.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +17,8 @@ pub struct TemplarOptions {
     pub search_paths: Vec<PathBuf>,
     /// What relative paths mean to the lookup `pipe` and to files not found above.
     pub working_dir: PathBuf,
+    /// Opens `!vault` values and encrypted files.
+    pub vault: Arc<Vault>,
 }
 
 pub(super) struct Machine {

@@ -129,9 +129,7 @@ fn known(context: &Arc<Context>, text: &str, origin: &Origin) -> Result<Value, F
 fn render(context: &Arc<Context>, node: &Node) -> Result<Value, Failure> {
     match &node.kind {
         Kind::Str(text) => known(context, text, &node.origin),
-        Kind::Vault(_) => Err(Failure::new(
-            Diagnostic::new("the value is encrypted; vault is not supported yet").at(&node.origin),
-        )),
+        Kind::Vault(text) => Ok(Value::String(context.opened(text, &node.origin)?)),
         Kind::Seq(items) => {
             let mut list = Vec::with_capacity(items.len());
             for item in items {

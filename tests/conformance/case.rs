@@ -29,6 +29,9 @@ pub(crate) struct Spec {
     /// Tasks are told in no fixed order (`strategy: free`).
     #[serde(default)]
     pub(crate) unordered: bool,
+    /// Every play is a case of its own, called by the play's name: many cases share one process.
+    #[serde(default)]
+    pub(crate) plays_are_cases: bool,
     /// Both refuse it before anything runs; how that is numbered is each program's own affair.
     #[serde(default)]
     pub(crate) refused: bool,

@@ -82,6 +82,51 @@ pub(crate) fn difference(theirs: &Outcome, ours: &Outcome, spec: &Spec) -> Optio
     None
 }
 
+/// The first difference of each play, and of what the run left behind as a whole.
+pub(crate) fn by_play(theirs: &Outcome, ours: &Outcome, spec: &Spec) -> Vec<(String, Option<String>)> {
+    let (a, b) = (Trace::of(&theirs.stdout), Trace::of(&ours.stdout));
+    let (left, right) = (plays(&a), plays(&b));
+    let mut verdicts: Vec<(String, Option<String>)> = left
+        .iter()
+        .map(|(name, tasks)| {
+            let other = right.iter().find(|(n, _)| n == name).map(|(_, tasks)| tasks.as_slice());
+            let other = other.unwrap_or_default();
+            let at = (0..tasks.len().max(other.len())).find(|at| tasks.get(*at) != other.get(*at));
+            let told = at.map(|at| {
+                format!(
+                    "task\n  ansible: {:?}\n  quaylab: {:?}{}",
+                    tasks.get(at),
+                    other.get(at),
+                    why(ours, other.get(at).is_none())
+                )
+            });
+            (name.clone(), told)
+        })
+        .collect();
+    let whole = difference(theirs, ours, spec);
+    let told = verdicts.iter().any(|(_, difference)| difference.is_some());
+    verdicts.push(("recap, files and exit".into(), whole.filter(|_| !told)));
+    verdicts
+}
+
+type Play = (String, Vec<(String, Vec<String>)>);
+
+/// The tasks under each play's heading.
+fn plays(trace: &Trace) -> Vec<Play> {
+    let mut plays: Vec<Play> = Vec::new();
+    for (heading, results) in &trace.tasks {
+        match heading.strip_prefix("PLAY [").and_then(|rest| rest.strip_suffix(']')) {
+            Some(name) => plays.push((name.to_owned(), Vec::new())),
+            None => {
+                if let Some((_, tasks)) = plays.last_mut() {
+                    tasks.push((heading.clone(), results.clone()));
+                }
+            }
+        }
+    }
+    plays
+}
+
 /// What quaylab said against it, where it stopped early.
 fn why(ours: &Outcome, stopped: bool) -> String {
     let said = ours.stderr.trim();
@@ -94,6 +139,8 @@ fn mask(value: &mut Value) {
             // Python's own account of an error.
             map.shift_remove("exception");
             map.shift_remove("failed_when_suppressed_exception");
+            // The arguments that a failed module was given; see docs/differences.md.
+            map.shift_remove("invocation");
             for (key, value) in map.iter_mut() {
                 if MASKED.contains(&key.as_str()) {
                     *value = json!("<masked>");

@@ -1,6 +1,7 @@
 //! Playbooks under ansible-playbook and under quaylab: the same recap, results, files and exit.
 //!
-//! `CONFORMANCE=loops cargo test --test conformance` runs only the cases whose name holds that word.
+//! `CONFORMANCE=loops cargo test --test conformance` runs only the cases whose name holds that word. What ansible-playbook does is
+//! kept in `expected/`; `CONFORMANCE_ASK=all` asks it anew for every case, without it a part of the cases, another one each day.
 
 mod case;
 mod compare;
@@ -16,6 +17,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use case::Case;
+use outcome::Asking;
 use table::{Table, Verdict};
 
 /// Cases that run at the same time.
@@ -27,21 +29,19 @@ fn playbooks_do_what_they_do_under_ansible() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/cases");
     let cases: Vec<Case> = Case::all(&folder).into_iter().filter(|c| c.name().contains(&only)).collect();
     assert!(!cases.is_empty(), "no case is called {only:?}");
-    let python = match oracle::python() {
-        Ok(python) => python,
-        Err(why) => {
-            tell(&format!("skipped: there is no ansible-core to compare with: {why}"));
-            return;
-        }
-    };
+    let python = oracle::python();
+    if let Err(why) = &python {
+        tell(&format!("there is no ansible-core to ask anew, so what it did before is compared: {why}"));
+    }
+    let (python, asking) = (python.ok(), Asking::wanted());
     let next = AtomicUsize::new(0);
     let verdicts = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = Verdict::of(case, &python);
-                    verdicts.lock().expect("no worker panicked").push(verdict);
+                    let more = Verdict::of(case, python.as_deref(), asking);
+                    verdicts.lock().expect("no worker panicked").extend(more);
                 }
             });
         }

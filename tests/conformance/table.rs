@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::case::Case;
 use super::compare;
-use super::outcome::{self, Runner};
+use super::outcome::{self, Asking, Runner};
 
 /// How a case went.
 pub(crate) struct Verdict {
@@ -18,16 +18,27 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    pub(crate) fn of(case: &Case, python: &Path) -> Self {
-        let theirs = outcome::theirs(case, python);
-        let ours = outcome::run(case, &Runner::Quaylab);
-        Self {
-            name: case.name(),
+    /// One verdict, or one for each play of a file that holds many cases.
+    pub(crate) fn of(case: &Case, python: Option<&Path>, asking: Asking) -> Vec<Self> {
+        let verdict = |name: String, difference: Option<String>| Self {
+            name,
             area: case.area.clone(),
-            difference: compare::difference(&theirs, &ours, &case.spec),
+            difference,
             differs: case.spec.differs.clone(),
             open: case.spec.open.clone(),
+        };
+        let theirs = match outcome::theirs(case, python, asking) {
+            Ok(theirs) => theirs,
+            Err(why) => return vec![verdict(case.name(), Some(why))],
+        };
+        let ours = outcome::run(case, &Runner::Quaylab);
+        if !case.spec.plays_are_cases {
+            return vec![verdict(case.name(), compare::difference(&theirs, &ours, &case.spec))];
         }
+        let each = compare::by_play(&theirs, &ours, &case.spec);
+        each.into_iter()
+            .map(|(play, difference)| verdict(format!("{}/{play}", case.name()), difference))
+            .collect()
     }
 
     fn is_good(&self) -> bool {

@@ -212,7 +212,8 @@ async fn a_host_behind_another_is_reached_through_it() {
     let key = spec.private_key_file.clone().unwrap().with_extension("pub");
     let accepts = hop.spec().private_key_file.unwrap().with_extension("pub");
     std::fs::copy(key, accepts).unwrap();
-    spec.proxy_jump = vec![ProxyJump { user: None, address: "127.0.0.1".to_owned(), port: hop.spec().port }];
+    spec.proxy_jump =
+        vec![ProxyJump { user: None, address: "127.0.0.1".to_owned(), port: hop.spec().port, login: None }];
     assert!(refused(spec.clone()).await.contains("the jump host 127.0.0.1:"));
     spec.host_key = HostKeyCheck::Off;
     let target = Target::new(spec);

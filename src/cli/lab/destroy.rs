@@ -1,4 +1,3 @@
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -6,9 +5,13 @@ use clap::Args;
 
 use super::identity::hypervisor_uris;
 use super::{Lab, wanted_private};
+use crate::cli::plan::confirmed;
 use crate::diag::Diagnostic;
 use crate::inventory::Inventory;
-use crate::lab::{Doomed, Hypervisor, LabError, defined, destroy, plan_destroy, private};
+use crate::lab::{
+    Converged, DEFAULT_URI, Doomed, Element, HostDns, Hypervisor, LabError, Ledger, Snapshot, SnapshotLab,
+    Snapshots, defined, destroy, disks_of, host_dir, plan_destroy, private,
+};
 use crate::settings::Settings;
 
 /// Options of `quaylab destroy`.
@@ -17,6 +20,15 @@ pub(in crate::cli) struct DestroyArgs {
     /// The inventory whose lab is removed.
     #[arg(short, long, value_name = "SOURCE")]
     inventory: Vec<String>,
+    /// The lab's name, where its inventory is gone: what carries its mark is removed.
+    #[arg(long, value_name = "NAME", conflicts_with = "inventory")]
+    lab: Option<String>,
+    /// With --lab: a libvirt to look at; may be given several times (default: this machine's own).
+    #[arg(short, long, value_name = "URI", requires = "lab")]
+    connect: Vec<String>,
+    /// Only this host's VM, with its disks, by the host's full or short name.
+    #[arg(long, value_name = "HOST", conflicts_with = "lab")]
+    host: Option<String>,
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -27,15 +39,7 @@ pub(in crate::cli) struct DestroyArgs {
 
 /// Lists what carries the lab's mark, asks, and removes it.
 pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
-    let settings = Settings::load()?;
-    let sources = if args.inventory.is_empty() { &settings.inventory } else { &args.inventory };
-    if sources.is_empty() {
-        return Err(Diagnostic::new("no inventory is given").hint("name the lab's inventory with -i").into());
-    }
-    let (inventory, _) = Inventory::load(sources)?;
-    let lab = Lab::of(&inventory);
-    let uris = hypervisor_uris(&inventory);
-    let wanted = wanted_private(&inventory)?;
+    let Which { lab, uris, wanted, only } = which(args)?;
     // A private hypervisor that is down is brought up: what is defined in it can only be removed through it.
     let entered =
         if private::remains() { private::ensure_and_enter(wanted)? } else { private::Entered::System };
@@ -43,11 +47,21 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let done = runtime.block_on(remove(args, &lab, &uris));
+    let done = runtime.block_on(remove(args, &lab, &uris, only.as_deref()));
+    // What others have in the private hypervisor, whichever hypervisors the lab itself was on.
+    let others = match entered {
+        private::Entered::Private { .. } => {
+            runtime.block_on(async { defined(&Hypervisor::open(DEFAULT_URI).await?).await })?
+        }
+        private::Entered::System => Vec::new(),
+    };
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     let Some(done) = done? else { return Ok(ExitCode::SUCCESS) };
     for (what, error) in &done.failed {
         say(&format!("could not remove {what}: {error}"));
+    }
+    for (what, why) in &done.kept {
+        say(&format!("{what} stays: {why}"));
     }
     if !done.failed.is_empty() {
         bail!(
@@ -56,15 +70,23 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
             done.failed.len() + done.removed.len()
         );
     }
+    if let Some(host) = only {
+        let roles = Converged::new(&lab.state_dir);
+        let mut all = roles.all()?;
+        if all.shift_remove(&host).is_some() {
+            roles.replace(&all)?;
+        }
+        if !done.removed.is_empty() {
+            say(&format!("{host} is gone: {} things removed", done.removed.len()));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if matches!(entered, private::Entered::Private { .. }) {
-        if done.others.is_empty() {
+        if others.is_empty() {
             private::down()?;
             say("stopped the private libvirt and removed its namespaces");
         } else {
-            say(&format!(
-                "the private libvirt goes on, with what others made in it: {}",
-                done.others.join(", ")
-            ));
+            say(&format!("the private libvirt goes on, with what others made in it: {}", others.join(", ")));
         }
     }
     lab.tidy();
@@ -74,66 +96,196 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String]) -> Result<Option<Done>> {
+/// The lab, where it may have left something, whether that may be a private hypervisor, and the one host that is meant.
+struct Which {
+    lab: Lab,
+    uris: Vec<String>,
+    wanted: private::Wanted,
+    only: Option<String>,
+}
+
+fn which(args: &DestroyArgs) -> Result<Which> {
+    if let Some(name) = &args.lab {
+        if name.is_empty() || name.starts_with('.') || name.contains('/') {
+            return Err(Diagnostic::new(format!("{name:?} is no lab's name"))
+                .hint(
+                    "it is `quaylab_lab` of the inventory, else the inventory file's name without its ending",
+                )
+                .into());
+        }
+        let uris = if args.connect.is_empty() { vec![DEFAULT_URI.to_owned()] } else { args.connect.clone() };
+        return Ok(Which { lab: Lab::named(name.clone()), uris, wanted: private::Wanted::Auto, only: None });
+    }
+    let settings = Settings::load()?;
+    let sources = if args.inventory.is_empty() { &settings.inventory } else { &args.inventory };
+    if sources.is_empty() {
+        return Err(Diagnostic::new("no inventory is given")
+            .hint("name the lab's inventory with -i, or the lab itself with --lab")
+            .into());
+    }
+    let (inventory, _) = Inventory::load(sources)?;
+    Ok(Which {
+        lab: Lab::of(&inventory),
+        uris: hypervisor_uris(&inventory),
+        wanted: wanted_private(&inventory)?,
+        only: args.host.as_deref().map(|given| super::names::meant(&inventory, given)).transpose()?,
+    })
+}
+
+async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String], only: Option<&str>) -> Result<Option<Done>> {
     let mut plans = Vec::new();
     for uri in uris {
         let hypervisor = Hypervisor::open(uri).await?;
-        let plan = plan_destroy(&hypervisor, &lab.name, &lab.state_dir).await?;
+        let mut plan = plan_destroy(&hypervisor, &lab.name, &lab.state_dir).await?;
+        if let Some(host) = only {
+            plan = of_vm(&hypervisor, plan, super::names::short(host), &lab.state_dir).await?;
+        }
         plans.push((hypervisor, plan));
     }
-    if plans.iter().all(|(_, plan)| plan.is_empty()) {
-        say(&format!("nothing of the lab {} is left", lab.name));
-        let mut done = Done::default();
-        for (hypervisor, _) in plans.iter().filter(|(h, _)| h.is_local()) {
-            done.others.extend(defined(hypervisor).await?);
-        }
-        return Ok(Some(done));
+    // A snapshot is of the whole lab: without one of its VMs it is none any more.
+    let holds =
+        |s: &Snapshot| only.is_none_or(|host| s.vms.iter().any(|vm| vm.name == super::names::short(host)));
+    let snapshots: Vec<_> = Snapshots::new(&lab.state_dir).all()?.into_iter().filter(holds).collect();
+    let dns = HostDns::default();
+    let names = if only.is_none() { dns.marked(&lab.name) } else { Vec::new() };
+    // What is remembered of the lab goes last of all: until then it says what is whose.
+    let mut memory = Vec::new();
+    for (_, plan) in &mut plans {
+        let (state, things): (Vec<_>, Vec<_>) =
+            std::mem::take(plan).into_iter().partition(|d| matches!(d, Doomed::State(_)));
+        *plan = things;
+        memory = state;
+    }
+    if let Some((_, last)) = plans.last_mut() {
+        last.extend(memory);
+    }
+    if plans.iter().all(|(_, plan)| plan.is_empty()) && snapshots.is_empty() && names.is_empty() {
+        let what = only.map_or_else(|| format!("the lab {}", lab.name), str::to_owned);
+        say(&format!("nothing of {what} is left"));
+        return Ok(Some(Done::default()));
     }
     say(&format!("of the lab {}:", lab.name));
+    for snapshot in &snapshots {
+        say(&format!("  snapshot {}", snapshot.name));
+    }
+    for file in &names {
+        say(&format!("  names in {}", file.display()));
+    }
     for (hypervisor, plan) in &plans {
         for doomed in plan {
             say(&format!("  {doomed}  ({})", hypervisor.uri()));
         }
     }
-    if args.check || !(args.yes || confirmed()?) {
+    if args.check || !(args.yes || confirmed("remove all of this?", "--yes")?) {
         say("nothing was removed");
         return Ok(None);
     }
+    // What lies on the disks goes before them.
+    let kept = SnapshotLab {
+        lab: lab.name.clone(),
+        state_dir: lab.state_dir.clone(),
+        hypervisors: plans.iter().map(|(h, _)| h.clone()).collect(),
+        vms: Vec::new(),
+    };
+    for snapshot in &snapshots {
+        kept.remove(&snapshot.name, &|text| say(text)).await?;
+        say(&format!("removed the snapshot {}", snapshot.name));
+    }
+    if !names.is_empty() {
+        for file in dns.remove(&lab.name)? {
+            say(&format!("removed the lab's names from {}", file.display()));
+        }
+    }
     let mut all = Done::default();
     for (hypervisor, plan) in plans {
-        let done = destroy(&hypervisor, plan, &lab.state_dir, &|text| say(text)).await;
+        let ledger = Ledger::new(&hypervisor, &lab.state_dir, &lab.name);
+        // Where something could not be removed before, what is remembered is still needed.
+        let plan =
+            plan.into_iter().filter(|d| all.failed.is_empty() || !matches!(d, Doomed::State(_))).collect();
+        let done = destroy(&hypervisor, plan, &ledger, &|text| say(text)).await;
         all.removed.extend(done.removed);
+        all.kept.extend(done.kept);
         all.failed.extend(done.failed);
-        if hypervisor.is_local() {
-            all.others.extend(defined(&hypervisor).await?);
-        }
     }
     Ok(Some(all))
 }
 
-/// What `destroy` did, and what lives on this machine's hypervisor all the same.
+/// What of a plan belongs to one VM: itself, its disks and seed, its host key.
+async fn of_vm(
+    hypervisor: &Hypervisor,
+    plan: Vec<Doomed>,
+    vm: &str,
+    state_dir: &std::path::Path,
+) -> Result<Vec<Doomed>> {
+    let name = vm.to_owned();
+    let disks = hypervisor
+        .call(move |d| {
+            d.domain(&name)?.map_or(Ok(Vec::new()), |now| Ok(disks_of(&Element::parse(&now.xml)?)))
+        })
+        .await?;
+    let mut own = Vec::new();
+    for doomed in plan {
+        let is_own = match &doomed {
+            Doomed::Vm { name, .. } => name == vm,
+            Doomed::Volume { pool, name } => {
+                let (pool, volume) = (pool.clone(), name.clone());
+                let there = hypervisor.call(move |d| d.volume(&pool, &volume)).await?;
+                // Where the VM is gone, its disks are told by their names.
+                there.is_some_and(|v| disks.iter().any(|(_, path)| *path == v.path)) || named_for(name, vm)
+            }
+            Doomed::LogicalVolume { name, .. } => named_for(name, vm),
+            Doomed::Pool { .. } | Doomed::VolumeGroup { .. } | Doomed::Network { .. } | Doomed::State(_) => {
+                false
+            }
+        };
+        if is_own {
+            own.push(doomed);
+        }
+    }
+    let key = host_dir(state_dir, vm);
+    if key.exists() && !own.is_empty() {
+        own.push(Doomed::State(key));
+    }
+    Ok(own)
+}
+
+/// Whether a volume has the name that the role `vm` gives one of this VM's.
+fn named_for(volume: &str, vm: &str) -> bool {
+    let Some(rest) = volume.strip_prefix(vm) else { return false };
+    let letter = |rest: &str| rest.len() == 1 && rest.chars().all(|c| c.is_ascii_lowercase());
+    matches!(rest, "" | ".qcow2" | "-seed.img") || rest.strip_prefix("-vd").is_some_and(letter)
+}
+
+/// What `destroy` did on all hypervisors.
 #[derive(Default)]
 struct Done {
     removed: Vec<Doomed>,
     failed: Vec<(Doomed, LabError)>,
-    others: Vec<String>,
-}
-
-fn confirmed() -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Diagnostic::new("there is no terminal to ask on")
-            .hint("give --yes to remove all that is listed")
-            .into());
-    }
-    let mut out = std::io::stderr();
-    out.write_all(b"remove all of this? [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    kept: Vec<(Doomed, String)>,
 }
 
 #[expect(clippy::print_stdout, reason = "what the command has to say")]
 fn say(text: &str) {
     println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named_for;
+
+    #[test]
+    fn a_vms_disks_are_told_by_their_names() {
+        for (volume, own) in [
+            ("quay.qcow2", true),
+            ("quay", true),
+            ("quay-vdb", true),
+            ("quay-seed.img", true),
+            ("quay2.qcow2", false),
+            ("quay-db.qcow2", false),
+            ("quay-vdbackup", false),
+            ("quaylab-base-0123.qcow2", false),
+        ] {
+            assert_eq!(named_for(volume, "quay"), own, "{volume}");
+        }
+    }
 }

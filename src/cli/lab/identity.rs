@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use crate::diag::Diagnostic;
 use crate::inventory::Inventory;
-use crate::lab::private;
+use crate::lab::{RemoteUri, encoded, private};
 use crate::value::truth;
 
 /// The lab that an inventory describes: its name, and where quaylab remembers what belongs to it.
@@ -26,6 +26,11 @@ impl Lab {
                 .map_or_else(|| source.to_owned(), |s| s.to_string_lossy().into_owned());
             stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect()
         });
+        Self::named(name)
+    }
+
+    /// A lab by its name, for when its inventory is gone.
+    pub(in crate::cli) fn named(name: String) -> Self {
         let state_dir = state_home().join("quaylab").join(&name);
         Self { name, state_dir }
     }
@@ -84,20 +89,54 @@ pub(in crate::cli) fn hypervisor_uris(inventory: &Inventory) -> Vec<String> {
         .unwrap_or_default();
     let uri = |host: &String| {
         let var = |name: &str| text(inventory, host, name);
-        if let Some(uri) = var("libvirt_uri") {
-            return uri;
-        }
-        if var("ansible_connection").as_deref() == Some("local") {
-            return crate::lab::DEFAULT_URI.to_owned();
-        }
-        let user = var("ansible_user").unwrap_or_else(|| "root".into());
-        let address = var("ansible_host").unwrap_or_else(|| host.clone());
-        format!("qemu+ssh://{user}@{address}/system")
+        let uri = var("libvirt_uri").unwrap_or_else(|| {
+            if var("ansible_connection").as_deref() == Some("local") {
+                return crate::lab::DEFAULT_URI.to_owned();
+            }
+            let user = var("ansible_user").unwrap_or_else(|| "root".into());
+            let address = var("ansible_host").unwrap_or_else(|| host.clone());
+            let port = var("ansible_port").map(|p| format!(":{p}")).unwrap_or_default();
+            format!("qemu+ssh://{user}@{address}{port}/system")
+        });
+        with_login(&uri, var)
     };
     let mut uris: Vec<String> = members.iter().map(uri).collect();
     uris.sort();
     uris.dedup();
     uris
+}
+
+/// A URI that is reached by SSH, with the login that the inventory gives its host; another as it is.
+fn with_login(uri: &str, var: impl Fn(&str) -> Option<String>) -> String {
+    if uri.contains('?') || !matches!(RemoteUri::parse(uri), Ok(Some(_))) {
+        return uri.to_owned();
+    }
+    let arguments =
+        ["ansible_ssh_common_args", "ansible_ssh_extra_args"].map(|n| var(n).unwrap_or_default()).join(" ");
+    let option = |name: &str| {
+        let (_, rest) = arguments.split_once(&format!("{name}="))?;
+        Some(rest.split_whitespace().next()?.trim_matches(['"', '\'']).to_owned())
+    };
+    let key = ["ansible_ssh_private_key_file", "ansible_private_key_file"].iter().find_map(|n| var(n));
+    let jump = option("ProxyJump").or_else(|| {
+        let mut words = arguments.split_whitespace().skip_while(|w| *w != "-J");
+        words.nth(1).map(str::to_owned)
+    });
+    let verify = option("StrictHostKeyChecking").and_then(|v| match v.as_str() {
+        "no" | "off" => Some("ignore".to_owned()),
+        "accept-new" => Some("auto".to_owned()),
+        _ => None,
+    });
+    let parameters: Vec<String> = [
+        ("keyfile", key),
+        ("host_key", var("quaylab_ssh_host_key")),
+        ("proxy_jump", jump),
+        ("known_hosts_verify", verify),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some(format!("{name}={}", encoded(&value?))))
+    .collect();
+    if parameters.is_empty() { uri.to_owned() } else { format!("{uri}?{}", parameters.join("&")) }
 }
 
 /// A variable that the inventory gives a host, as text.
@@ -109,7 +148,7 @@ pub(super) fn text(inventory: &Inventory, host: &str, name: &str) -> Option<Stri
     Some(crate::value::plain(&node.to_value()))
 }
 
-fn state_home() -> PathBuf {
+pub(super) fn state_home() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     var("XDG_STATE_HOME")
         .filter(|p| p.is_absolute())

@@ -2,10 +2,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use serde_json::json;
+use indexmap::IndexMap;
+use serde::Serialize;
 
-use super::session::Session;
-use crate::lab::VmStatus;
+use super::identity::text;
+use super::names::short;
+use super::session::{self, Session};
+use crate::lab::{Converged, RoleState, VmDetails, VmStatus, vm_details};
+use crate::report::{bytes, span, table};
+use crate::value::truth;
 
 /// Options of `quaylab status`.
 #[derive(Debug, Args)]
@@ -18,44 +23,163 @@ pub(in crate::cli) struct StatusArgs {
     json: bool,
 }
 
+/// The lab as `--json` shows it; fields are only ever added.
+#[derive(Debug, Serialize)]
+struct Report {
+    lab: String,
+    vms: Vec<Row>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Row {
+    name: String,
+    /// The inventory's host; missing for a VM that the inventory names no more.
+    host: Option<String>,
+    /// `absent` where the inventory wants a VM that is not there.
+    state: String,
+    address: Option<String>,
+    memory_mib: u64,
+    vcpus: u32,
+    uptime_seconds: Option<u64>,
+    autostart: bool,
+    disks: Vec<Disk>,
+    roles: IndexMap<String, RoleState>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Disk {
+    target: String,
+    path: String,
+    bytes: Option<u64>,
+}
+
 /// Shows the lab's VMs.
 #[expect(clippy::print_stdout, reason = "what the command has to say")]
 pub(in crate::cli) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let session = Session::open(&args.inventory)?;
-    let vms = session.vms()?;
+    let mut roles = Converged::new(&session.lab.state_dir).all()?;
+    let found = session::run(async {
+        let mut all = Vec::new();
+        for found in session.found().await? {
+            let details = vm_details(&found.hypervisor, &session.lab.state_dir, &found.vm.name).await?;
+            all.push((found.vm, details));
+        }
+        Ok(all)
+    })?;
+    let hosts: Vec<String> = session.inventory.hosts().map(str::to_owned).collect();
+    let mut vms: Vec<Row> = found
+        .into_iter()
+        .map(|(vm, details)| {
+            let host = hosts.iter().find(|host| short(host) == vm.name).cloned();
+            let roles = host.as_ref().and_then(|host| roles.shift_remove(host)).unwrap_or_default();
+            row(vm, details, host, roles)
+        })
+        .collect();
+    let made: Vec<String> = vms.iter().filter_map(|vm| vm.host.clone()).collect();
+    vms.extend(wanted(&session).into_iter().filter(|host| !made.contains(host)).map(|host| Row {
+        name: short(&host).to_owned(),
+        host: Some(host),
+        state: "absent".into(),
+        ..Row::default()
+    }));
     if args.json {
-        let vms: Vec<_> = vms
-            .iter()
-            .map(|vm| {
-                json!({
-                    "name": vm.name, "state": vm.state.word(), "address": vm.address,
-                    "memory_mib": vm.memory, "vcpus": vm.vcpus,
-                })
-            })
-            .collect();
-        println!("{}", serde_json::to_string_pretty(&json!({"lab": session.lab.name, "vms": vms}))?);
+        println!("{}", serde_json::to_string_pretty(&Report { lab: session.lab.name, vms })?);
     } else {
-        print!("{}", table(&session.lab.name, &vms));
+        print!("{}", render(&session.lab.name, &vms));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(lab: &str, vms: &[VmStatus]) -> String {
+/// The hosts for which a run makes VMs.
+fn wanted(session: &Session) -> Vec<String> {
+    if session.uris.is_empty() {
+        return Vec::new();
+    }
+    let groups = session.inventory.groups();
+    let members = groups.into_iter().find(|(group, _)| group == "lab").map(|(_, hosts)| hosts);
+    let provision = |host: &String| {
+        text(&session.inventory, host, "provision").and_then(|p| truth(&p.into())).unwrap_or(true)
+    };
+    members.unwrap_or_default().into_iter().filter(provision).collect()
+}
+
+fn row(vm: VmStatus, details: VmDetails, host: Option<String>, roles: IndexMap<String, RoleState>) -> Row {
+    let disks = details.disks.into_iter().filter(|d| !d.read_only);
+    Row {
+        name: vm.name,
+        host,
+        state: if details.saved { "saved".into() } else { vm.state.word().into() },
+        address: vm.address,
+        memory_mib: vm.memory,
+        vcpus: vm.vcpus,
+        uptime_seconds: details.uptime.map(|u| u.as_secs()),
+        autostart: details.autostart,
+        disks: disks.map(|d| Disk { target: d.target, path: d.path, bytes: d.capacity }).collect(),
+        roles,
+    }
+}
+
+fn render(lab: &str, vms: &[Row]) -> String {
     if vms.is_empty() {
         return format!("the lab {lab} has no VMs\n");
     }
-    let width = vms.iter().map(|vm| vm.name.len()).max().unwrap_or(0).max(4);
-    let mut text =
-        format!("{:<width$}  {:<13}  {:<15}  {:>5}  {:>8}\n", "VM", "state", "address", "vcpus", "memory");
-    for vm in vms {
-        let address = vm.address.as_deref().unwrap_or("-");
-        text += &format!(
-            "{:<width$}  {:<13}  {address:<15}  {:>5}  {:>4} MiB\n",
-            vm.name,
-            vm.state.word(),
-            vm.vcpus,
-            vm.memory
-        );
+    let rows: Vec<Vec<String>> = vms.iter().map(cells).collect();
+    table(&["VM", "state", "address", "up", "vcpus", "memory", "disks", "roles"], &rows)
+}
+
+fn cells(vm: &Row) -> Vec<String> {
+    let none = || "-".to_owned();
+    let there = vm.state != "absent";
+    let disks: Vec<String> = vm
+        .disks
+        .iter()
+        .map(|d| d.bytes.map_or_else(|| d.target.clone(), |b| format!("{} {}", d.target, bytes(b))))
+        .collect();
+    let roles: Vec<String> = vm
+        .roles
+        .iter()
+        .map(|(role, state)| if state.converged { role.clone() } else { format!("{role} (not finished)") })
+        .collect();
+    let or_none = |words: Vec<String>| if words.is_empty() { none() } else { words.join(", ") };
+    vec![
+        vm.name.clone(),
+        vm.state.clone(),
+        vm.address.clone().unwrap_or_else(none),
+        vm.uptime_seconds.map_or_else(none, span),
+        if there { vm.vcpus.to_string() } else { none() },
+        if there { format!("{} MiB", vm.memory_mib) } else { none() },
+        or_none(disks),
+        or_none(roles),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_sees_the_whole_lab() {
+        let role = |converged| RoleState { converged, at: 0 };
+        let quay = Row {
+            name: "quay".into(),
+            state: "running".into(),
+            address: Some("192.168.254.12".into()),
+            memory_mib: 2048,
+            vcpus: 2,
+            uptime_seconds: Some(7_500),
+            disks: vec![
+                Disk { target: "vda".into(), path: "/p/a".into(), bytes: Some(4 << 30) },
+                Disk { target: "vdb".into(), path: "/p/b".into(), bytes: None },
+            ],
+            roles: IndexMap::from([("docker".into(), role(true)), ("quay".into(), role(false))]),
+            ..Row::default()
+        };
+        let absent = Row { name: "db".into(), state: "absent".into(), ..Row::default() };
+        insta::assert_snapshot!(render("quay", &[quay, absent]), @r"
+        VM    state    address         up         vcpus  memory    disks           roles
+        quay  running  192.168.254.12  2 h 5 min  2      2048 MiB  vda 4 GiB, vdb  docker, quay (not finished)
+        db    absent   -               -          -      -         -               -
+        ");
+        assert_eq!(render("quay", &[]), "the lab quay has no VMs\n");
     }
-    text
 }

@@ -1,6 +1,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use md5::Md5;
 use serde::Serialize;
@@ -8,8 +9,9 @@ use serde_json::ser::{Formatter, Serializer};
 use sha1::{Digest, Sha1};
 
 use crate::host::Content;
-use crate::modules::{FileKind, ModuleError, TaskContext};
+use crate::modules::{Controller, FileKind, ModuleError, TaskContext};
 use crate::value::{Value, plain};
+use crate::vault::is_encrypted;
 
 /// Files above this size are streamed from the controller's disk.
 const IN_MEMORY: u64 = 1024 * 1024;
@@ -91,8 +93,8 @@ impl Source {
     }
 }
 
-/// Finds what `src` names: on the controller's disk, or embedded in the binary.
-pub(super) async fn find(cx: &TaskContext, src: &str) -> Result<Found, ModuleError> {
+/// Finds what `src` names: on the controller's disk, or embedded in the binary. Encrypted files are opened with `decrypt`.
+pub(super) async fn find(cx: &TaskContext, src: &str, decrypt: bool) -> Result<Found, ModuleError> {
     let name = src.trim_end_matches('/');
     let Ok(path) = cx.controller.locate(FileKind::Files, name) else {
         let (_, bytes) = cx.controller.load(FileKind::Files, name)?;
@@ -102,6 +104,7 @@ pub(super) async fn find(cx: &TaskContext, src: &str) -> Result<Found, ModuleErr
     {
         return Err(ModuleError::failed(format!("reading {name} takes too long for a guess")));
     }
+    let opener = decrypt.then(|| Arc::clone(&cx.controller));
     // Hashing a large file or walking a tree would hold up the other hosts.
     let base = (!src.ends_with('/')).then(|| base_name(name).to_owned());
     tokio::task::spawn_blocking(move || {
@@ -110,10 +113,10 @@ pub(super) async fn find(cx: &TaskContext, src: &str) -> Result<Found, ModuleErr
             if let Some(base) = &base {
                 entries.push((base.clone(), Entry::Directory));
             }
-            walk(&path, base.as_deref().unwrap_or_default(), &mut entries)?;
+            walk(&path, base.as_deref().unwrap_or_default(), opener.as_deref(), &mut entries)?;
             Ok(Found::Tree(entries))
         } else {
-            Source::file(&path).map(Found::One)
+            opened(&path, opener.as_deref()).map(Found::One)
         }
     })
     .await
@@ -125,7 +128,23 @@ pub(super) fn base_name(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }
 
-fn walk(folder: &Path, name: &str, into: &mut Vec<(String, Entry)>) -> Result<(), ModuleError> {
+/// A file's content, or what is inside of it where it is encrypted.
+fn opened(path: &Path, opener: Option<&dyn Controller>) -> Result<Source, ModuleError> {
+    let source = Source::file(path)?;
+    match (opener, &source.content) {
+        (Some(opener), Content::Bytes(bytes)) if is_encrypted(bytes) => {
+            Ok(Source { mode: source.mode, ..Source::bytes(opener.open(bytes.clone())?) })
+        }
+        _ => Ok(source),
+    }
+}
+
+fn walk(
+    folder: &Path,
+    name: &str,
+    opener: Option<&dyn Controller>,
+    into: &mut Vec<(String, Entry)>,
+) -> Result<(), ModuleError> {
     let mut children: Vec<PathBuf> = fs::read_dir(folder)
         .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
         .map_err(|e| unreadable(folder, &e))?;
@@ -141,9 +160,9 @@ fn walk(folder: &Path, name: &str, into: &mut Vec<(String, Entry)>) -> Result<()
             into.push((relative, Entry::Link(target.to_string_lossy().into_owned())));
         } else if meta.is_dir() {
             into.push((relative.clone(), Entry::Directory));
-            walk(&child, &relative, into)?;
+            walk(&child, &relative, opener, into)?;
         } else {
-            into.push((relative, Entry::File(Source::file(&child)?)));
+            into.push((relative, Entry::File(opened(&child, opener)?)));
         }
     }
     Ok(())

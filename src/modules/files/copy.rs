@@ -37,6 +37,9 @@ pub(super) struct Copy {
     /// `src` is on the target.
     #[serde(default)]
     remote_src: bool,
+    /// Open files that are encrypted with the vault.
+    #[serde(default = "yes")]
+    decrypt: bool,
     /// A command that must accept the new file; `%s` is its name.
     validate: Option<String>,
     /// The SHA-1 that the file must have.
@@ -104,7 +107,7 @@ impl Resource for Copy {
             }
             (None, src) => {
                 let src = src.as_deref().unwrap_or_default();
-                match find(cx, src).await? {
+                match find(cx, src, self.decrypt).await? {
                     Found::One(source) => {
                         vec![Item { name: Some(base_name(src).to_owned()), entry: Entry::File(source) }]
                     }

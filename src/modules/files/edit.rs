@@ -36,6 +36,10 @@ pub(super) trait Edit {
     fn check_arguments(&self) -> Result<(), ModuleError> {
         Ok(())
     }
+    /// Whether the result says `backup` where none was made.
+    fn tells_backup(&self) -> bool {
+        false
+    }
     /// Pure: the file's text, or `None` where there is no file.
     fn edit(&self, before: Option<&str>) -> Result<Edition, ModuleError>;
 }
@@ -93,12 +97,16 @@ pub(super) fn read(edit: &impl Edit, reply: &Reply) -> Result<Open, ModuleError>
 
 pub(super) fn decide(edit: &impl Edit, now: &Open) -> Result<Decision, ModuleError> {
     let Edited { path, attributes, validate, secret, .. } = edit.edited();
+    let edited_backup = edit.tells_backup();
     let edition = edit.edit(now.text.as_deref())?;
     let new = edition.text.filter(|t| now.text.as_ref() != Some(t));
     let mut plan = Plan::default();
     let mut result = edition.result;
     let mut message = edition.message;
     result.insert("path".into(), path.as_str().into());
+    if edited_backup {
+        result.insert("backup".into(), "".into());
+    }
 
     let is_there = now.inode.is_some();
     let before = now.inode.clone().unwrap_or_else(|| Attributes::newborn(Kind::File, now.me.as_ref(), 0));

@@ -411,14 +411,14 @@ impl Draft<'_> {
             Some(inode) if inode.is_link() => inode.clone(),
             _ => Attributes::newborn(Kind::Link, self.now.me.as_ref(), src.len() as u64),
         };
-        // Like Ansible, a followed link registers the mode and owner of what it points to.
+        // A followed link's attributes are those of what it points to; it registers its own.
         let after = match (&self.now.source, self.file.follow) {
             (Some(source), true) => {
                 let source = source.clone();
                 let at =
                     if src.starts_with('/') { src } else { format!("{}/{src}", self.file.path.parent()) };
-                let adjusted = self.adjust(&at, &source);
-                Inode { kind: Kind::Link, size: itself.size, ..adjusted }
+                self.adjust(&at, &source);
+                itself
             }
             (None, true) => itself,
             (_, false) => self.adjust(&path, &itself),

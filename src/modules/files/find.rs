@@ -125,7 +125,7 @@ impl Action for Find {
                 {
                     continue;
                 }
-                let mut file = describe(path, &inode, None);
+                let mut file = describe(path, &inode);
                 if self.get_checksum && inode.kind == Kind::File {
                     let probe = Probe::new().add(format!(
                         "sum sum {} {}",

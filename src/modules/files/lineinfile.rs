@@ -103,6 +103,10 @@ impl Edit for LineInFile {
         }
     }
 
+    fn tells_backup(&self) -> bool {
+        true
+    }
+
     fn edit(&self, before: Option<&str>) -> Result<Edition, ModuleError> {
         match (self.state, before) {
             (Presence::Absent, None) => {

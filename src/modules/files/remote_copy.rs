@@ -39,6 +39,15 @@ pub(super) struct RemoteSeen {
 }
 
 impl RemoteCopy {
+    /// The mode that a file begins with: its source's where that is wanted, else a new file's.
+    fn first_mode(&self, source: &Inode, now: &RemoteSeen) -> u32 {
+        match (&self.mode, &now.inode) {
+            (Some(CopyMode::Preserve), _) => source.mode,
+            (_, Some(there)) => there.mode,
+            _ => Attributes::newborn(Kind::File, now.me.as_ref(), 0).mode,
+        }
+    }
+
     fn attributes(&self, source: &Inode) -> Attributes {
         let mode = match &self.mode {
             Some(CopyMode::Is(mode)) => Some(mode.clone()),
@@ -143,7 +152,10 @@ fi"#
         }
         let template = quote(&format!("{}/.quaylab.XXXXXX", folder.trim_end_matches('/')));
         text.push_str(&format!("t=$(mktemp {template})\ntrap 'rm -f \"$t\"' EXIT\n"));
-        text.push_str(&format!("cat {src} >\"$t\"\ntouch -r {src} \"$t\"\nchmod {:o} \"$t\"\n", source.mode));
+        text.push_str(&format!(
+            "cat {src} >\"$t\"\ntouch -r {src} \"$t\"\nchmod {:o} \"$t\"\n",
+            self.first_mode(source, now)
+        ));
         if let Some(validate) = &self.validate {
             text.push_str(&format!("{} >&2\n", validate.replace("%s", "\"$t\"")));
         }
@@ -183,7 +195,8 @@ fi"#
         kind: Kind,
     ) -> Decision {
         let me = now.me.as_ref();
-        let born = Inode { mode: source.mode, ..Attributes::newborn(kind, me, source.size) };
+        let mode = if kind == Kind::File { self.first_mode(source, now) } else { source.mode };
+        let born = Inode { mode, ..Attributes::newborn(kind, me, source.size) };
         let adjustment = self.attributes(source).adjust(&now.at, &born, now.ids);
         adjustment.after.describe(&mut result);
         let mut steps = vec![Step::Script { text, stdin: Vec::new() }];

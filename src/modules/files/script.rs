@@ -39,6 +39,7 @@ impl Action for ControllerScript {
             return Err(ModuleError::Arguments("no script given".into()));
         };
         let (_, bytes) = cx.controller.load(FileKind::Files, name)?;
+        let bytes = cx.controller.open(bytes)?;
         let executable = options.executable.or(self.executable);
         let run = executable.map(|e| quote(&e) + " ").unwrap_or_default();
         let arguments: String = arguments.iter().map(|a| format!(" {}", quote(a))).collect();

@@ -8,7 +8,7 @@ use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskCo
 use crate::value::{Map, Value};
 
 use super::inode::{Inode, Kind};
-use super::probe::{Answer, Me, Probe};
+use super::probe::{Answer, Probe};
 
 /// What stands at a path.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -100,8 +100,7 @@ impl Stat {
 
     fn describe(&self, inode: Option<&Inode>, answer: &Answer) -> Value {
         let Some(inode) = inode else { return json!({"exists": false}) };
-        let me = answer.me();
-        let mut stat = describe(self.path.as_str(), inode, me.as_ref());
+        let mut stat = describe(self.path.as_str(), inode);
         stat.insert("exists".into(), true.into());
         stat.insert("readable".into(), answer.get("r").is_some().into());
         stat.insert("writeable".into(), answer.get("w").is_some().into());
@@ -128,7 +127,7 @@ impl Stat {
 }
 
 /// The keys that `stat` and `find` share.
-pub(super) fn describe(path: &str, inode: &Inode, me: Option<&Me>) -> Map {
+pub(super) fn describe(path: &str, inode: &Inode) -> Map {
     let bit = |b: u32| Value::from(inode.mode & b != 0);
     let is = |k: Kind| Value::from(inode.kind == k);
     let mut stat = Map::new();
@@ -170,9 +169,6 @@ pub(super) fn describe(path: &str, inode: &Inode, me: Option<&Me>) -> Map {
         ("isgid", 0o2000),
     ] {
         put(name, bit(b));
-    }
-    if let Some(me) = me {
-        put("isowner", (me.uid == inode.uid).into());
     }
     stat
 }

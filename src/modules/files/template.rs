@@ -68,6 +68,7 @@ impl Resource for Template {
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
         let (name, bytes) = cx.controller.load(FileKind::Templates, &self.src)?;
+        let bytes = cx.controller.open(bytes)?;
         let text = String::from_utf8(bytes)
             .map_err(|_| ModuleError::failed(format!("the template {name} is not UTF-8 text")))?;
         let rendered = cx.controller.render(&name, &self.with_header(&text))?;

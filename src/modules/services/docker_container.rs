@@ -1,22 +1,19 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use bollard::models::{ContainerInspectResponse, NetworkConnectRequest};
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, RemoveContainerOptionsBuilder,
-    RestartContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
-};
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::InspectContainerOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::json;
 
-use super::container::{
-    ContainerSpec, Difference, NetworkArg, RestartPolicyArg, body, differences, networks_to_connect,
-};
+use super::container::{ContainerSpec, Difference, NetworkArg, RestartPolicyArg, body, differences};
 use super::words::{self, Words};
-use super::{docker_image, engine};
+use super::{docker_image, engine, image};
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value, truth};
+
+mod carry;
 
 /// A container. It is made anew when it differs in something that was asked for.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -144,7 +141,7 @@ pub(super) enum Step {
 
 impl DockerContainer {
     fn image(&self) -> Option<String> {
-        self.image.as_ref().map(|name| docker_image::reference(name, "latest"))
+        self.image.as_ref().map(|name| image::reference(name, "latest"))
     }
 
     fn spec(&self) -> ContainerSpec {
@@ -257,85 +254,10 @@ impl DockerContainer {
         }
         Ok(NativePlan { steps, diff: vec![diff] })
     }
-
-    async fn carry_out(&self, step: Step, cx: &TaskContext) -> Result<(), ModuleError> {
-        let docker = engine::connect(cx, self.docker_host.as_deref()).await?;
-        let name = self.name.as_str();
-        let failed = |what: &str, e: &bollard::errors::Error| {
-            let error = engine::failure(&format!("{what} the container {name}"), e);
-            match hint(&engine::reason(e)) {
-                Some(hint) => error.hint(hint),
-                None => error,
-            }
-        };
-        match step {
-            Step::Pull => {
-                let image = self.image().unwrap_or_default();
-                docker_image::pull(cx, &docker, &image, None, None).await
-            }
-            Step::Stop => {
-                let mut options = StopContainerOptionsBuilder::new();
-                if let Some(seconds) = self.stop_timeout {
-                    options = options.t(seconds);
-                }
-                docker.stop_container(name, Some(options.build())).await.map_err(|e| failed("stopping", &e))
-            }
-            Step::Remove => {
-                let options = RemoveContainerOptionsBuilder::new().v(!self.keep_volumes).force(true).build();
-                docker.remove_container(name, Some(options)).await.map_err(|e| failed("removing", &e))
-            }
-            Step::Create => {
-                let spec = self.spec();
-                let made = body(&spec, &self.lab).map_err(ModuleError::Arguments)?;
-                let options = CreateContainerOptionsBuilder::new().name(name).build();
-                docker.create_container(Some(options), made).await.map_err(|e| failed("creating", &e))?;
-                for (network, endpoint) in networks_to_connect(&spec) {
-                    let request = NetworkConnectRequest {
-                        container: self.name.clone(),
-                        endpoint_config: Some(endpoint),
-                    };
-                    docker
-                        .connect_network(&network, request)
-                        .await
-                        .map_err(|e| failed(&format!("connecting to the network {network}"), &e))?;
-                }
-                Ok(())
-            }
-            Step::Start => docker
-                .start_container(name, None::<StartContainerOptions>)
-                .await
-                .map_err(|e| failed("starting", &e)),
-            Step::Restart => {
-                let mut options = RestartContainerOptionsBuilder::new();
-                if let Some(seconds) = self.stop_timeout {
-                    options = options.t(seconds);
-                }
-                docker
-                    .restart_container(name, Some(options.build()))
-                    .await
-                    .map_err(|e| failed("restarting", &e))
-            }
-        }
-    }
 }
 
 fn state_difference(before: &str, after: &str) -> Difference {
     Difference { what: "state".into(), before: before.into(), after: after.into() }
-}
-
-/// What to try when the engine refuses with this text.
-fn hint(text: &str) -> Option<&'static str> {
-    let lower = text.to_lowercase();
-    [
-        ("port is already allocated", "another container publishes that port; see docker ps"),
-        ("address already in use", "another program on the target listens on that port; see ss -ltnp"),
-        ("no such image", "load or pull the image first (docker_image)"),
-        ("mount path must be absolute", "a volume's target must be an absolute path"),
-        ("network", "make the network first (docker_network)"),
-    ]
-    .into_iter()
-    .find(|(part, _)| lower.contains(part) && (*part != "network" || lower.contains("not found")))
-    .map(|(_, hint)| hint)
 }
 
 impl State {
@@ -376,7 +298,7 @@ impl NativeResource for DockerContainer {
         {
             // Whether a newer image makes the container differ is known only once the image is here.
             let docker = engine::connect(cx, self.docker_host.as_deref()).await?;
-            docker_image::pull(cx, &docker, &image, None, None).await?;
+            image::pull(cx, &docker, &image, None, None).await?;
         }
         Ok(())
     }

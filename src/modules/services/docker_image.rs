@@ -1,25 +1,19 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bollard::Docker;
-use bollard::auth::DockerCredentials;
-use bollard::errors::Error;
 use bollard::models::ImageInspect;
-use bollard::query_parameters::{
-    CreateImageOptionsBuilder, ImportImageOptionsBuilder, RemoveImageOptionsBuilder,
-};
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use bollard::query_parameters::RemoveImageOptionsBuilder;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
-use tokio_util::io::ReaderStream;
 
-use super::archive::{self, ArchivedImage};
 use super::engine;
-use crate::host::{Endpoint, Script, Secret};
+use super::image::{
+    ArchivedImage, images, load_from_controller, load_from_target, pull, reference, same_name,
+};
+use super::words::secret;
+use crate::host::Secret;
 use crate::modules::{Diff, FileKind, ModuleError, NativePlan, NativeResource, RemotePath, TaskContext};
 use crate::value::{Map, Value};
 
@@ -106,24 +100,6 @@ fn latest() -> String {
     "latest".into()
 }
 
-pub(super) fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(Secret))
-}
-
-/// The name with its tag or digest.
-pub(super) fn reference(name: &str, tag: &str) -> String {
-    let last = name.rsplit('/').next().unwrap_or(name);
-    if last.contains(':') || name.contains('@') { name.to_owned() } else { format!("{name}:{tag}") }
-}
-
-/// The registry that an image name means.
-pub(super) fn registry_of(reference: &str) -> &str {
-    match reference.split_once('/') {
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
-        _ => "docker.io",
-    }
-}
-
 impl DockerImage {
     fn reference(&self) -> String {
         reference(&self.name, &self.tag)
@@ -145,15 +121,6 @@ impl DockerImage {
         let mut ids = named.map(|i| i.id.as_str()).peekable();
         ids.peek().is_none() || ids.any(|id| now.id.trim_start_matches("sha256:") == id)
     }
-}
-
-/// Docker leaves `docker.io/` and `library/` out of names.
-fn same_name(a: &str, b: &str) -> bool {
-    fn short(name: &str) -> &str {
-        let name = name.strip_prefix("docker.io/").unwrap_or(name);
-        name.strip_prefix("library/").unwrap_or(name)
-    }
-    short(a) == short(b)
 }
 
 /// An image that the engine has.
@@ -202,7 +169,7 @@ impl NativeResource for DockerImage {
         if let (State::Present, Some(name)) = (self.state, &self.archive) {
             let path = cx.controller.locate(FileKind::Files, name)?;
             let read = path.clone();
-            let images = tokio::task::spawn_blocking(move || archive::images(&read))
+            let images = tokio::task::spawn_blocking(move || images(&read))
                 .await
                 .map_err(|e| ModuleError::failed(e.to_string()))?
                 .map_err(|e| {
@@ -300,142 +267,6 @@ impl Found {
     }
 }
 
-/// Pulls an image with the given credentials, or with those that the target's user has for that registry.
-pub(super) async fn pull(
-    cx: &TaskContext,
-    docker: &Docker,
-    name: &str,
-    platform: Option<&str>,
-    credentials: Option<(String, Secret)>,
-) -> Result<(), ModuleError> {
-    let registry = registry_of(name);
-    let credentials = match credentials {
-        Some(given) => Some(given),
-        None => own_credentials(cx, registry).await?,
-    };
-    let anonymous = credentials.is_none();
-    let credentials = credentials.map(|(user, password)| DockerCredentials {
-        username: Some(user),
-        password: Some(password.0),
-        serveraddress: Some(registry.to_owned()),
-        ..DockerCredentials::default()
-    });
-    cx.controller.progress(&format!("pulling {name}"));
-    let mut options = CreateImageOptionsBuilder::new().from_image(name);
-    if let Some(platform) = platform {
-        options = options.platform(platform);
-    }
-    let mut answers = std::pin::pin!(docker.create_image(Some(options.build()), None, credentials));
-    while let Some(answer) = answers.next().await {
-        let info = answer.map_err(|e| {
-            let text = engine::reason(&e);
-            ModuleError::failed(format!("{name} cannot be pulled from {registry}: {text}"))
-                .hint(pull_hint(&text, registry, anonymous))
-        })?;
-        if let (Some(layer), Some(status)) = (info.id, info.status) {
-            cx.controller.progress(&format!("pulling {name}: {layer} {}", status.to_lowercase()));
-        }
-    }
-    Ok(())
-}
-
-/// What to try when a pull fails with this text.
-fn pull_hint(text: &str, registry: &str, anonymous: bool) -> String {
-    let lower = text.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
-    if has(&["unauthorized", "authentication required", "denied", "no basic auth", "forbidden"]) {
-        let who = if anonymous {
-            "give username and password, or log in"
-        } else {
-            "check the user and password, or log in"
-        };
-        format!(
-            "{who} with docker login {registry} on the target; some registries answer so for a name that does not exist"
-        )
-    } else if has(&["manifest unknown", "not found", "no such image"]) {
-        "check the image's name and tag".into()
-    } else if has(&["server gave http response to https"]) {
-        format!("{registry} speaks plain HTTP: add it to docker_insecure_registries")
-    } else if has(&["certificate", "x509"]) {
-        format!("the engine does not trust {registry}: put its CA into /etc/docker/certs.d/{registry}/ca.crt")
-    } else if has(&[
-        "no such host",
-        "lookup",
-        "timeout",
-        "timed out",
-        "refused",
-        "unreachable",
-        "dial tcp",
-        "deadline",
-    ]) {
-        format!(
-            "the target does not reach {registry}: check its DNS, route and proxy, or load the image from an archive"
-        )
-    } else {
-        "load the image from an archive instead (source: load, archive: FILE)".into()
-    }
-}
-
-/// The credentials that the target's user has stored for a registry (`docker login`, a pull secret).
-async fn own_credentials(cx: &TaskContext, registry: &str) -> Result<Option<(String, Secret)>, ModuleError> {
-    let script = Script::new(r#"cat "${DOCKER_CONFIG:-$HOME/.docker}/config.json" 2>/dev/null"#);
-    let reply = cx.shell.run(&script).await?;
-    Ok(stored_credentials(&reply.stdout, registry))
-}
-
-fn stored_credentials(config: &[u8], registry: &str) -> Option<(String, Secret)> {
-    let config: Value = serde_json::from_slice(config).ok()?;
-    let auths = config.get("auths")?.as_object()?;
-    let hub = ["docker.io", "https://index.docker.io/v1/", "index.docker.io"];
-    let entry = if registry == "docker.io" {
-        hub.iter().find_map(|name| auths.get(*name))
-    } else {
-        auths.get(registry).or_else(|| auths.get(&format!("https://{registry}")))
-    }?;
-    let decoded = STANDARD.decode(entry.get("auth")?.as_str()?).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    let (user, password) = text.split_once(':')?;
-    Some((user.to_owned(), Secret(password.to_owned())))
-}
-
-async fn load_from_controller(cx: &TaskContext, docker: &Docker, path: &Path) -> Result<String, ModuleError> {
-    let problem = |e: std::io::Error| ModuleError::failed(format!("{}: {e}", path.display()));
-    let file = tokio::fs::File::open(path).await.map_err(problem)?;
-    let total = file.metadata().await.map_err(problem)?.len();
-    cx.controller.progress(&format!("loading {} ({} MB)", path.display(), total / 1_000_000));
-    load(docker, ReaderStream::with_capacity(file, 256 * 1024)).await
-}
-
-async fn load_from_target(
-    cx: &TaskContext,
-    docker: &Docker,
-    path: &RemotePath,
-) -> Result<String, ModuleError> {
-    let there = cx.shell.run(&Script::argv(["test", "-r", path.as_str()])).await?;
-    if !there.ok() {
-        return Err(ModuleError::failed(format!("{path} cannot be read on {}", cx.host))
-            .hint("load_path is on the target; for a file on the controller use archive"));
-    }
-    let endpoint = Endpoint::Program { argv: vec!["cat".into(), path.as_str().into()] };
-    let stream = cx.shell.dial(&endpoint).await?;
-    load(docker, ReaderStream::with_capacity(stream, 256 * 1024)).await
-}
-
-/// Streams an archive into the engine; returns what the engine said.
-async fn load<S>(docker: &Docker, archive: S) -> Result<String, ModuleError>
-where
-    S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
-{
-    let options = ImportImageOptionsBuilder::new().quiet(true).build();
-    let mut answers = std::pin::pin!(docker.import_image_stream(options, archive, None));
-    let mut said = Vec::new();
-    while let Some(answer) = answers.next().await {
-        let info = answer.map_err(|e: Error| engine::failure("loading the image archive", &e))?;
-        said.extend(info.stream.map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()));
-    }
-    Ok(if said.is_empty() { "the engine said nothing".into() } else { said.join(", ") })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -448,19 +279,6 @@ mod tests {
 
     fn found(id: &str) -> Found {
         Found { id: format!("sha256:{id}"), by_manifest: false, inspect: json!({}) }
-    }
-
-    #[test]
-    fn names_get_a_tag_unless_they_have_one() {
-        for (name, expected, registry) in [
-            ("redis", "redis:latest", "docker.io"),
-            ("quay.io/projectquay/quay:v3", "quay.io/projectquay/quay:v3", "quay.io"),
-            ("localhost:5000/a", "localhost:5000/a:latest", "localhost:5000"),
-            ("a/b@sha256:0", "a/b@sha256:0", "docker.io"),
-        ] {
-            assert_eq!(reference(name, "latest"), expected);
-            assert_eq!(registry_of(name), registry, "{name}");
-        }
     }
 
     #[test]
@@ -495,34 +313,5 @@ mod tests {
         assert_eq!(error.to_string(), "the archive a.tar holds docker.io/library/a:latest, not b:2");
         let error = image(json!({"name": "a", "source": "local"})).plan(&None).expect_err("missing");
         assert_eq!(error.to_string(), "there is no image a:latest in the engine");
-    }
-
-    #[test]
-    fn stored_credentials_are_found_by_registry() {
-        let auth = STANDARD.encode("robot:pw:1");
-        let config =
-            json!({"auths": {"quay.io": {"auth": auth}, "https://index.docker.io/v1/": {"auth": auth}}});
-        let config = config.to_string();
-        for (registry, found) in [("quay.io", true), ("docker.io", true), ("example.com", false)] {
-            let credentials = stored_credentials(config.as_bytes(), registry);
-            assert_eq!(credentials, found.then(|| ("robot".into(), Secret("pw:1".into()))), "{registry}");
-        }
-        assert_eq!(stored_credentials(b"", "quay.io"), None);
-    }
-
-    #[test]
-    fn a_failed_pull_says_what_to_try() {
-        for (text, hint) in [
-            (
-                "unauthorized: access to the requested resource is not authorized",
-                "give username and password",
-            ),
-            ("Get \"https://q/v2/\": dial tcp: lookup q: no such host", "check its DNS, route and proxy"),
-            ("manifest for q/a:1 not found: manifest unknown", "check the image's name and tag"),
-            ("http: server gave HTTP response to HTTPS client", "docker_insecure_registries"),
-            ("x509: certificate signed by unknown authority", "certs.d/q/ca.crt"),
-        ] {
-            assert!(pull_hint(text, "q", true).contains(hint), "{text}");
-        }
     }
 }

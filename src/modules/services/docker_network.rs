@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::container::{Presence, marked, unlike};
 use super::engine;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::Map;
@@ -18,7 +19,7 @@ pub(super) struct DockerNetwork {
     #[serde(alias = "network_name")]
     name: String,
     #[serde(default)]
-    state: State,
+    state: Presence,
     #[serde(default = "bridge")]
     driver: String,
     #[serde(default)]
@@ -47,14 +48,6 @@ struct Subnet {
     subnet: Option<String>,
     gateway: Option<String>,
     iprange: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,9 +84,8 @@ impl DockerNetwork {
         }
         let pairs = [(&self.driver_options, &now.options, "option"), (&self.labels, &now.labels, "label")];
         for (asked, was, what) in pairs {
-            for (name, value) in asked {
-                let was = was.as_ref().and_then(|w| w.get(name)).cloned();
-                note(&format!("{what} {name}"), was, value.clone());
+            for (name, was, asked) in unlike(asked, was.as_ref()) {
+                note(&format!("{what} {name}"), was.map(str::to_owned), asked.to_owned());
             }
         }
         let configs = now.ipam.as_ref().and_then(|i| i.config.as_deref()).unwrap_or_default();
@@ -139,8 +131,6 @@ impl DockerNetwork {
                 auxiliary_addresses: None,
             })
             .collect();
-        let mut labels: HashMap<String, String> = self.labels.clone().into_iter().collect();
-        labels.insert(super::container::MARK.into(), self.mark.clone());
         NetworkCreateRequest {
             name: self.name.clone(),
             driver: Some(self.driver.clone()),
@@ -149,7 +139,7 @@ impl DockerNetwork {
             enable_ipv6: self.enable_ipv6,
             options: Some(self.driver_options.clone().into_iter().collect()),
             ipam: (!configs.is_empty()).then(|| Ipam { config: Some(configs), ..Ipam::default() }),
-            labels: Some(labels),
+            labels: Some(marked(&self.labels, &self.mark)),
             ..NetworkCreateRequest::default()
         }
     }
@@ -181,16 +171,16 @@ impl NativeResource for DockerNetwork {
     fn plan(&self, now: &Self::Observed) -> Result<NativePlan<Step>, ModuleError> {
         let name = format!("network {}", self.name);
         Ok(match (self.state, now) {
-            (State::Absent, None) => NativePlan::default(),
-            (State::Absent, Some(network)) => NativePlan {
+            (Presence::Absent, None) => NativePlan::default(),
+            (Presence::Absent, Some(network)) => NativePlan {
                 steps: self.removal(network)?,
                 diff: vec![Diff::new(&name, "present\n", "absent\n")],
             },
-            (State::Present, None) => NativePlan {
+            (Presence::Present, None) => NativePlan {
                 steps: vec![Step::Create],
                 diff: vec![Diff::new(&name, "absent\n", "present\n")],
             },
-            (State::Present, Some(network)) => {
+            (Presence::Present, Some(network)) => {
                 let (before, after) = self.differences(network);
                 if before == after {
                     return Ok(NativePlan::default());

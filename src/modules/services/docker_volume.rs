@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bollard::models::{Volume, VolumeCreateRequest};
@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::container::{Presence, marked, unlike};
 use super::engine;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::Map;
@@ -18,7 +19,7 @@ pub(super) struct DockerVolume {
     #[serde(alias = "name")]
     volume_name: String,
     #[serde(default)]
-    state: State,
+    state: Presence,
     #[serde(default = "local")]
     driver: String,
     #[serde(default)]
@@ -32,14 +33,6 @@ pub(super) struct DockerVolume {
     docker_host: Option<String>,
     #[serde(skip)]
     mark: String,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -63,12 +56,9 @@ fn local() -> String {
 
 impl DockerVolume {
     fn differs(&self, now: &Volume) -> bool {
-        let missing = |asked: &BTreeMap<String, String>, was: &HashMap<String, String>| {
-            asked.iter().any(|(name, value)| was.get(name) != Some(value))
-        };
         now.driver != self.driver
-            || missing(&self.driver_options, &now.options)
-            || missing(&self.labels, &now.labels)
+            || unlike(&self.driver_options, Some(&now.options)).next().is_some()
+            || unlike(&self.labels, Some(&now.labels)).next().is_some()
     }
 }
 
@@ -95,10 +85,10 @@ impl NativeResource for DockerVolume {
     fn plan(&self, now: &Self::Observed) -> Result<NativePlan<Step>, ModuleError> {
         let name = format!("volume {}", self.volume_name);
         let (steps, before, after) = match (self.state, now) {
-            (State::Absent, None) => return Ok(NativePlan::default()),
-            (State::Absent, Some(_)) => (vec![Step::Remove], "present\n", "absent\n"),
-            (State::Present, None) => (vec![Step::Create], "absent\n", "present\n"),
-            (State::Present, Some(volume)) => match self.recreate {
+            (Presence::Absent, None) => return Ok(NativePlan::default()),
+            (Presence::Absent, Some(_)) => (vec![Step::Remove], "present\n", "absent\n"),
+            (Presence::Present, None) => (vec![Step::Create], "absent\n", "present\n"),
+            (Presence::Present, Some(volume)) => match self.recreate {
                 Recreate::OptionsChanged if !self.differs(volume) => return Ok(NativePlan::default()),
                 Recreate::Never if self.differs(volume) => {
                     return Err(ModuleError::failed(format!(
@@ -119,13 +109,11 @@ impl NativeResource for DockerVolume {
         let done = match step {
             Step::Remove => docker.remove_volume(&self.volume_name, None::<RemoveVolumeOptions>).await,
             Step::Create => {
-                let mut labels: HashMap<String, String> = self.labels.clone().into_iter().collect();
-                labels.insert(super::container::MARK.into(), self.mark.clone());
                 let request = VolumeCreateRequest {
                     name: Some(self.volume_name.clone()),
                     driver: Some(self.driver.clone()),
                     driver_opts: Some(self.driver_options.clone().into_iter().collect()),
-                    labels: Some(labels),
+                    labels: Some(marked(&self.labels, &self.mark)),
                     ..VolumeCreateRequest::default()
                 };
                 docker.create_volume(request).await.map(drop)

@@ -10,9 +10,9 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Response, Uri};
 use tokio::sync::Mutex;
 
-use super::wire::Wire;
 use crate::host::{Endpoint, Script, Shell};
 use crate::modules::{ModuleError, TaskContext};
+use crate::quay::http::Wire;
 use crate::value::Value;
 
 /// Where Docker listens unless somebody says otherwise.

@@ -1,51 +1,64 @@
 //! Modules for what is reached through a client of its own: containers, databases, registries.
 
-mod archive;
+mod ceph_rgw_user;
 mod container;
 mod docker_container;
 mod docker_container_info;
 mod docker_host_info;
 mod docker_image;
+mod docker_image_push;
 mod docker_network;
 mod docker_volume;
 mod engine;
+mod image;
+mod lab_certificate;
+mod mysql;
 mod postgres;
 mod postgresql_db;
 mod postgresql_ext;
 mod postgresql_ping;
 mod postgresql_query;
 mod postgresql_user;
+mod quay_api;
+mod quay_config_check;
 mod quay_first_user;
 mod quay_health;
 mod redis_info;
 mod registry_check;
+mod s3_bucket;
 mod sql;
-mod tls;
 mod uri;
 mod web;
-mod wire;
 mod words;
 
 use super::{Module, action, native};
 
 /// The modules of this family.
 pub(super) fn all() -> Vec<Box<dyn Module>> {
-    vec![
+    let mut all = vec![
+        native::<ceph_rgw_user::CephRgwUser>(),
         native::<docker_container::DockerContainer>(),
         action::<docker_container_info::DockerContainerInfo>(),
         action::<docker_host_info::DockerHostInfo>(),
         native::<docker_image::DockerImage>(),
+        native::<docker_image_push::DockerImagePush>(),
         native::<docker_network::DockerNetwork>(),
         native::<docker_volume::DockerVolume>(),
+        native::<lab_certificate::LabCertificate>(),
         native::<postgresql_db::PostgresqlDb>(),
         native::<postgresql_ext::PostgresqlExt>(),
         action::<postgresql_ping::PostgresqlPing>(),
         action::<postgresql_query::PostgresqlQuery>(),
         native::<postgresql_user::PostgresqlUser>(),
+        action::<quay_config_check::QuayConfigCheck>(),
         action::<quay_first_user::QuayFirstUser>(),
         action::<quay_health::QuayHealth>(),
         action::<redis_info::RedisInfo>(),
         action::<registry_check::RegistryCheck>(),
+        native::<s3_bucket::S3Bucket>(),
         action::<uri::Uri>(),
-    ]
+    ];
+    all.extend(mysql::all());
+    all.extend(quay_api::all());
+    all
 }

@@ -39,7 +39,7 @@ macro_rules! with_login {
             login_port: u16,
             #[serde(default = "super::postgres::default_user", alias = "login")]
             login_user: String,
-            #[serde(default, deserialize_with = "super::docker_image::secret")]
+            #[serde(default, deserialize_with = "super::words::secret")]
             #[schemars(with = "Option<String>")]
             login_password: Option<crate::host::Secret>,
             $($fields)*

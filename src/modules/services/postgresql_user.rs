@@ -17,7 +17,7 @@ with_login! {
         name: String,
         #[serde(default)]
         state: State,
-        #[serde(default, deserialize_with = "super::docker_image::secret")]
+        #[serde(default, deserialize_with = "super::words::secret")]
         #[schemars(with = "Option<String>")]
         password: Option<Secret>,
         /// Attributes such as `CREATEDB`, `NOSUPERUSER`.

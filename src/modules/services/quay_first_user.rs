@@ -1,11 +1,9 @@
-use std::time::Duration;
-
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::web::Web;
+use super::web::web;
 use crate::host::Secret;
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
 use crate::quay::{Initialized, NewUser, Quay};
@@ -62,12 +60,7 @@ impl Action for QuayFirstUser {
     }
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let web = Web {
-            shell: cx.shell.clone(),
-            timeout: Duration::from_secs(self.timeout),
-            verify: self.validate_certs,
-            unix_socket: None,
-        };
+        let web = web(cx, self.timeout, self.validate_certs);
         let quay = Quay::new(&self.url, web);
         let user = NewUser {
             username: self.username.clone(),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::engine;
-use super::web::Web;
+use super::web::web;
 use crate::host::Secret;
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
 use crate::quay::Quay;
@@ -186,12 +186,7 @@ impl Action for QuayHealth {
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let docker = engine::connect(cx, self.docker_host.as_deref()).await?;
-        let web = Web {
-            shell: cx.shell.clone(),
-            timeout: Duration::from_secs(ANSWER_SECONDS.min(self.timeout)),
-            verify: self.validate_certs,
-            unix_socket: None,
-        };
+        let web = web(cx, ANSWER_SECONDS.min(self.timeout), self.validate_certs);
         let quay = Quay::new(&self.url, web);
         let started = Instant::now();
         let mut first_restarts = None;

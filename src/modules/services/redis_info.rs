@@ -22,7 +22,7 @@ pub(super) struct RedisInfo {
     login_port: u16,
     /// The user, where Redis has users (6 and newer).
     login_user: Option<String>,
-    #[serde(default, deserialize_with = "super::docker_image::secret")]
+    #[serde(default, deserialize_with = "super::words::secret")]
     #[schemars(with = "Option<String>")]
     login_password: Option<Secret>,
     /// Seconds to wait for an answer.

@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::web::authority;
 use crate::host::{Endpoint, Secret};
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
+use crate::quay::http::authority;
 use crate::quay::{RegistryAddress, RoundTrip, round_trip};
 use crate::value::Map;
 
@@ -20,7 +20,7 @@ pub(super) struct RegistryCheck {
     url: String,
     #[serde(alias = "user")]
     username: Option<String>,
-    #[serde(default, deserialize_with = "super::docker_image::secret")]
+    #[serde(default, deserialize_with = "super::words::secret")]
     #[schemars(with = "Option<String>")]
     password: Option<Secret>,
     /// The repository that is pushed to.
@@ -33,6 +33,11 @@ pub(super) struct RegistryCheck {
     delete: bool,
     #[serde(default = "yes")]
     validate_certs: bool,
+    /// The authority (PEM) that is believed besides the system's.
+    ca_cert: Option<String>,
+    /// What somebody without a login must get: the image, a refusal, or either.
+    #[serde(default)]
+    anonymous: Anonymous,
     /// How the controller gets there: straight, through the connection to the target, or whichever works.
     #[serde(default)]
     via: Via,
@@ -48,6 +53,15 @@ enum Via {
     Auto,
     Direct,
     Tunnel,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Anonymous {
+    Allowed,
+    Refused,
+    #[default]
+    Either,
 }
 
 fn default_repository() -> String {
@@ -120,13 +134,29 @@ impl Action for RegistryCheck {
             tag: self.tag.clone(),
             delete: self.delete,
             verify_certificates: self.validate_certs,
+            authority: self.ca_cert.clone().filter(|pem| !pem.is_empty()),
+            anonymous: true,
             timeout: Duration::from_secs(self.timeout),
         };
         let report =
             round_trip(&trip).await.map_err(|e| ModuleError::failed(e.to_string()).hint(e.hint()))?;
+        let image = format!("{address}/{}:{}", self.repository, self.tag);
+        let open = report.anonymous.unwrap_or(false);
+        match (self.anonymous, open) {
+            (Anonymous::Allowed, false) => {
+                return Err(ModuleError::failed(format!("{image} cannot be pulled without a login"))
+                    .hint("make the repository public (quay_repository, visibility: public), and FEATURE_ANONYMOUS_ACCESS must not be off"));
+            }
+            (Anonymous::Refused, true) => {
+                return Err(ModuleError::failed(format!("{image} can be pulled without a login"))
+                    .hint("make the repository private (quay_repository, visibility: private)"));
+            }
+            _ => {}
+        }
         let mut result = Map::from_iter([
+            ("anonymous_pull".to_owned(), json!(open)),
             ("url".to_owned(), json!(self.url)),
-            ("image".to_owned(), json!(format!("{address}/{}:{}", self.repository, self.tag))),
+            ("image".to_owned(), json!(image)),
             ("digest".to_owned(), json!(report.digest)),
             ("via".to_owned(), json!(if tunnelled { "tunnel" } else { "direct" })),
             ("login_ms".to_owned(), json!(report.login_ms)),

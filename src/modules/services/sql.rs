@@ -40,6 +40,16 @@ pub(super) fn fill(
     positional: &[Value],
     named: &serde_json::Map<String, Value>,
 ) -> Result<String, String> {
+    fill_with(query, positional, named, value)
+}
+
+/// The same for a server that writes values in its own way.
+pub(super) fn fill_with(
+    query: &str,
+    positional: &[Value],
+    named: &serde_json::Map<String, Value>,
+    value: fn(&Value) -> String,
+) -> Result<String, String> {
     if positional.is_empty() && named.is_empty() {
         return Ok(query.to_owned());
     }

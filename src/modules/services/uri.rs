@@ -10,10 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
-use super::web::Web;
+use super::web::{Web, web};
 use crate::host::Secret;
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
-use crate::quay::{Http, HttpError};
+use crate::quay::http::{Http, HttpError};
 use crate::value::{Map, Value, plain, truth};
 
 /// How many redirects are followed.
@@ -40,7 +40,7 @@ pub(super) struct Uri {
     return_content: bool,
     #[serde(alias = "user")]
     url_username: Option<String>,
-    #[serde(default, alias = "password", deserialize_with = "super::docker_image::secret")]
+    #[serde(default, alias = "password", deserialize_with = "super::words::secret")]
     #[schemars(with = "Option<String>")]
     url_password: Option<Secret>,
     /// Send the user and password without waiting to be asked.
@@ -296,18 +296,14 @@ impl Action for Uri {
 
     fn validate(&self) -> Result<(), ModuleError> {
         let url: hyper::Uri = self.url.parse().map_err(|e| wrong(&format!("url {:?}", self.url), e))?;
-        super::web::authority(&url).map_err(|e| ModuleError::Arguments(e.0))?;
+        crate::quay::http::authority(&url).map_err(|e| ModuleError::Arguments(e.0))?;
         self.method()?;
         self.headers().map(drop)
     }
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let web = Web {
-            shell: cx.shell.clone(),
-            timeout: Duration::from_secs(self.timeout),
-            verify: self.validate_certs,
-            unix_socket: self.unix_socket.clone(),
-        };
+        let mut web = web(cx, self.timeout, self.validate_certs);
+        web.dial.unix_socket.clone_from(&self.unix_socket);
         let started = Instant::now();
         match self.fetch(&web).await {
             Ok((response, url)) => Ok(self.report(&response, &url, started.elapsed())),

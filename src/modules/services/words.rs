@@ -2,6 +2,7 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
+use crate::host::Secret;
 use crate::value::{Value, plain};
 
 /// A command's words: a list, or a string that is split as a shell does.
@@ -35,6 +36,11 @@ impl<'de> Deserialize<'de> for Queries {
             other => Err(de::Error::custom(format!("expected a statement or a list of them, got {other}"))),
         }
     }
+}
+
+/// Reads a secret argument.
+pub(super) fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(Secret))
 }
 
 /// Reads an amount of memory as Docker writes it (`512m`, `1.5g`, bytes).

@@ -83,6 +83,9 @@ fn distribution(sections: &Sections, facts: &mut Map) {
     facts.insert("distribution_major_version".into(), json!(version.split('.').next().unwrap_or("")));
     facts.insert("distribution_version".into(), json!(version));
     facts.insert("distribution_release".into(), json!(codename));
+    facts.insert("distribution_file_parsed".into(), json!(!release.is_empty()));
+    facts.insert("distribution_file_path".into(), json!("/etc/os-release"));
+    facts.insert("distribution_file_variety".into(), json!(name));
     if let Some(minor) = version.split('.').nth(1) {
         facts.insert("distribution_minor_version".into(), json!(minor));
     }

@@ -1,10 +1,13 @@
-use crate::lab::{DEFAULT_URI, Hypervisor, LabError, Mark};
+use crate::lab::{DEFAULT_URI, Hypervisor, LabError, Ledger, Mark};
 use crate::modules::{Diff, ModuleError, NativePlan, TaskContext};
 use crate::value::Map;
 
 impl From<LabError> for ModuleError {
     fn from(error: LabError) -> Self {
-        Self::Failed { hint: error.hint(), message: error.to_string(), result: Map::new() }
+        match error {
+            LabError::Host(error) => Self::Host(error),
+            error => Self::Failed { hint: error.hint(), message: error.to_string(), result: Map::new() },
+        }
     }
 }
 
@@ -17,8 +20,19 @@ pub(super) fn yes() -> bool {
     true
 }
 
-pub(super) async fn connect(uri: &str) -> Result<Hypervisor, ModuleError> {
-    Ok(Hypervisor::shared(uri).await?)
+/// The hypervisor, through the task's own connection where that leads to it.
+pub(super) async fn connect(uri: &str, cx: &TaskContext) -> Result<Hypervisor, ModuleError> {
+    Ok(Hypervisor::shared_through(uri, &cx.shell).await?)
+}
+
+/// The first label of a host's name.
+pub(super) fn short(host: &str) -> &str {
+    host.split('.').next().unwrap_or(host)
+}
+
+/// What this lab made on the hypervisor.
+pub(super) fn ledger(hypervisor: &Hypervisor, cx: &TaskContext) -> Ledger {
+    Ledger::new(hypervisor, cx.controller.state_dir(), cx.controller.lab())
 }
 
 pub(super) fn mark(cx: &TaskContext) -> Mark {

@@ -1,9 +1,11 @@
 //! Modules for libvirt's networks, pools, volumes and domains.
 
 mod common;
+mod virt_capacity;
 mod virt_domain;
 mod virt_image;
 mod virt_net;
+mod virt_place;
 mod virt_pool;
 mod virt_volume;
 mod virt_wait;
@@ -19,5 +21,7 @@ pub(super) fn all() -> Vec<Box<dyn Module>> {
         native::<virt_volume::VirtVolume>(),
         native::<virt_domain::VirtDomain>(),
         action::<virt_wait::VirtWait>(),
+        action::<virt_capacity::VirtCapacity>(),
+        action::<virt_place::VirtPlace>(),
     ]
 }

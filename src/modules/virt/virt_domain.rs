@@ -2,12 +2,13 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::common::{check_name, connect, default_uri, mark, native_plan, yes};
+use super::common::{check_name, connect, default_uri, ledger, mark, native_plan, yes};
 use crate::host::Secret;
 use crate::lab::{
-    Accelerator, DirectBoot, DiskSpec, DomainObserved, DomainSpec, DomainState, DomainStep, Driver, Element,
-    Filler, GuestSetup, Hypervisor, LabError, Mark, Seed, VmState, host_key, kvm_from_capabilities,
-    login_key, mac_address, plan_domain, probe_kvm,
+    Accelerator, DirectBoot, DiskSpec, DomainObserved, DomainSpec, DomainState, DomainStep, DomainWish,
+    Driver, Element, Filler, Firmware, GuestSetup, Hypervisor, LabError, Mark, NetworkUpdate, Owner,
+    Reservation, Seed, VmState, at_next_boot, host_key, kvm_from_capabilities, login_key, mac_address,
+    plan_domain, plan_reservation, probe_kvm,
 };
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
@@ -15,8 +16,9 @@ use crate::value::{Map, Value};
 /// How long a guest may take to power off when it is asked to.
 const SHUTDOWN_SECONDS: u64 = 120;
 
-/// A libvirt VM with its cloud-init seed. A running VM that differs from what is declared is never changed under its user:
-/// the task fails and tells what differs.
+/// A libvirt VM with its cloud-init seed. A VM that runs goes on running: what can be changed while it does is changed
+/// (disks that are added, less memory, fewer processors), the rest comes with its next boot, which is said; or now, where
+/// `allow_restart` allows it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VirtDomain {
@@ -38,6 +40,14 @@ pub(super) struct VirtDomain {
     disks: Vec<Disk>,
     /// The libvirt network.
     network: Option<String>,
+    /// An address that the network's DHCP keeps for this VM.
+    ip: Option<String>,
+    /// `bios`, or `uefi` where the hypervisor has such firmware (OVMF).
+    #[serde(default)]
+    firmware: Boot,
+    /// Whether a running VM may be restarted for what cannot be changed while it runs.
+    #[serde(default)]
+    allow_restart: bool,
     /// The MAC address; by default one that follows from the lab's and the VM's names.
     mac: Option<String>,
     /// Whether it starts with the hypervisor.
@@ -72,6 +82,8 @@ pub(super) struct VirtDomain {
     /// Commands that cloud-init runs once, at the end.
     #[serde(default)]
     run_cmds: Vec<Value>,
+    /// More cloud-init user-data, merged into what the arguments above make.
+    user_data: Option<Map>,
     /// A kernel on the hypervisor that is booted without a boot loader.
     kernel: Option<String>,
     initrd: Option<String>,
@@ -79,6 +91,16 @@ pub(super) struct VirtDomain {
     /// The folder on the hypervisor for the serial console's log.
     #[serde(default = "default_log_dir")]
     console_log_dir: String,
+    #[serde(skip)]
+    check: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Boot {
+    #[default]
+    Bios,
+    Uefi,
 }
 
 /// `POOL/VOLUME`.
@@ -179,8 +201,23 @@ impl VirtDomain {
             packages: self.install_packages.clone(),
             update: self.update,
             run_cmds: self.run_cmds.clone(),
+            more: self.user_data.clone(),
         };
         Seed::new(&setup, lab, &self.mac(cx), &host_key(state_dir, &self.name)?, state_dir)
+    }
+
+    /// What the network has to be told about the VM's address.
+    async fn reservation(
+        &self,
+        hypervisor: &Hypervisor,
+        cx: &TaskContext,
+    ) -> Result<Vec<NetworkUpdate>, LabError> {
+        let Some(name) = self.network.clone() else { return Ok(Vec::new()) };
+        let Some(network) = hypervisor.call(move |d| d.network(&name)).await? else { return Ok(Vec::new()) };
+        let mac = self.mac(cx);
+        let wanted = self.ip.as_ref().filter(|_| self.state != State::Absent).and_then(|ip| ip.parse().ok());
+        let wanted = wanted.map(|address| Reservation { mac: mac.clone(), name: self.name.clone(), address });
+        plan_reservation(&Element::parse(&network.xml)?, &mac, wanted.as_ref(), &mark(cx))
     }
 
     /// How it runs: a VM that is there keeps its way, a new one gets what the probe found.
@@ -238,6 +275,17 @@ impl NativeResource for VirtDomain {
     fn validate(&self) -> Result<(), ModuleError> {
         check_name("VM", &self.name)?;
         let bad = |what: &str| Err(ModuleError::Arguments(what.to_owned()));
+        if let Some(ip) = &self.ip
+            && ip.parse::<std::net::IpAddr>().is_err()
+        {
+            return Err(ModuleError::Arguments(format!("ip: {ip:?} is not an IP address")));
+        }
+        if self.ip.is_some() && self.network.is_none() {
+            return bad("ip needs a network whose DHCP keeps it");
+        }
+        if self.user_data.is_some() && !self.cloud_init {
+            return bad("user_data needs the cloud-init seed");
+        }
         if self.vcpus == 0 {
             return bad("vcpus must be at least 1");
         }
@@ -254,11 +302,12 @@ impl NativeResource for VirtDomain {
     }
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
+        self.check = cx.check;
         if self.state == State::Absent || cx.check {
             return Ok(());
         }
         let (disks, network, name) = (self.disks.clone(), self.network.clone(), self.name.clone());
-        connect(&self.uri)
+        connect(&self.uri, cx)
             .await?
             .call(move |d| {
                 for disk in &disks {
@@ -285,7 +334,7 @@ impl NativeResource for VirtDomain {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Observed, ModuleError> {
-        let hypervisor = connect(&self.uri).await?;
+        let hypervisor = connect(&self.uri, cx).await?;
         let name = self.name.clone();
         let (disks, seed_place) = (self.disks.clone(), self.seed_place());
         let place = seed_place.clone();
@@ -310,8 +359,11 @@ impl NativeResource for VirtDomain {
         if let Some(place) = &seed_place
             && self.state != State::Absent
         {
-            let filler = Filler::new(&hypervisor, cx.controller.state_dir());
-            let held = filler.source(&format!("{}/{}", place.pool, place.volume))?.flatten();
+            let filler = Filler::new(&hypervisor, ledger(&hypervisor, cx), &self.name);
+            let held = match filler.owner(&place.pool, &place.volume).await? {
+                Owner::Us { source } => source,
+                Owner::Somebody => None,
+            };
             seed_ready = seed_there && held.as_deref() == Some(self.seed(cx)?.digest().as_str());
         }
         for disk in &mut resolved {
@@ -327,6 +379,10 @@ impl NativeResource for VirtDomain {
             network: self.network.clone(),
             mac: self.mac(cx),
             accelerator,
+            firmware: match self.firmware {
+                Boot::Bios => Firmware::Bios,
+                Boot::Uefi => Firmware::Uefi,
+            },
             boot: self.kernel.as_ref().map(|kernel| DirectBoot {
                 kernel: kernel.clone(),
                 initrd: self.initrd.clone(),
@@ -334,7 +390,8 @@ impl NativeResource for VirtDomain {
             }),
             console_log: format!("{}/{}-console.log", self.console_log_dir.trim_end_matches('/'), self.name),
         };
-        let domain = DomainObserved { domain, seed_ready, has_seed: seed_place.is_some() };
+        let reservation = self.reservation(&hypervisor, cx).await?;
+        let domain = DomainObserved { domain, seed_ready, has_seed: seed_place.is_some(), reservation };
         Ok(Observed { domain, spec, mark: mark(cx), reason })
     }
 
@@ -344,20 +401,50 @@ impl NativeResource for VirtDomain {
             State::Stopped => VmState::Stopped,
             State::Absent => VmState::Absent,
         };
-        native_plan(plan_domain(&now.spec, state, self.autostart, &now.domain, &now.mark))
+        let wish = DomainWish { state, autostart: self.autostart, allow_restart: self.allow_restart };
+        native_plan(plan_domain(&now.spec, wish, &now.domain, &now.mark))
+    }
+
+    fn warnings(&self, now: &Observed) -> Vec<String> {
+        let Some(domain) = now.domain.domain.as_ref().filter(|_| self.state == State::Running) else {
+            return Vec::new();
+        };
+        match at_next_boot(&now.spec, domain, self.check) {
+            Ok(waiting) if !waiting.is_empty() => vec![format!(
+                "VM {} runs, and gets this with its next boot: {}; `--allow-restart` restarts it for it",
+                self.name,
+                waiting.join(", ")
+            )],
+            _ => Vec::new(),
+        }
     }
 
     async fn apply(&self, step: &DomainStep, cx: &TaskContext) -> Result<(), ModuleError> {
-        let hypervisor = connect(&self.uri).await?;
+        let hypervisor = connect(&self.uri, cx).await?;
         let name = self.name.clone();
         match step.clone() {
             DomainStep::WriteSeed => {
                 if let Some(place) = self.seed_place() {
                     let state_dir = cx.controller.state_dir();
-                    let filler = Filler::new(&hypervisor, state_dir);
+                    let filler = Filler::new(&hypervisor, ledger(&hypervisor, cx), &self.name);
                     let seed = self.seed(cx)?;
                     filler.write_seed(&self.name, state_dir, &place.pool, &place.volume, &seed).await?;
                 }
+            }
+            DomainStep::Reserve(update) => {
+                if let Some(network) = self.network.clone() {
+                    hypervisor.call(move |d| d.update_network(&network, &update)).await?;
+                }
+            }
+            // A guest may refuse; then it comes with its next boot, of which `warnings` tells.
+            DomainStep::LiveVcpus(vcpus) => {
+                let _later = hypervisor.call(move |d| d.set_live_vcpus(&name, vcpus)).await;
+            }
+            DomainStep::LiveMemory(memory) => {
+                let _later = hypervisor.call(move |d| d.set_live_memory(&name, memory)).await;
+            }
+            DomainStep::LiveDisk(xml) => {
+                let _later = hypervisor.call(move |d| d.attach_live(&name, &xml)).await;
             }
             DomainStep::Define(xml) => hypervisor.call(move |d| d.define_domain(&xml)).await?,
             DomainStep::Autostart(on) => hypervisor.call(move |d| d.set_domain_autostart(&name, on)).await?,
@@ -431,6 +518,9 @@ mod tests {
     fn mistakes_are_explained() {
         for (args, part) in [
             (json!({"name": "quay"}), "needs a pool"),
+            (json!({"name": "quay", "cloud_init": false, "ip": "10.0.0"}), "is not an IP address"),
+            (json!({"name": "quay", "cloud_init": false, "ip": "10.0.0.1"}), "needs a network"),
+            (json!({"name": "quay", "cloud_init": false, "user_data": {}}), "needs the cloud-init seed"),
             (json!({"name": "quay", "disks": ["x"]}), "is not POOL/VOLUME"),
             (json!({"name": "quay", "vcpus": 0, "cloud_init": false}), "at least 1"),
             (json!({"name": "quay", "ram": 8, "cloud_init": false}), "in MB"),

@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use super::common::{check_name, connect, default_uri, mark, native_plan, yes};
 use crate::lab::{
-    Defined, Element, Mark, NetworkSpec, NetworkState, NetworkStep, Subnet, plan_network, prefix_of,
+    Defined, DnsHost, Element, Mark, NetworkSpec, NetworkState, NetworkStep, NetworkWish, Subnet,
+    plan_network, prefix_of, replug,
 };
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
@@ -37,6 +38,13 @@ pub(super) struct VirtNet {
     /// DNS servers that are asked for other names.
     #[serde(default)]
     dns_forwarder: Vec<String>,
+    /// Names that the network's DNS knows: `{ip: ADDRESS, names: [NAME, ...]}`.
+    #[serde(default)]
+    dns_hosts: Vec<Names>,
+    /// Whether a network that runs may be stopped and started for what cannot be changed while it does; running VMs are
+    /// put back on it.
+    #[serde(default)]
+    allow_restart: bool,
     /// The hypervisor's address in the network.
     ip_address: Option<String>,
     /// Its netmask or prefix length.
@@ -59,6 +67,13 @@ pub(super) struct VirtNet {
     /// Accepted for older inventories; follows from the address and the netmask.
     #[serde(rename = "broadcast")]
     _broadcast: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Names {
+    ip: String,
+    names: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -118,6 +133,18 @@ fn subnet(
 }
 
 impl VirtNet {
+    fn dns_hosts(&self) -> Result<Vec<DnsHost>, ModuleError> {
+        let mut hosts = Vec::new();
+        for Names { ip, names } in &self.dns_hosts {
+            if names.is_empty() {
+                return Err(ModuleError::Arguments(format!("dns_hosts: {ip} has no names")));
+            }
+            hosts.push(DnsHost { address: address("dns_hosts", ip)?, names: names.clone() });
+        }
+        hosts.sort();
+        Ok(hosts)
+    }
+
     fn spec(&self) -> Result<NetworkSpec, ModuleError> {
         if let Some(xml) = &self.xml {
             let spec = NetworkSpec::from_element(&Element::parse(xml)?)?;
@@ -136,6 +163,7 @@ impl VirtNet {
             bridge: self.bridge.clone(),
             domain: self.domain.clone(),
             dns_forwarders: self.dns_forwarder.clone(),
+            dns_hosts: self.dns_hosts()?,
             ipv4: subnet(
                 ["ip_address", "ip_netmask"],
                 self.ip_address.as_ref(),
@@ -166,7 +194,7 @@ impl NativeResource for VirtNet {
 
     async fn observe(&self, cx: &TaskContext) -> Result<Observed, ModuleError> {
         let name = self.name.clone();
-        let defined = connect(&self.uri).await?.call(move |d| d.network(&name)).await?;
+        let defined = connect(&self.uri, cx).await?.call(move |d| d.network(&name)).await?;
         Ok(Observed { defined, mark: mark(cx) })
     }
 
@@ -182,13 +210,17 @@ impl NativeResource for VirtNet {
         } else {
             self.spec()?
         };
-        native_plan(plan_network(&spec, state, self.autostart, now.defined.as_ref(), &now.mark))
+        let wish = NetworkWish { state, autostart: self.autostart, allow_restart: self.allow_restart };
+        native_plan(plan_network(&spec, wish, now.defined.as_ref(), &now.mark))
     }
 
-    async fn apply(&self, step: &NetworkStep, _cx: &TaskContext) -> Result<(), ModuleError> {
+    async fn apply(&self, step: &NetworkStep, cx: &TaskContext) -> Result<(), ModuleError> {
+        let hypervisor = connect(&self.uri, cx).await?;
         let (name, step) = (self.name.clone(), step.clone());
-        connect(&self.uri)
-            .await?
+        if step == NetworkStep::Replug {
+            return Ok(replug(&hypervisor, &name).await?);
+        }
+        hypervisor
             .call(move |d| match step {
                 NetworkStep::Define(xml) => d.define_network(&xml),
                 NetworkStep::Update(update) => d.update_network(&name, &update),
@@ -196,6 +228,7 @@ impl NativeResource for VirtNet {
                 NetworkStep::Stop => d.set_network_active(&name, false),
                 NetworkStep::Autostart(on) => d.set_network_autostart(&name, on),
                 NetworkStep::Undefine => d.undefine_network(&name),
+                NetworkStep::Replug => Ok(()),
             })
             .await?;
         Ok(())

@@ -1,13 +1,12 @@
-use std::path::PathBuf;
-
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::common::{check_name, connect, default_uri, native_plan, yes};
+use super::common::{check_name, connect, default_uri, ledger, mark, native_plan, yes};
+use crate::host::{Script, quote};
 use crate::lab::{
-    BUILT_FOLDER, BUILT_VOLUME_GROUP, Element, Made, MadeKind, PoolKind, PoolNow, PoolSpec, PoolState,
-    PoolStep, Registry, plan_pool,
+    BUILT_FOLDER, BUILT_VOLUME_GROUP, Element, Hypervisor, MadeKind, PoolKind, PoolNow, PoolSpec, PoolState,
+    PoolStep, Tags, plan_pool,
 };
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
@@ -87,9 +86,12 @@ impl VirtPool {
         Ok(PoolSpec { name: self.name.clone(), kind, path })
     }
 
-    /// The folder of a pool of that type.
-    fn folder(&self) -> PathBuf {
-        self.spec().map(|s| PathBuf::from(s.path)).unwrap_or_default()
+    /// Whether the folder of a pool of that type is there; one that cannot be looked at counts as somebody else's.
+    async fn folder_exists(&self, hypervisor: &Hypervisor) -> bool {
+        let Ok(spec) = self.spec() else { return true };
+        let Some(shell) = hypervisor.shell() else { return false };
+        let look = Script::new(format!("[ -e {} ]", quote(&spec.path)));
+        shell.run(&look).await.map_or(true, |reply| reply.ok())
     }
 }
 
@@ -107,20 +109,18 @@ impl NativeResource for VirtPool {
 
     async fn observe(&self, cx: &TaskContext) -> Result<PoolNow, ModuleError> {
         let logical = self.spec().is_ok_and(|s| s.kind == PoolKind::Logical);
-        let ours =
-            Registry::new(cx.controller.state_dir()).get(&self.uri, MadeKind::Pool, &self.name)?.is_some();
+        let hypervisor = connect(&self.uri, cx).await?;
+        let ours = ledger(&hypervisor, cx).get(MadeKind::Pool, &self.name).await?.is_some();
         let name = self.name.clone();
-        let now = connect(&self.uri)
-            .await?
-            .call(move |d| {
-                let defined = d.pool(&name)?;
-                // Looking for volume groups scans the hypervisor's disks, so only where it decides something.
-                let decides = defined.as_ref().is_none_or(|d| !d.active);
-                let volume_group = logical && decides && d.volume_groups()?.contains(&name);
-                Ok(PoolNow { ours: ours && defined.is_some(), defined, volume_group })
-            })
-            .await?;
-        Ok(now)
+        let defined = hypervisor.call(move |d| d.pool(&name)).await?;
+        // Looking for volume groups scans the hypervisor's disks, so only where it decides something.
+        let decides = logical && defined.as_ref().is_none_or(|d| !d.active);
+        let volume_group = match hypervisor.lvm().await {
+            _ if !decides => false,
+            Some(lvm) => lvm.groups().await?.iter().any(|(group, _)| *group == self.name),
+            None => hypervisor.call(|d| d.volume_groups()).await?.contains(&self.name),
+        };
+        Ok(PoolNow { ours: ours && defined.is_some(), defined, volume_group })
     }
 
     fn plan(&self, now: &PoolNow) -> Result<NativePlan<PoolStep>, ModuleError> {
@@ -141,24 +141,28 @@ impl NativeResource for VirtPool {
     }
 
     async fn apply(&self, step: &PoolStep, cx: &TaskContext) -> Result<(), ModuleError> {
-        let registry = Registry::new(cx.controller.state_dir());
-        let remember = |source: Option<&str>| {
-            registry.put(Made {
-                uri: self.uri.clone(),
-                kind: MadeKind::Pool,
-                name: self.name.clone(),
-                source: source.map(str::to_owned),
-            })
-        };
-        let hypervisor = connect(&self.uri).await?;
+        let hypervisor = connect(&self.uri, cx).await?;
+        let ledger = ledger(&hypervisor, cx);
         // Remembered before it is done, so that a run that breaks off can be gone on with and cleaned up after.
         match step {
-            PoolStep::Define(_) => remember(None)?,
-            PoolStep::BuildVolumeGroup { .. } => remember(Some(BUILT_VOLUME_GROUP))?,
-            PoolStep::BuildFolder if hypervisor.is_local() && !self.folder().exists() => {
-                remember(Some(BUILT_FOLDER))?;
+            PoolStep::Define(_) => ledger.put(MadeKind::Pool, &self.name, None).await?,
+            PoolStep::BuildVolumeGroup { .. } => {
+                ledger.put(MadeKind::Pool, &self.name, Some(BUILT_VOLUME_GROUP)).await?;
+            }
+            PoolStep::BuildFolder if !self.folder_exists(&hypervisor).await => {
+                ledger.put(MadeKind::Pool, &self.name, Some(BUILT_FOLDER)).await?;
             }
             _ => {}
+        }
+        if let (PoolStep::BuildVolumeGroup { device }, Some(lvm)) = (step, hypervisor.lvm().await) {
+            let made = lvm.create_group(&self.name, device, &Tags::of(&mark(cx), None)).await;
+            if made.is_err() {
+                // Nothing stands on the definition yet; without it the next run starts from the beginning.
+                let name = self.name.clone();
+                hypervisor.call(move |d| d.undefine_pool(&name)).await?;
+                ledger.remove(MadeKind::Pool, &self.name).await?;
+            }
+            return Ok(made?);
         }
         let (name, doing) = (self.name.clone(), step.clone());
         let done = hypervisor
@@ -182,7 +186,7 @@ impl NativeResource for VirtPool {
             (step, &done),
             (PoolStep::Undefine, Ok(())) | (PoolStep::Define(_) | PoolStep::BuildVolumeGroup { .. }, Err(_))
         ) {
-            registry.remove(&self.uri, MadeKind::Pool, &self.name)?;
+            ledger.remove(MadeKind::Pool, &self.name).await?;
         }
         Ok(done?)
     }

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::common::{check_name, connect, default_uri, native_plan};
+use super::common::{check_name, connect, default_uri, ledger, native_plan, short};
 use crate::lab::{
-    Element, Filler, GIB, SourceImage, VolumeContent, VolumeFormat, VolumeSpec, VolumeState, VolumeStep,
-    disk_paths, plan_volume,
+    DiskUser, DomainState, Element, Filler, GIB, MadeKind, Mark, Owner, SourceImage, VolumeContent,
+    VolumeFormat, VolumeSpec, VolumeState, VolumeStep, disks_of, plan_volume, volume_warnings,
 };
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
@@ -76,7 +76,7 @@ impl Image {
 }
 
 /// Reads a size: a number is gigabytes.
-fn size_of(text: &str) -> Result<u64, ModuleError> {
+pub(super) fn size_of(text: &str) -> Result<u64, ModuleError> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -116,7 +116,8 @@ impl VirtVolume {
     }
 
     async fn filler(&self, cx: &TaskContext) -> Result<Filler, ModuleError> {
-        Ok(Filler::new(&connect(&self.uri).await?, cx.controller.state_dir()))
+        let hypervisor = connect(&self.uri, cx).await?;
+        Ok(Filler::new(&hypervisor, ledger(&hypervisor, cx), short(&cx.host)))
     }
 }
 
@@ -138,7 +139,7 @@ impl NativeResource for VirtVolume {
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
         let pool = self.pool.clone();
-        let defined = connect(&self.uri).await?.call(move |d| d.pool(&pool)).await?;
+        let defined = connect(&self.uri, cx).await?.call(move |d| d.pool(&pool)).await?;
         match defined {
             Some(defined) => self.logical = Element::parse(&defined.xml)?.get("type") == Some("logical"),
             // In check mode the pool may be one that would have been made.
@@ -154,30 +155,46 @@ impl NativeResource for VirtVolume {
     async fn observe(&self, cx: &TaskContext) -> Result<VolumeState, ModuleError> {
         let filler = self.filler(cx).await?;
         let spec = self.spec()?;
-        let known = filler.source(&spec.full_name())?;
         let base_ready = match &spec.content {
             VolumeContent::Overlay(image) => filler.base_ready(&spec.pool, image).await?,
             _ => false,
         };
+        let owner = filler.owner(&spec.pool, &spec.name).await?;
+        let mark = Mark::new(cx.controller.lab());
         let state = filler
             .hypervisor
             .call(move |d| {
                 let volume = d.volume(&spec.pool, &spec.name)?;
                 let mut used_by = None;
                 if let Some(volume) = &volume {
-                    for name in d.domains()? {
-                        let Some(domain) = d.domain(&name)? else { continue };
-                        if disk_paths(&Element::parse(&domain.xml)?).contains(&volume.path) {
-                            used_by = Some(name);
+                    for vm in d.domains()? {
+                        let Some(domain) = d.domain(&vm)? else { continue };
+                        let xml = Element::parse(&domain.xml)?;
+                        if let Some((disk, _)) =
+                            disks_of(&xml).into_iter().find(|(_, path)| *path == volume.path)
+                        {
+                            let running = matches!(domain.state, DomainState::Running | DomainState::Paused);
+                            let ours = Mark::read(&xml).as_ref() == Some(&mark);
+                            used_by = Some(DiskUser { vm, disk, running, ours });
                             break;
                         }
                     }
                 }
-                let ours = volume.is_some() && known.is_some();
-                Ok(VolumeState { volume, ours, source: known.flatten(), base_ready, used_by })
+                let (ours, source) = match owner {
+                    Owner::Us { source } if volume.is_some() => (true, source),
+                    _ => (false, None),
+                };
+                Ok(VolumeState { volume, ours, source, base_ready, used_by })
             })
             .await?;
         Ok(state)
+    }
+
+    fn warnings(&self, now: &VolumeState) -> Vec<String> {
+        match self.spec() {
+            Ok(spec) if self.state == State::Present => volume_warnings(&spec, now),
+            _ => Vec::new(),
+        }
     }
 
     fn plan(&self, now: &VolumeState) -> Result<NativePlan<VolumeStep>, ModuleError> {
@@ -204,14 +221,11 @@ impl NativeResource for VirtVolume {
                 filler.create(&pool, &name, xml).await?;
             }
             VolumeStep::Convert(image) => filler.convert(&spec, image, &progress).await?,
-            VolumeStep::Grow(bytes) => {
-                let bytes = *bytes;
-                filler.hypervisor.call(move |d| d.resize_volume(&pool, &name, bytes)).await?;
-            }
+            VolumeStep::Grow { bytes, told } => filler.grow(&pool, &name, *bytes, told.clone()).await?,
             VolumeStep::Delete => {
                 let full = spec.full_name();
                 filler.hypervisor.call(move |d| d.delete_volume(&pool, &name)).await?;
-                filler.registry.remove(&self.uri, crate::lab::MadeKind::Volume, &full)?;
+                filler.ledger.remove(MadeKind::Volume, &full).await?;
             }
         }
         Ok(())

@@ -35,6 +35,11 @@ pub(super) struct VirtWait {
     login: Option<u64>,
     /// Seconds for cloud-init to finish (900).
     cloud_init: Option<u64>,
+    /// Whether the VM's user-data asks for a restart (`power_state`), which is then waited for.
+    #[serde(default)]
+    restarts: bool,
+    /// Seconds for the restart that user-data asks for, where it does (300).
+    reboot: Option<u64>,
     /// The last stage that is waited for.
     #[serde(default)]
     until: Until,
@@ -67,10 +72,11 @@ impl VirtWait {
             tcp: limit(self.tcp, 120),
             login: limit(self.login, 60),
             cloud_init: limit(self.cloud_init, 900),
+            reboot: limit(self.reboot, 300),
         }
     }
 
-    fn result(&self, waited: &Waited, cx: &TaskContext) -> Result<Map, ModuleError> {
+    fn result(&self, waited: &Waited, behind: bool, cx: &TaskContext) -> Result<Map, ModuleError> {
         let state_dir = cx.controller.state_dir();
         let stages: Map = waited
             .stages
@@ -91,6 +97,7 @@ impl VirtWait {
             ("address".into(), Value::from(waited.address.clone())),
             ("ssh_host_key".into(), host_key(state_dir, &self.name)?.public.into()),
             ("login".into(), login.into()),
+            ("behind_hypervisor".into(), behind.into()),
             ("waited".into(), stages.into()),
             ("notes".into(), waited.notes.clone().into()),
         ]))
@@ -108,7 +115,7 @@ impl Action for VirtWait {
     }
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let hypervisor = connect(&self.uri).await?;
+        let hypervisor = connect(&self.uri, cx).await?;
         let name = self.name.clone();
         let domain = hypervisor.call(move |d| d.domain(&name)).await?;
         let running = domain.as_ref().is_some_and(|d| d.state == crate::lab::DomainState::Running);
@@ -132,6 +139,7 @@ impl Action for VirtWait {
             password: None,
             host_key: if made_here { Some(host_key(state_dir, &self.name)?.public) } else { None },
             limits: self.limits(accelerator),
+            restarts: self.restarts,
             until: match self.until {
                 Until::Lease => Stage::Lease,
                 Until::Tcp => Stage::Tcp,
@@ -140,7 +148,10 @@ impl Action for VirtWait {
             },
         };
         let waited = wait_for_vm(&hypervisor, &request, &|text| cx.controller.progress(text)).await?;
-        Ok(Outcome { warnings: waited.notes.clone(), ..Outcome::ok(self.result(&waited, cx)?) })
+        Ok(Outcome {
+            warnings: waited.notes.clone(),
+            ..Outcome::ok(self.result(&waited, hypervisor.way().is_some(), cx)?)
+        })
     }
 }
 

@@ -72,8 +72,17 @@ const VALUES: &[(&str, Native)] = &[
     ("issuperset", |c| subset(&c.need(1, "b")?, c.input())),
     ("all", |c| Ok(Value::from(c.input_items()?.iter().all(Value::is_true)))),
     ("any", |c| Ok(Value::from(c.input_items()?.iter().any(Value::is_true)))),
+    ("isnan", |c| Ok(Value::from(f64::try_from(c.input().clone()).is_ok_and(f64::is_nan)))),
+    ("ipaddr", |c| Ok(Value::from(network(c).is_some()))),
+    ("ip", |c| Ok(Value::from(network(c).is_some()))),
+    ("ipv4", |c| Ok(Value::from(network(c).is_some_and(|n| n.address.is_ipv4())))),
+    ("ipv6", |c| Ok(Value::from(network(c).is_some_and(|n| n.address.is_ipv6())))),
+    ("vaulted_file", |c| {
+        let bytes = std::fs::read(c.input_text()?).unwrap_or_default();
+        Ok(Value::from(crate::vault::is_encrypted(&bytes)))
+    }),
     ("nan", |c| Ok(Value::from(f64::try_from(c.input().clone()).is_ok_and(f64::is_nan)))),
-    // What is encrypted cannot be read at all yet, so that nothing readable ever is.
+    // A variable that is `!vault` is open by the time it gets here.
     ("vault_encrypted", |c| {
         Ok(Value::from(c.input().as_str().is_some_and(|s| s.starts_with("$ANSIBLE_VAULT;"))))
     }),
@@ -82,6 +91,10 @@ const VALUES: &[(&str, Native)] = &[
     }),
     ("test", |c| Ok(Value::from(all().iter().any(|(n, _)| Some(*n) == c.input().as_str())))),
 ];
+
+fn network(call: &Call<'_, '_, '_>) -> Option<super::filters::Network> {
+    super::filters::Network::parse(call.input().as_str()?)
+}
 
 fn iterable(value: &Value) -> bool {
     convert::is_list(value) || convert::is_mapping(value) || value.kind() == ValueKind::String

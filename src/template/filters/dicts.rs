@@ -18,7 +18,39 @@ pub(super) const FILTERS: &[(&str, Native)] = &[
     ("dictsort", dictsort),
     ("extract", extract),
     ("subelements", subelements),
+    ("rekey_on_member", rekey_on_member),
 ];
+
+/// Mappings in a list (or a mapping) under what one of their members says.
+fn rekey_on_member(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
+    let key = call.need(1, "key")?;
+    let overwrite = match call.text_or(2, "duplicates", "error").as_str() {
+        "error" => false,
+        "overwrite" => true,
+        other => {
+            return Err(error(format!("rekey_on_member: duplicates is error or overwrite, not '{other}'")));
+        }
+    };
+    let parts = if convert::is_mapping(call.input()) {
+        convert::checked_pairs(call.input())?.into_iter().map(|(_, v)| v).collect()
+    } else {
+        call.input_items()?
+    };
+    let mut found: IndexMap<Value, Value> = IndexMap::new();
+    for part in parts {
+        if !convert::is_mapping(&part) {
+            return Err(error("rekey_on_member: every item must be a mapping"));
+        }
+        let name = access::item(&part, &key);
+        if name.is_undefined() {
+            return Err(error(format!("rekey_on_member: the key {} was not found", python::repr(&key))));
+        }
+        if found.insert(name.clone(), part).is_some() && !overwrite {
+            return Err(error(format!("rekey_on_member: the key {} is there twice", python::repr(&name))));
+        }
+    }
+    Ok(convert::mapping(found))
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ListMerge {

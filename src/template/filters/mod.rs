@@ -1,5 +1,6 @@
 //! The filters, in families.
 
+mod addresses;
 mod basic;
 mod braces;
 mod dicts;
@@ -10,12 +11,14 @@ mod misc;
 mod numbers;
 mod paths;
 mod regex;
+mod secrets;
 mod sets;
 mod text;
 mod yaml;
 
 use super::call::Native;
 
+pub(super) use addresses::Network;
 pub(super) use basic::{comparison, equal_fold};
 pub(super) use braces::format_braces;
 pub(super) use text::centered;
@@ -23,7 +26,8 @@ pub(super) use text::centered;
 /// A family: names and what they do.
 type Family = &'static [(&'static str, Native)];
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 12] = [
+    addresses::FILTERS,
     basic::FILTERS,
     dicts::FILTERS,
     encode::FILTERS,
@@ -32,6 +36,7 @@ const FAMILIES: [Family; 10] = [
     numbers::FILTERS,
     paths::FILTERS,
     regex::FILTERS,
+    secrets::FILTERS,
     sets::FILTERS,
     text::FILTERS,
 ];

@@ -37,7 +37,12 @@ fn searched(context: &Context) -> String {
     format!("searched in: {}", paths.join(", "))
 }
 
-fn read(ask: &Ask<'_>, lookup: &str, name: &str, folder: &str) -> Result<(PathBuf, String), Error> {
+pub(super) fn read(
+    ask: &Ask<'_>,
+    lookup: &str,
+    name: &str,
+    folder: &str,
+) -> Result<(PathBuf, String), Error> {
     let path = find(ask.context, name, folder).ok_or_else(|| {
         super::hinted(
             format!("the lookup '{lookup}' could not find the file '{name}'"),
@@ -46,6 +51,13 @@ fn read(ask: &Ask<'_>, lookup: &str, name: &str, folder: &str) -> Result<(PathBu
     })?;
     let bytes =
         std::fs::read(&path).map_err(|e| wrong(lookup, format!("{} cannot be read: {e}", path.display())))?;
+    let bytes = ask
+        .context
+        .machine
+        .options
+        .vault
+        .open_bytes(bytes)
+        .map_err(|e| super::hinted(format!("{}: {e}", path.display()), e.hint().map(str::to_owned)))?;
     Ok((path, String::from_utf8_lossy(&bytes).into_owned()))
 }
 

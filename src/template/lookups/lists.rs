@@ -129,11 +129,30 @@ pub(super) fn subelements(ask: &Ask<'_>) -> Result<Vec<Value>, Error> {
                 format!("could not find {} in {}", python::repr(path), python::repr(&element)),
             ));
         }
+        let rest = without(&element, path)?;
         for item in convert::items(&part)? {
-            found.push(Value::from(vec![element.clone(), item]));
+            found.push(Value::from(vec![rest.clone(), item]));
         }
     }
     Ok(found)
+}
+
+/// The element without the list that a path leads to, as the lookup hands it out.
+fn without(element: &Value, path: &Value) -> Result<Value, Error> {
+    let names: Vec<String> = python::py_str(path).split('.').map(str::to_owned).collect();
+    let mut whole = convert::to_value(element)?;
+    let mut place = &mut whole;
+    let Some((last, before)) = names.split_last() else { return Ok(element.clone()) };
+    for name in before {
+        match place.get_mut(name) {
+            Some(inner) => place = inner,
+            None => return Ok(element.clone()),
+        }
+    }
+    if let crate::value::Value::Object(map) = place {
+        map.shift_remove(last);
+    }
+    Ok(convert::to_jinja(&whole))
 }
 
 #[derive(Default)]

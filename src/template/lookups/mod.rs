@@ -2,6 +2,7 @@
 
 mod files;
 mod lists;
+mod more;
 mod password;
 mod shell;
 mod vars;
@@ -48,6 +49,11 @@ const LOOKUPS: &[(&str, Lookup)] = &[
     ("indexed_items", lists::indexed_items),
     ("flattened", lists::flattened),
     ("random_choice", lists::random_choice),
+    ("unvault", more::unvault),
+    ("csvfile", more::csvfile),
+    ("url", more::url),
+    ("inventory_hostnames", more::inventory_hostnames),
+    ("random_string", more::random_string),
 ];
 
 impl Ask<'_> {
@@ -98,7 +104,7 @@ fn run(call: &mut Call<'_, '_, '_>, as_list: bool) -> Result<Value, Error> {
     named.shift_remove("errors");
     let ask = Ask { context: &context, terms: call.args.iter().skip(1).cloned().collect(), named: &named };
     let lookup = find(&name)?;
-    let acts = ["pipe", "lines", "password", "random_choice"];
+    let acts = ["pipe", "lines", "password", "random_choice", "random_string", "url"];
     if context.scope.is_guess() && acts.contains(&name.rsplit('.').next().unwrap_or(&name)) {
         return Err(error(format!("the lookup '{name}' is not done for a guess")));
     }

@@ -10,7 +10,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 out=${1:-/var/cache/quaylab/images}
 
 release=bookworm
-recipe=$(recipe_hash "$here/image.sh" "$here/standin.py")
+recipe=$(recipe_hash "$here/image.sh" "$here/standin.py" "$here/content.py")
 archive=$out/quay-standin-$recipe.tar
 if [ -f "$archive" ]; then
     say "$archive"
@@ -42,7 +42,7 @@ done | sort -u | while read -r library; do
     cp "$(chroot "$tree" /usr/bin/realpath "$library" 2>/dev/null | sed "s|^|$tree|")" "$image$library" 2>/dev/null ||
         cp -L "$tree$library" "$image$library"
 done
-cp "$here/standin.py" "$image/quay-registry/standin.py"
+cp "$here/standin.py" "$here/content.py" "$image/quay-registry/"
 # As in Quay's image.
 ln -s /quay-registry/conf "$image/conf"
 printf 'root:x:0:0:root:/:/bin/sh\nquay:x:1001:0::/:/bin/sh\n' >"$image/etc/passwd"

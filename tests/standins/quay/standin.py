@@ -2,13 +2,18 @@
 a deployment sees. It reads the same config.yaml, refuses what Quay's start refuses, needs the same PostgreSQL (with
 pg_trgm) and Redis, and answers the health, first-user, repository, token and image endpoints."""
 
-import base64, hashlib, hmac, json, os, re, secrets, signal, socket, sys, threading, time, urllib.parse, uuid
+import base64, hashlib, hmac, json, os, re, secrets, signal, socket, ssl, sys, threading, time, urllib.parse, uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import psycopg2
 import yaml
+from content import Content
 
-CONFIG = "/conf/stack/config.yaml"
+# Outside a container, `standin.py CONFIG PORT`: another file, another port, any user, any folder.
+CONFIG = sys.argv[1] if len(sys.argv) > 2 else "/conf/stack/config.yaml"
+PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 8080
+CONTAINED = len(sys.argv) <= 2
 REQUIRED = """PREFERRED_URL_SCHEME SERVER_HOSTNAME DB_URI AUTHENTICATION_TYPE DISTRIBUTED_STORAGE_CONFIG BUILDLOGS_REDIS
 USER_EVENTS_REDIS DISTRIBUTED_STORAGE_PREFERENCE DEFAULT_TAG_EXPIRATION TAG_EXPIRATION_OPTIONS SECRET_KEY
 DATABASE_SECRET_KEY SETUP_COMPLETE""".split()
@@ -78,7 +83,7 @@ def check_storage(config):
         unknown = parameters.keys() - {"storage_path"}
         if unknown or "storage_path" not in parameters:
             raise Refused(f"LocalStorage takes storage_path only, not {', '.join(sorted(unknown)) or 'nothing'}")
-        if not on_own_mount(parameters["storage_path"]):
+        if CONTAINED and not on_own_mount(parameters["storage_path"]):
             raise Refused(f"{parameters['storage_path']} is on no mount of its own")
         os.makedirs(parameters["storage_path"], exist_ok=True)
 
@@ -108,7 +113,8 @@ def check_database(config):
             cursor.execute("""
                 CREATE TABLE IF NOT EXISTS standin_user (name text PRIMARY KEY, email text, salt bytea, hash bytea);
                 CREATE TABLE IF NOT EXISTS standin_token (hash text PRIMARY KEY, name text);
-                CREATE TABLE IF NOT EXISTS standin_repository (name text PRIMARY KEY, public boolean);""")
+                CREATE TABLE IF NOT EXISTS standin_repository (name text PRIMARY KEY, public boolean);
+                CREATE TABLE IF NOT EXISTS standin_object (name text PRIMARY KEY, data text);""")
     except psycopg2.Error as error:
         raise Refused(f"Could not connect to the database of DB_URI: {str(error).strip()}")
 
@@ -139,6 +145,7 @@ class Registry:
         self.root = config["DISTRIBUTED_STORAGE_CONFIG"][config["DISTRIBUTED_STORAGE_PREFERENCE"][0]][1]["storage_path"]
         self.key = str(config["SECRET_KEY"]).encode()
         self.lock = threading.Lock()
+        self.content = Content(self)
 
     def query(self, text, *values):
         connection = database(self.config)
@@ -167,12 +174,15 @@ class Registry:
             )
             if problem:
                 return 400, {"message": f"Failed to initialize user: {problem}"}
-            salt = secrets.token_bytes(16)
-            self.query("INSERT INTO standin_user VALUES (%s, %s, %s, %s)", name, email, salt, self.hash(salt, password))
+            self.add_user(name, password, email)
             token = secrets.token_hex(20) if asked.get("access_token") else ""
             if token:
                 self.query("INSERT INTO standin_token VALUES (%s, %s)", hashlib.sha256(token.encode()).hexdigest(), name)
         return 200, {"username": name, "email": email, "encrypted_password": secrets.token_hex(32), "access_token": token}
+
+    def add_user(self, name, password, email):
+        salt = secrets.token_bytes(16)
+        self.query("INSERT INTO standin_user VALUES (%s, %s, %s, %s)", name, email, salt, self.hash(salt, password))
 
     @staticmethod
     def hash(salt, password):
@@ -180,6 +190,12 @@ class Registry:
 
     def user_of_basic(self, value):
         name, _, password = base64.b64decode(value).decode().partition(":")
+        return self.user_of_password(name, password)
+
+    def user_of_password(self, name, password):
+        robot = self.content.robot(name)
+        if robot:
+            return name if hmac.compare_digest(robot["token"], password) else None
         rows = self.query("SELECT salt, hash FROM standin_user WHERE name = %s", name)
         if rows and hmac.compare_digest(bytes(rows[0][1]), self.hash(bytes(rows[0][0]), password)):
             return name
@@ -206,13 +222,13 @@ class Registry:
 
     def granted(self, user, repository, actions):
         """What of the asked actions this user may do; pushing to a repository that is not there makes it."""
-        granted, owner, public = [], user == repository.split("/")[0], self.is_public(repository)
-        if "push" in actions and owner:
+        granted, public = [], self.is_public(repository)
+        if "push" in actions and self.content.may(user, repository, "push"):
             if public is None:
                 public = not self.config.get("CREATE_PRIVATE_REPO_ON_PUSH", True)
                 self.query("INSERT INTO standin_repository VALUES (%s, %s) ON CONFLICT DO NOTHING", repository, public)
             granted.append("push")
-        if "pull" in actions and (owner or public):
+        if "pull" in actions and (public or self.content.may(user, repository, "pull")):
             granted.append("pull")
         return granted
 
@@ -285,6 +301,8 @@ class Handler(BaseHTTPRequestHandler):
         path, query, body = url.path, urllib.parse.parse_qs(url.query), self.body()
         if self.command == "GET" and path in ("/health", "/health/instance", "/health/endtoend", "/status"):
             return self.answer(*self.registry.health())
+        if path == "/csrf_token":
+            return self.answer(200, {"csrf_token": self.new_session(None)}, **self.next_session)
         if path.startswith("/api/v1/"):
             return self.api(path.removeprefix("/api/v1/").rstrip("/"), body)
         if path == "/v2/auth" and self.command == "GET":
@@ -301,30 +319,65 @@ class Handler(BaseHTTPRequestHandler):
             return self.handle_request
         raise AttributeError(name)
 
+    def new_session(self, user):
+        """A browser's session: a signed cookie, and a word that every change must repeat."""
+        csrf = secrets.token_urlsafe(16)
+        cookie = self.registry.sign({"session": user, "csrf": csrf, "exp": time.time() + 3600})
+        self.next_session = {"Set_Cookie": f"session={cookie}; HttpOnly; Path=/", "X_Next_CSRF_Token": csrf}
+        return csrf
+
+    def session(self):
+        cookies = dict(c.strip().split("=", 1) for c in self.headers.get("Cookie", "").split(";") if "=" in c)
+        return self.registry.claims(cookies.get("session", "")) or {}
+
     def api(self, path, body):
         asked = json.loads(body or b"{}")
         if path == "user/initialize" and self.command == "POST":
             return self.answer(*self.registry.initialize(asked))
-        user = self.registry.user_of_token(self.bearer() or "")
+        user, session = self.registry.user_of_token(self.bearer() or ""), self.session()
+        changes = self.command in ("POST", "PUT", "DELETE")
+        if not user and changes and session.get("csrf", "") != self.headers.get("X-CSRF-Token"):
+            return self.answer(403, {"message": "CSRF token was invalid or missing."})
+        if path == "signin" and self.command == "POST":
+            name = self.registry.user_of_password(asked.get("username", ""), asked.get("password", ""))
+            if not name:
+                return self.answer(403, {"invalidCredentials": True, "message": "Invalid Username or Password"})
+            self.new_session(name)
+            return self.answer(200, {"success": True}, **self.next_session)
+        user = user or session.get("session")
+        if handled := self.registry.content.handle(user, self.command, path, asked):
+            return self.answer(*handled)
         if path == "repository" and self.command == "POST":
-            if not user or user != asked.get("namespace", user):
+            name = f"{asked.get('namespace', user)}/{asked['repository']}"
+            if not self.registry.content.may(user, name, "push"):
                 return self.answer(401 if not user else 403, {"message": "Unauthorized"})
-            name = f"{user}/{asked['repository']}"
             if self.registry.is_public(name) is not None:
                 return self.answer(400, {"message": "Repository already exists"})
             self.registry.query("INSERT INTO standin_repository VALUES (%s, %s)", name, asked["visibility"] == "public")
-            return self.answer(201, {"namespace": user, "name": asked["repository"], "kind": "image"})
+            held = {"permissions": {}, "state": "NORMAL", "mirror": None, "description": asked.get("description")}
+            self.registry.content.save(f"repo/{name}", held)
+            return self.answer(201, {"namespace": name.split("/")[0], "name": asked["repository"], "kind": "image"})
         if match := re.fullmatch(r"repository/([^/]+/[^/]+)(/changevisibility)?", path):
             name, public = match[1], self.registry.is_public(match[1])
             if public is None:
                 return self.answer(404, {"message": "Not Found"})
-            if not (user == name.split("/")[0] or (public and self.command == "GET")):
+            if not (self.registry.content.may(user, name, "push") or (public and self.command == "GET")):
                 return self.answer(403 if user else 401, {"message": "Unauthorized"})
             if match[2] and self.command == "POST":
                 new = asked["visibility"] == "public"
                 self.registry.query("UPDATE standin_repository SET public = %s WHERE name = %s", new, name)
                 return self.answer(200, {"success": True})
-            return self.answer(200, {"namespace": name.split("/")[0], "name": name.split("/")[1], "is_public": public})
+            if self.command == "DELETE":
+                self.registry.query("DELETE FROM standin_repository WHERE name = %s", name)
+                self.registry.content.drop(f"repo/{name}")
+                return self.answer(204)
+            held = self.registry.content.load(f"repo/{name}") or {}
+            if self.command == "PUT":
+                held = {"permissions": {}, "state": "NORMAL", "mirror": None, **held, "description": asked["description"]}
+                self.registry.content.save(f"repo/{name}", held)
+                return self.answer(200, {"success": True})
+            return self.answer(200, {"namespace": name.split("/")[0], "name": name.split("/")[1], "is_public": public,
+                                     "description": held.get("description"), "state": held.get("state", "NORMAL")})
         return self.answer(404, {"message": "Not Found"})
 
     def token(self, query):
@@ -413,7 +466,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main():
-    if os.getuid() != 1001:
+    if CONTAINED and os.getuid() != 1001:
         raise Refused(f"runs as user {os.getuid()}, not 1001")
     config = read_config()
     check_values(config)
@@ -421,11 +474,22 @@ def main():
     for key in ("BUILDLOGS_REDIS", "USER_EVENTS_REDIS"):
         ping(key, config[key])
     Handler.registry = Registry(config)
-    server = ThreadingHTTPServer(("", 8080), Handler)
+    server = ThreadingHTTPServer(("" if CONTAINED else "127.0.0.1", PORT), Handler)
     server.daemon_threads = True
+    if config["PREFERRED_URL_SCHEME"] == "https" and not config.get("EXTERNAL_TLS_TERMINATION"):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        folder = os.path.dirname(CONFIG)
+        try:
+            context.load_cert_chain(os.path.join(folder, "ssl.cert"), os.path.join(folder, "ssl.key"))
+        except (OSError, ssl.SSLError) as error:
+            raise Refused(f"ssl.cert and ssl.key cannot be used: {error}")
+        secure = ThreadingHTTPServer(("", 8443), Handler)
+        secure.daemon_threads = True
+        secure.socket = context.wrap_socket(secure.socket, server_side=True)
+        threading.Thread(target=secure.serve_forever, daemon=True).start()
     # The first process of a container gets no default action for it.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    print("stand-in for Quay: ready on 8080", flush=True)
+    print(f"stand-in for Quay: ready on {PORT}", flush=True)
     server.serve_forever()
 
 

@@ -5,7 +5,7 @@ use bollard::models::{
     NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::{ContainerSpec, MARK, NetworkArg, RestartPolicyArg, ports};
+use super::{ContainerSpec, NetworkArg, RestartPolicyArg, marked, ports};
 
 /// What the engine is told to make.
 pub(in crate::modules::services) fn body(
@@ -21,8 +21,6 @@ pub(in crate::modules::services) fn body(
             bindings.entry(port.container_port).or_default().get_or_insert_default().push(binding);
         }
     }
-    let mut labels: HashMap<String, String> = spec.labels.clone().into_iter().collect();
-    labels.insert(MARK.into(), lab.to_owned());
     // Engines before API 1.44 take one network at creation; the others are connected afterwards.
     let first = spec.networks.first();
     let network_mode = spec.network_mode.clone().or_else(|| first.map(|n| n.name.clone()));
@@ -40,7 +38,7 @@ pub(in crate::modules::services) fn body(
         hostname: spec.hostname.clone(),
         working_dir: spec.working_dir.clone(),
         exposed_ports: some(exposed),
-        labels: Some(labels),
+        labels: Some(marked(&spec.labels, lab)),
         host_config: Some(host_config(spec, network_mode, bindings)),
         networking_config,
         ..ContainerCreateBody::default()
@@ -119,6 +117,7 @@ pub(in crate::modules::services) fn networks_to_connect(
 
 #[cfg(test)]
 mod tests {
+    use super::super::MARK;
     use super::*;
 
     #[test]

@@ -1,6 +1,7 @@
 //! Real servers for the tests, and a way to run a module against them.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -88,10 +89,20 @@ pub(super) fn site_as(login_user: &str) -> Site {
 }
 
 async fn attempt(site: &Site, module: &str, args: Value) -> Result<Outcome, String> {
+    attempt_in(&site.context, module, args).await
+}
+
+/// Runs what must succeed, in check mode.
+pub(super) async fn run_in_check_mode(site: &Site, module: &str, args: Value) -> Outcome {
+    let context = TaskContext { check: true, ..site.context.clone() };
+    attempt_in(&context, module, args.clone()).await.unwrap_or_else(|e| panic!("{module} {args}: {e}"))
+}
+
+async fn attempt_in(context: &TaskContext, module: &str, args: Value) -> Result<Outcome, String> {
     let Value::Object(args) = args else { panic!("arguments are a mapping") };
     let module = registry().get(module).expect("a module of that name");
     module.check(&args).map_err(|e| e.to_string())?;
-    let outcome = module.run(args, &site.context).await.map_err(|e| e.to_string())?;
+    let outcome = module.run(args, context).await.map_err(|e| e.to_string())?;
     match outcome.failed {
         Some(message) => Err(message),
         None => Ok(outcome),
@@ -209,6 +220,17 @@ impl Postgres {
         });
         Self { port, _server: server, _folder: folder }
     }
+
+    /// Runs a statement as the superuser.
+    pub(super) fn run(&self, database: &str, statement: &str) {
+        let done = Command::new("psql")
+            .env("PGPASSWORD", "super")
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", database])
+            .args(["-v", "ON_ERROR_STOP=1", "-qc", statement])
+            .output()
+            .expect("psql");
+        assert!(done.status.success(), "{statement}: {}", String::from_utf8_lossy(&done.stderr));
+    }
 }
 
 pub(super) struct RedisServer {
@@ -238,6 +260,139 @@ impl RedisServer {
         let server = Server::start(&mut command, "-TERM");
         wait_until("Redis", &log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { port, _server: server, _folder: folder }
+    }
+}
+
+pub(super) struct MariaDb {
+    pub(super) port: u16,
+    _server: Server,
+    folder: TempDir,
+}
+
+impl MariaDb {
+    /// A server whose root needs no password at its socket.
+    pub(super) fn start() -> Self {
+        let folder = open_folder();
+        let data = folder.path().join("data").display().to_string();
+        quiet("install", &["-d", "-o", "mysql", "-m", "0755", &data]);
+        quiet(
+            "mariadb-install-db",
+            &[
+                "--no-defaults",
+                "--user=mysql",
+                &format!("--datadir={data}"),
+                "--skip-test-db",
+                "--auth-root-authentication-method=normal",
+            ],
+        );
+        let port = free_port();
+        let mut command = Command::new("mariadbd");
+        let socket = format!("--socket={data}/s.sock");
+        command
+            .args([
+                "--no-defaults",
+                "--user=mysql",
+                "--bind-address=127.0.0.1",
+                &format!("--datadir={data}"),
+                &socket,
+            ])
+            .arg(format!("--port={port}"));
+        let log = folder.path().join("log");
+        log_to(&mut command, &log);
+        let server = Server::start(&mut command, "-TERM");
+        wait_until("MariaDB", &log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { port, _server: server, folder }
+    }
+
+    pub(super) fn socket(&self) -> String {
+        self.folder.path().join("data/s.sock").display().to_string()
+    }
+}
+
+/// The stand-in for Quay as a program of its own.
+pub(super) struct StandIn {
+    port: u16,
+    _server: Server,
+    _folder: TempDir,
+}
+
+impl StandIn {
+    pub(super) fn start(postgres: &Postgres, redis: &RedisServer) -> Self {
+        for statement in ["CREATE ROLE quay LOGIN PASSWORD 'db'", "CREATE DATABASE quay OWNER quay"] {
+            postgres.run("postgres", statement);
+        }
+        postgres.run("quay", "CREATE EXTENSION pg_trgm");
+        let folder = open_folder();
+        let port = free_port();
+        let redis = format!("{{host: 127.0.0.1, port: {}, password: red}}", redis.port);
+        let config = format!(
+            "AUTHENTICATION_TYPE: Database\nBUILDLOGS_REDIS: {redis}\nUSER_EVENTS_REDIS: {redis}\n\
+             DATABASE_SECRET_KEY: a\nSECRET_KEY: b\nSETUP_COMPLETE: true\nTESTING: false\nFEATURE_MAILING: false\n\
+             DB_URI: postgresql://quay:db@127.0.0.1:{}/quay\nDEFAULT_TAG_EXPIRATION: 2w\nTAG_EXPIRATION_OPTIONS: [1d, 2w]\n\
+             DISTRIBUTED_STORAGE_CONFIG: {{default: [LocalStorage, {{storage_path: {}}}]}}\n\
+             DISTRIBUTED_STORAGE_PREFERENCE: [default]\nPREFERRED_URL_SCHEME: http\nSERVER_HOSTNAME: localhost:{port}\n\
+             SUPER_USERS: [admin]\nFEATURE_USER_INITIALIZE: true\nFEATURE_PROXY_CACHE: true\nFEATURE_REPO_MIRROR: true\n",
+            postgres.port,
+            folder.path().join("images").display()
+        );
+        let path = folder.path().join("config.yaml");
+        fs::write(&path, config).expect("a configuration");
+        let mut command = Command::new("/usr/bin/python3");
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/standins/quay/standin.py");
+        command.args(["-BIu", program]).arg(&path).arg(port.to_string());
+        let log = folder.path().join("log");
+        log_to(&mut command, &log);
+        let server = Server::start(&mut command, "-TERM");
+        wait_until("the stand-in for Quay", &log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { port, _server: server, _folder: folder }
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+/// A Ceph with its object gateway.
+pub(super) struct Ceph {
+    pub(super) port: u16,
+    runner: Child,
+    folder: TempDir,
+}
+
+impl Ceph {
+    /// `None`, with the reason printed, where Ceph is not installed.
+    pub(super) fn start() -> Option<Self> {
+        if skip_without("Ceph", &["ceph-mon", "ceph-mgr", "ceph-osd", "radosgw", "radosgw-admin", "curl"]) {
+            return None;
+        }
+        let folder = open_folder();
+        let (mon, port) = (free_port(), free_port());
+        let mut runner = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/ceph.sh"))
+            .arg(folder.path())
+            .args([mon.to_string(), port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the script");
+        let mut line = String::new();
+        let out = runner.stdout.take().expect("its output");
+        BufReader::new(out).read_line(&mut line).expect("a line");
+        let ceph = Self { port, runner, folder };
+        assert_eq!(line.trim(), "up", "Ceph did not come up");
+        Some(ceph)
+    }
+
+    /// The file that says where the cluster is.
+    pub(super) fn config(&self) -> String {
+        self.folder.path().join("ceph.conf").display().to_string()
+    }
+}
+
+impl Drop for Ceph {
+    fn drop(&mut self) {
+        // The script reads its standard input until it is closed; then it stops what it started.
+        drop(self.runner.stdin.take());
+        let _ = self.runner.wait();
     }
 }
 

@@ -1,0 +1,104 @@
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::identity::{Lab, hypervisor_uris};
+use super::names::short;
+use super::session::{self, Session};
+use super::wanted_private;
+use crate::diag::Diagnostic;
+use crate::inventory::Inventory;
+use crate::lab::{
+    Element, GuestName, HostDns, Hypervisor, LabError, Mark, NetworkSpec, VmStatus, Zone, lab_status, private,
+};
+
+/// Options of `quaylab host-dns`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct HostDnsArgs {
+    /// The lab's inventory.
+    #[arg(short, long, value_name = "SOURCE")]
+    inventory: Vec<String>,
+    /// Take the lab's names away again; `quaylab destroy` does it too.
+    #[arg(long)]
+    remove: bool,
+}
+
+/// Lets this machine find the lab's guests by name, or no more.
+pub(in crate::cli) fn run(args: &HostDnsArgs) -> Result<ExitCode> {
+    if args.remove {
+        let inventory = session::read(&args.inventory)?;
+        for file in HostDns::default().remove(&Lab::of(&inventory).name)? {
+            say(&format!("removed from {}", file.display()));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let session = Session::open(&args.inventory)?;
+    keep(&session.inventory, &session.lab)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lets this machine find the lab's guests by name.
+pub(in crate::cli) fn keep(inventory: &Inventory, lab: &Lab) -> Result<()> {
+    // Joining what has been joined changes nothing; that it is private is what counts here.
+    if wanted_private(inventory)? != private::Wanted::Never && private::running() {
+        return Err(Diagnostic::new("the guests of a private hypervisor are reached in its namespaces only")
+            .hint("quaylab ssh and quaylab ssh-config reach them by name")
+            .into());
+    }
+    let (zones, vms) = session::run(known(hypervisor_uris(inventory), lab.name.clone()))?;
+    let mut guests = Vec::new();
+    for host in inventory.hosts() {
+        let vm = vms.iter().find(|vm| vm.name == short(host));
+        if let Some(address) = vm.and_then(|vm| vm.address.as_ref()?.parse().ok()) {
+            guests.push(GuestName { host: host.to_owned(), address });
+        }
+    }
+    let dns = HostDns::default();
+    let resolver = dns.resolver().word();
+    let written = dns.keep(&lab.name, &zones, &guests)?;
+    if written.is_empty() {
+        say(&format!("{resolver} knows the lab's {} guests already", guests.len()));
+    }
+    for file in written {
+        say(&format!("{}: the lab's guests are found by name ({resolver})", file.display()));
+    }
+    Ok(())
+}
+
+async fn known(uris: Vec<String>, lab: String) -> Result<(Vec<Zone>, Vec<VmStatus>)> {
+    let (mut zones, mut vms) = (Vec::new(), Vec::new());
+    for uri in uris {
+        let hypervisor = Hypervisor::shared(&uri).await?;
+        vms.extend(lab_status(&hypervisor, &lab).await?);
+        // What answers behind another machine is not reached from here.
+        if hypervisor.is_local() {
+            let mark = Mark::new(&lab);
+            zones.extend(hypervisor.call(move |d| marked_zones(d, &mark)).await?);
+        }
+    }
+    Ok((zones, vms))
+}
+
+fn marked_zones(driver: &dyn crate::lab::Driver, mark: &Mark) -> Result<Vec<Zone>, LabError> {
+    let mut zones = Vec::new();
+    for name in driver.networks()? {
+        let Some(network) = driver.network(&name)? else { continue };
+        let xml = Element::parse(&network.xml)?;
+        if Mark::read(&xml).as_ref() != Some(mark) {
+            continue;
+        }
+        let spec = NetworkSpec::from_element(&xml)?;
+        if let (Some(domain), Some(bridge), Some(subnet)) =
+            (spec.domain, spec.bridge, spec.ipv4.or(spec.ipv6))
+        {
+            zones.push(Zone { domain, bridge, server: subnet.address });
+        }
+    }
+    Ok(zones)
+}
+
+#[expect(clippy::print_stdout, reason = "what the command has to say")]
+fn say(text: &str) {
+    println!("{text}");
+}

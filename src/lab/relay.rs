@@ -1,0 +1,73 @@
+use std::path::PathBuf;
+
+use tokio::net::UnixListener;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::{LabError, RemoteUri};
+use crate::host::{Endpoint, Script, Shell, quote};
+
+/// A socket on this machine, in a folder that only its owner can enter, that leads to a hypervisor's libvirt daemon
+/// through quaylab's own SSH connection. Closed when it is dropped.
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) socket: PathBuf,
+    _folder: tempfile::TempDir,
+    task: AbortHandle,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Relay {
+    /// Opens the way; fails at once, with the reason, where there is none.
+    pub(super) async fn open(remote: &RemoteUri, shell: &Shell) -> Result<Self, LabError> {
+        let unreachable = |reason: String| LabError::Connection { uri: remote.canonical(), reason };
+        let path = daemon_socket(remote, shell).await?;
+        let endpoint = Endpoint::Unix { path };
+        drop(shell.dial(&endpoint).await.map_err(|e| unreachable(e.to_string()))?);
+
+        let making = "making a socket for the hypervisor's libvirt";
+        let folder = tempfile::Builder::new().prefix("quaylab-").tempdir().map_err(LabError::io(making))?;
+        let socket = folder.path().join("libvirt");
+        let listener = UnixListener::bind(&socket).map_err(LabError::io(making))?;
+        let shell = shell.clone();
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let Ok((mut near, _)) = accepted else { continue };
+                        let (shell, endpoint) = (shell.clone(), endpoint.clone());
+                        connections.spawn(async move {
+                            // libvirt's client sees a closed connection, as it would from the daemon itself.
+                            let Ok(mut far) = shell.dial(&endpoint).await else { return };
+                            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                        });
+                    }
+                    Some(_) = connections.join_next() => {}
+                }
+            }
+        });
+        Ok(Self { socket, _folder: folder, task: task.abort_handle() })
+    }
+}
+
+/// The first of the daemon's sockets that is there.
+async fn daemon_socket(remote: &RemoteUri, shell: &Shell) -> Result<String, LabError> {
+    let unreachable = |reason: String| LabError::Connection { uri: remote.canonical(), reason };
+    let candidates = remote.sockets();
+    let words: Vec<String> = candidates.iter().map(|s| quote(s)).collect();
+    let script =
+        format!("for s in {}; do if [ -S \"$s\" ]; then echo \"$s\"; exit; fi; done", words.join(" "));
+    let reply = shell.run(&Script::new(script)).await?;
+    match reply.out().lines().next() {
+        Some(socket) => Ok(socket.to_owned()),
+        None => Err(unreachable(format!(
+            "no libvirt daemon listens there: no such file or directory: {}",
+            candidates.join(", ")
+        ))),
+    }
+}

@@ -1,0 +1,240 @@
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use super::call::{Call, State, look, plan, text, with_quay};
+use crate::host::{Content, Script, Secret, Step};
+use crate::modules::{ModuleError, NativePlan, NativeResource, RemotePath, TaskContext};
+use crate::quay::Verb;
+use crate::quay::http::percent;
+use crate::value::{Map, Value};
+
+with_quay! {
+    /// A robot account, and the Docker configuration file with which a machine logs in as it.
+    pub(super) struct QuayRobot {
+        /// `ORGANIZATION+NAME`, or a name alone for a robot of the user who asks.
+        name: String,
+        description: Option<String>,
+        /// Where on the target its login is written for docker and podman (mode 0600); logins for other registries stay.
+        docker_config: Option<RemotePath>,
+        /// The registry's name in that file; by default that of quay_host.
+        registry: Option<String>,
+        /// Make a new token; every login with the old one ends.
+        #[serde(default)]
+        regenerate: bool,
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    name: String,
+    token: Secret,
+    /// The file as it is, where one was asked for.
+    config: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Task {
+    Call(Call),
+    /// Writes the file anew with whatever token there is by then.
+    Write,
+}
+
+impl QuayRobot {
+    fn path(&self) -> String {
+        match self.name.split_once('+') {
+            Some((organization, short)) => {
+                format!("organization/{}/robots/{}", percent(organization, false), percent(short, false))
+            }
+            None => format!("user/robots/{}", percent(&self.name, false)),
+        }
+    }
+
+    fn registry(&self) -> String {
+        let host = self.quay_host.split_once("://").map_or(self.quay_host.as_str(), |(_, rest)| rest);
+        self.registry.clone().unwrap_or_else(|| host.trim_end_matches('/').to_owned())
+    }
+
+    /// The file with this robot's login in it.
+    fn configuration(&self, found: &Found) -> Result<Vec<u8>, ModuleError> {
+        let mut config: Value = if found.config.is_empty() {
+            json!({})
+        } else {
+            serde_json::from_slice(&found.config).map_err(|e| {
+                ModuleError::failed(format!("{} is no Docker configuration: {e}", self.shown_file()))
+                    .hint("move it away, or name another file")
+            })?
+        };
+        let auth = STANDARD.encode(format!("{}:{}", found.name, found.token.0));
+        let Some(root) = config.as_object_mut() else {
+            return Err(ModuleError::failed(format!("{} is no Docker configuration", self.shown_file())));
+        };
+        let auths = root.entry("auths").or_insert_with(|| json!({}));
+        if let Some(auths) = auths.as_object_mut() {
+            auths.insert(self.registry(), json!({"auth": auth}));
+        }
+        Ok(format!("{config:#}\n").into_bytes())
+    }
+
+    fn shown_file(&self) -> String {
+        self.docker_config.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Whether the file lets this robot in already.
+    fn is_written(&self, found: &Found) -> bool {
+        if self.docker_config.is_none() {
+            return true;
+        }
+        let config: Value = serde_json::from_slice(&found.config).unwrap_or_default();
+        let held = config.get("auths").and_then(|a| a.get(self.registry())).and_then(|e| text(e, "auth"));
+        held == Some(STANDARD.encode(format!("{}:{}", found.name, found.token.0)))
+    }
+}
+
+#[async_trait]
+impl NativeResource for QuayRobot {
+    const NAME: &'static str = "quay_robot";
+    const FQCN: &'static [&'static str] = &["quaylab.lab.quay_robot", "infra.quay_configuration.quay_robot"];
+    type Observed = Option<Found>;
+    type Step = Task;
+
+    async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
+        let quay = self.quay(cx).await?;
+        let answer = match look(cx, &quay, &self.path()).await {
+            // Quay says so of a robot that is not there.
+            Err(ModuleError::Failed { message, .. })
+                if message.to_lowercase().contains("could not find robot") =>
+            {
+                None
+            }
+            other => other?,
+        };
+        let Some(robot) = answer else { return Ok(None) };
+        let config = match &self.docker_config {
+            None => Vec::new(),
+            Some(path) => {
+                let script = Script::new(format!("cat -- {} 2>/dev/null", crate::host::quote(path.as_str())));
+                cx.shell.run(&script).await?.stdout
+            }
+        };
+        Ok(Some(Found {
+            name: text(&robot, "name").unwrap_or_else(|| self.name.clone()),
+            token: Secret(text(&robot, "token").unwrap_or_default()),
+            config,
+        }))
+    }
+
+    fn plan(&self, now: &Option<Found>) -> Result<NativePlan<Task>, ModuleError> {
+        let title = format!("robot {}", self.name);
+        let name = &self.name;
+        let mut tasks = Vec::new();
+        match (self.state, now) {
+            (State::Absent, None) => {}
+            (State::Absent, Some(_)) => {
+                tasks.push(Task::Call(Call::new(
+                    Verb::Delete,
+                    self.path(),
+                    None,
+                    format!("removing the robot {name}"),
+                )));
+            }
+            (State::Present, None) => {
+                let body = json!({"description": self.description.clone().unwrap_or_default()});
+                tasks.push(Task::Call(Call::new(
+                    Verb::Put,
+                    self.path(),
+                    Some(body),
+                    format!("making the robot {name}"),
+                )));
+            }
+            (State::Present, Some(_)) if self.regenerate => {
+                let path = format!("{}/regenerate", self.path());
+                tasks.push(Task::Call(Call::new(
+                    Verb::Post,
+                    path,
+                    Some(json!({})),
+                    format!("a new token for {name}"),
+                )));
+            }
+            (State::Present, Some(_)) => {}
+        }
+        let stale = self.state == State::Present
+            && self.docker_config.is_some()
+            && now.as_ref().is_none_or(|found| self.regenerate || !self.is_written(found));
+        tasks.extend(stale.then_some(Task::Write));
+        let before = if now.is_some() { "present" } else { "absent" };
+        let after = match (self.state, stale) {
+            (State::Absent, _) => "absent".to_owned(),
+            (_, true) => format!("present, login in {}", self.shown_file()),
+            _ => "present".to_owned(),
+        };
+        Ok(plan(&title, tasks, before, &after))
+    }
+
+    async fn apply(&self, step: &Task, cx: &TaskContext) -> Result<(), ModuleError> {
+        let call = match step {
+            Task::Call(call) => call,
+            Task::Write => {
+                let found = self.observe(cx).await?;
+                let (Some(found), Some(path)) = (found, &self.docker_config) else { return Ok(()) };
+                let content = self.configuration(&found)?;
+                let made = cx.shell.run(&Script::argv(["mkdir", "-p", "-m", "0700", path.parent()])).await?;
+                if !made.ok() {
+                    return Err(ModuleError::failed(format!(
+                        "{} cannot be made: {}",
+                        path.parent(),
+                        made.err().trim()
+                    )));
+                }
+                let write = Step::WriteFile {
+                    path: path.as_str().to_owned(),
+                    content: Content::Bytes(content),
+                    mode: Some(0o600),
+                    owner: None,
+                    group: None,
+                    backup: false,
+                    validate: None,
+                };
+                return cx.shell.apply(&write).await.map(drop).map_err(ModuleError::from);
+            }
+        };
+        call.send(&*self.quay(cx).await?).await.map(drop)
+    }
+
+    fn result(&self, after: &Option<Found>) -> Map {
+        let name = after.as_ref().map_or(&self.name, |f| &f.name);
+        Map::from_iter([("name".to_owned(), json!(name)), ("exists".to_owned(), json!(after.is_some()))])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::from_args;
+
+    #[test]
+    fn a_login_is_added_to_the_file() {
+        let args = json!({
+            "name": "lab+puller", "quay_host": "https://quay.lab.lan/", "quay_token": "t", "docker_config": "/root/.docker/config.json"
+        });
+        let Value::Object(args) = args else { panic!("a mapping") };
+        let robot: QuayRobot = from_args(args).expect("arguments");
+        let found = |config: &str| Found {
+            name: "lab+puller".into(),
+            token: Secret("tok".into()),
+            config: config.as_bytes().to_vec(),
+        };
+        let old = found(r#"{"auths": {"other": {"auth": "x"}}, "credsStore": "y"}"#);
+        assert!(!robot.is_written(&old));
+        let written = String::from_utf8(robot.configuration(&old).expect("a file")).expect("text");
+        let auth = STANDARD.encode("lab+puller:tok");
+        let expected =
+            json!({"auths": {"other": {"auth": "x"}, "quay.lab.lan": {"auth": auth}}, "credsStore": "y"});
+        assert_eq!(serde_json::from_str::<Value>(&written).expect("JSON"), expected);
+        assert!(robot.is_written(&found(&written)));
+        assert!(robot.configuration(&found("nonsense")).is_err());
+        assert_eq!(robot.plan(&None).expect("a plan").steps.len(), 2);
+        assert_eq!(robot.plan(&Some(found(&written))).expect("a plan").steps, []);
+    }
+}

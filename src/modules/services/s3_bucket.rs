@@ -1,0 +1,237 @@
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::web::{Web, web};
+use crate::host::Secret;
+use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
+use crate::quay::http::{Trust, certificates};
+use crate::quay::s3::{Credentials, S3, S3Error};
+use crate::value::Map;
+
+/// A bucket of an S3 storage, such as Ceph's object gateway. Addresses are path-style, signatures of version 4.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct S3Bucket {
+    name: String,
+    #[serde(default)]
+    state: State,
+    /// The storage's address as the target sees it (`http://HOST:PORT`).
+    #[serde(alias = "s3_url", alias = "aws_endpoint_url")]
+    endpoint_url: String,
+    #[serde(alias = "aws_access_key", alias = "access_key_id")]
+    access_key: String,
+    #[serde(alias = "aws_secret_key", alias = "secret_access_key", deserialize_with = "text")]
+    #[schemars(with = "String")]
+    secret_key: Secret,
+    #[serde(default = "default_region", alias = "aws_region")]
+    region: String,
+    /// Whether old versions of objects are kept.
+    versioning: Option<bool>,
+    /// Remove the objects of a bucket that is removed.
+    #[serde(default)]
+    force: bool,
+    #[serde(default = "yes")]
+    validate_certs: bool,
+    /// The certificates (PEM) that are believed; by default the system's.
+    ca_cert: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    #[default]
+    Present,
+    Absent,
+}
+
+fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    String::deserialize(deserializer).map(Secret)
+}
+
+fn default_region() -> String {
+    "us-east-1".into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How long one answer may take.
+const SECONDS: u64 = 60;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    exists: bool,
+    versioning: Option<bool>,
+    objects: Vec<String>,
+    /// The names of all buckets of this user.
+    buckets: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    Create,
+    Versioning(bool),
+    /// Empties it first.
+    Remove,
+}
+
+impl S3Bucket {
+    fn storage(&self, cx: &TaskContext) -> Result<S3<Web>, ModuleError> {
+        let mut client = web(cx, SECONDS, self.validate_certs);
+        if let Some(pem) = self.ca_cert.as_deref().filter(|pem| self.validate_certs && !pem.is_empty()) {
+            let list = certificates(pem).map_err(|e| ModuleError::Arguments(format!("ca_cert: {e}")))?;
+            client.trust = Trust::Authorities(list);
+        }
+        Ok(S3 {
+            endpoint: self.endpoint_url.trim_end_matches('/').to_owned(),
+            who: Credentials {
+                access_key: self.access_key.clone(),
+                secret_key: self.secret_key.clone(),
+                region: self.region.clone(),
+            },
+            http: client,
+        })
+    }
+}
+
+fn failed(error: S3Error) -> ModuleError {
+    let hint = error.hint();
+    ModuleError::failed(error.to_string()).hint(hint)
+}
+
+#[async_trait]
+impl NativeResource for S3Bucket {
+    const NAME: &'static str = "s3_bucket";
+    const FQCN: &'static [&'static str] = &["amazon.aws.s3_bucket", "quaylab.lab.s3_bucket"];
+    type Observed = Found;
+    type Step = Step;
+
+    fn validate(&self) -> Result<(), ModuleError> {
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ['.', '-'].contains(&c);
+        if (3..=63).contains(&self.name.len())
+            && self.name.chars().all(good)
+            && self.name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        {
+            return Ok(());
+        }
+        Err(ModuleError::Arguments(format!(
+            "name {:?}: a bucket's name has 3 to 63 lower-case letters, digits, dots and hyphens",
+            self.name
+        )))
+    }
+
+    async fn observe(&self, cx: &TaskContext) -> Result<Found, ModuleError> {
+        let storage = self.storage(cx)?;
+        let exists = match storage.exists(&self.name).await {
+            // An earlier task may have foreseen the storage itself, or this user.
+            Err(S3Error::Unreachable { .. } | S3Error::UnknownKey { .. }) if cx.check => {
+                return Ok(Found::default());
+            }
+            other => other.map_err(failed)?,
+        };
+        let mut found = Found { exists, ..Found::default() };
+        found.buckets = storage.buckets().await.map_err(failed)?.into_iter().map(|b| b.name).collect();
+        if exists && self.versioning.is_some() {
+            found.versioning = storage.versioning(&self.name).await.map_err(failed)?;
+        }
+        if exists && self.state == State::Absent {
+            found.objects = storage.objects(&self.name).await.map_err(failed)?;
+        }
+        Ok(found)
+    }
+
+    fn plan(&self, now: &Found) -> Result<NativePlan<Step>, ModuleError> {
+        let title = format!("bucket {}", self.name);
+        let shown = |exists: bool, versioning: Option<bool>| match (exists, versioning) {
+            (false, _) => "absent\n".to_owned(),
+            (true, Some(true)) => "present, keeps versions\n".to_owned(),
+            (true, _) => "present\n".to_owned(),
+        };
+        let mut steps = Vec::new();
+        match (self.state, now.exists) {
+            (State::Absent, false) => {}
+            (State::Absent, true) => {
+                if !now.objects.is_empty() && !self.force {
+                    return Err(ModuleError::failed(format!(
+                        "the bucket {} holds objects, {} among them",
+                        self.name, now.objects[0]
+                    ))
+                    .hint("force: true removes them with it"));
+                }
+                steps.push(Step::Remove);
+            }
+            (State::Present, exists) => {
+                steps.extend((!exists).then_some(Step::Create));
+                let differs = self.versioning.filter(|asked| now.versioning.unwrap_or(false) != *asked);
+                steps.extend(differs.map(Step::Versioning));
+            }
+        }
+        if steps.is_empty() {
+            return Ok(NativePlan::default());
+        }
+        let after = shown(self.state == State::Present, self.versioning.or(now.versioning));
+        Ok(NativePlan { steps, diff: vec![Diff::new(&title, shown(now.exists, now.versioning), after)] })
+    }
+
+    async fn apply(&self, step: &Step, cx: &TaskContext) -> Result<(), ModuleError> {
+        let storage = self.storage(cx)?;
+        match step {
+            Step::Create => storage.create(&self.name).await.map_err(failed),
+            Step::Versioning(on) => storage.set_versioning(&self.name, *on).await.map_err(failed),
+            Step::Remove => {
+                // A list holds a thousand at most.
+                loop {
+                    let objects = storage.objects(&self.name).await.map_err(failed)?;
+                    if objects.is_empty() {
+                        break;
+                    }
+                    for object in &objects {
+                        storage.delete(&self.name, object).await.map_err(failed)?;
+                    }
+                }
+                storage.remove(&self.name).await.map_err(failed)
+            }
+        }
+    }
+
+    fn result(&self, after: &Found) -> Map {
+        Map::from_iter([
+            ("name".to_owned(), json!(self.name)),
+            ("exists".to_owned(), json!(after.exists)),
+            ("buckets".to_owned(), json!(after.buckets)),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::from_args;
+    use crate::value::Value;
+
+    #[test]
+    fn buckets_are_planned() {
+        let there = || Found { exists: true, ..Found::default() };
+        let full = || Found { objects: vec!["a".into()], ..there() };
+        for (more, now, expected) in [
+            (json!({}), Found::default(), Ok(vec![Step::Create])),
+            (json!({}), there(), Ok(vec![])),
+            (json!({"versioning": true}), there(), Ok(vec![Step::Versioning(true)])),
+            (json!({"versioning": false}), there(), Ok(vec![])),
+            (json!({"state": "absent"}), full(), Err("the bucket quay holds objects, a among them")),
+            (json!({"state": "absent", "force": true}), full(), Ok(vec![Step::Remove])),
+            (json!({"state": "absent"}), Found::default(), Ok(vec![])),
+        ] {
+            let mut args =
+                json!({"name": "quay", "endpoint_url": "http://x", "access_key": "a", "secret_key": "b"});
+            args.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+            let Value::Object(args) = args else { panic!("a mapping") };
+            let bucket: S3Bucket = from_args(args).expect("arguments");
+            let plan = bucket.plan(&now).map(|p| p.steps).map_err(|e| e.to_string());
+            assert_eq!(plan, expected.map_err(str::to_owned), "{more}");
+        }
+    }
+}

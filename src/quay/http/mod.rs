@@ -1,0 +1,13 @@
+//! HTTP over any stream: straight, or through the connection to a target.
+
+mod client;
+mod connect;
+mod percent;
+mod tls;
+mod wire;
+
+pub use client::{Client, Dial, Direct, Http, HttpError, authority};
+pub(crate) use connect::ConnectProxy;
+pub use percent::percent;
+pub use tls::{Trust, certificates, present, wrap};
+pub use wire::{Body, Wire, full};

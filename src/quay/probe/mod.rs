@@ -1,0 +1,8 @@
+//! Whether what a configuration names answers: the database, both Redis servers, the storage, the certificate.
+
+mod database;
+mod dialled;
+mod run;
+mod storage;
+
+pub use run::{Answer, Probed, probe};

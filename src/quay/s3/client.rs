@@ -1,0 +1,243 @@
+use bytes::Bytes;
+use hyper::{Method, Request, Response};
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::sign::{Credentials, sign};
+use crate::quay::http::{Http, percent};
+
+/// Why the storage did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum S3Error {
+    #[error("the storage at {endpoint} does not answer: {reason}")]
+    Unreachable { endpoint: String, reason: String },
+    #[error("the storage at {endpoint} does not know the access key {access_key}")]
+    UnknownKey { endpoint: String, access_key: String },
+    #[error("the storage at {endpoint} refused the secret key of {access_key}")]
+    WrongSecret { endpoint: String, access_key: String },
+    #[error("the clocks of this machine and of the storage at {endpoint} are too far apart")]
+    Clock { endpoint: String },
+    #[error("the bucket {bucket} belongs to somebody else than {access_key}")]
+    OtherOwner { bucket: String, access_key: String },
+    #[error("there is no bucket {bucket} at {endpoint}")]
+    NoBucket { endpoint: String, bucket: String },
+    #[error("{what}: the storage answered {status}: {message}")]
+    Refused { what: String, status: u16, message: String },
+}
+
+impl S3Error {
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "is the gateway running, do host, port and is_secure fit?",
+            Self::UnknownKey { .. } => "make the user first (ceph_rgw_user), or copy its access key anew",
+            Self::WrongSecret { .. } => "copy the user's secret key anew; ceph_rgw_user reads it back",
+            Self::Clock { .. } => "set both clocks (chrony): signatures are valid for minutes only",
+            Self::OtherOwner { .. } => "choose another bucket name, or use the keys of the bucket's owner",
+            Self::NoBucket { .. } => "make it first (s3_bucket)",
+            Self::Refused { .. } => "look at the gateway's log",
+        }
+    }
+}
+
+/// A bucket as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    pub name: String,
+    pub created: String,
+}
+
+/// A client of one storage.
+pub struct S3<H> {
+    /// `http://HOST[:PORT]`
+    pub endpoint: String,
+    pub who: Credentials,
+    pub http: H,
+}
+
+impl<H: Http> S3<H> {
+    /// Sends a request; `path` is `/BUCKET[/KEY]`, not encoded, `query` is encoded already.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, S3Error> {
+        let endpoint = self.endpoint.trim_end_matches('/').to_owned();
+        let unreachable = |reason: String| S3Error::Unreachable { endpoint: endpoint.clone(), reason };
+        let question = if query.is_empty() { "" } else { "?" };
+        let uri = format!("{endpoint}{}{question}{query}", percent(path, true));
+        let mut request =
+            Request::builder().method(method).uri(uri).body(body).map_err(|e| unreachable(e.to_string()))?;
+        sign(&mut request, &self.who, Timestamp::now()).map_err(&unreachable)?;
+        self.http.send(request).await.map_err(|e| unreachable(e.0))
+    }
+
+    /// What a refusal means.
+    fn refused(&self, what: &str, bucket: &str, answer: &Response<Bytes>) -> S3Error {
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        let code = tag(&text, "Code").unwrap_or_default();
+        let (endpoint, access_key) = (self.endpoint.clone(), self.who.access_key.clone());
+        let status = answer.status().as_u16();
+        match (code.as_str(), status) {
+            ("InvalidAccessKeyId", _) => S3Error::UnknownKey { endpoint, access_key },
+            ("SignatureDoesNotMatch", _) => S3Error::WrongSecret { endpoint, access_key },
+            ("RequestTimeTooSkewed", _) => S3Error::Clock { endpoint },
+            ("NoSuchBucket", _) => S3Error::NoBucket { endpoint, bucket: bucket.to_owned() },
+            ("BucketAlreadyExists", _) => S3Error::OtherOwner { bucket: bucket.to_owned(), access_key },
+            // A HEAD has no body that says more.
+            ("AccessDenied", _) | ("", 403) if !bucket.is_empty() => {
+                S3Error::OtherOwner { bucket: bucket.to_owned(), access_key }
+            }
+            ("", 404) if !bucket.is_empty() => S3Error::NoBucket { endpoint, bucket: bucket.to_owned() },
+            _ => {
+                let message = tag(&text, "Message").filter(|m| !m.is_empty()).unwrap_or(code);
+                S3Error::Refused { what: what.to_owned(), status, message }
+            }
+        }
+    }
+
+    async fn must(
+        &self,
+        what: &str,
+        (method, path, query): (Method, &str, &str),
+        body: Bytes,
+    ) -> Result<Response<Bytes>, S3Error> {
+        let answer = self.ask(method, path, query, body).await?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let bucket = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        Err(self.refused(what, bucket, &answer))
+    }
+
+    /// The buckets of this user.
+    pub async fn buckets(&self) -> Result<Vec<Bucket>, S3Error> {
+        let answer = self.must("listing the buckets", (Method::GET, "/", ""), Bytes::new()).await?;
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        Ok(each(&text, "Bucket")
+            .filter_map(|entry| {
+                Some(Bucket {
+                    name: tag(entry, "Name")?,
+                    created: tag(entry, "CreationDate").unwrap_or_default(),
+                })
+            })
+            .collect())
+    }
+
+    /// Whether a bucket is there; one of somebody else is an error.
+    pub async fn exists(&self, bucket: &str) -> Result<bool, S3Error> {
+        let path = format!("/{bucket}");
+        match self.must("looking for the bucket", (Method::HEAD, &path, ""), Bytes::new()).await {
+            Ok(_) => Ok(true),
+            Err(S3Error::NoBucket { .. }) => Ok(false),
+            Err(S3Error::OtherOwner { .. }) => {
+                // A wrong secret is told from another owner only by an answer with a body.
+                self.buckets().await?;
+                Err(S3Error::OtherOwner {
+                    bucket: bucket.to_owned(),
+                    access_key: self.who.access_key.clone(),
+                })
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    pub async fn create(&self, bucket: &str) -> Result<(), S3Error> {
+        let body = if ["", "us-east-1", "default"].contains(&self.who.region.as_str()) {
+            Bytes::new()
+        } else {
+            Bytes::from(format!(
+                "<CreateBucketConfiguration><LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>",
+                escape(&self.who.region)
+            ))
+        };
+        self.must("making the bucket", (Method::PUT, &format!("/{bucket}"), ""), body).await.map(drop)
+    }
+
+    pub async fn remove(&self, bucket: &str) -> Result<(), S3Error> {
+        self.must("removing the bucket", (Method::DELETE, &format!("/{bucket}"), ""), Bytes::new())
+            .await
+            .map(drop)
+    }
+
+    /// Some of the objects in a bucket, at most a thousand.
+    pub async fn objects(&self, bucket: &str) -> Result<Vec<String>, S3Error> {
+        let path = format!("/{bucket}");
+        let answer =
+            self.must("listing the objects", (Method::GET, &path, "list-type=2"), Bytes::new()).await?;
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        Ok(each(&text, "Contents").filter_map(|entry| tag(entry, "Key")).collect())
+    }
+
+    /// Whether old versions of objects are kept; `None` where it was never decided.
+    pub async fn versioning(&self, bucket: &str) -> Result<Option<bool>, S3Error> {
+        let path = format!("/{bucket}");
+        let answer =
+            self.must("asking for versioning", (Method::GET, &path, "versioning="), Bytes::new()).await?;
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        Ok(tag(&text, "Status").map(|status| status == "Enabled"))
+    }
+
+    pub async fn set_versioning(&self, bucket: &str, on: bool) -> Result<(), S3Error> {
+        let status = if on { "Enabled" } else { "Suspended" };
+        let body = format!("<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>");
+        let path = format!("/{bucket}");
+        self.must("setting versioning", (Method::PUT, &path, "versioning="), Bytes::from(body))
+            .await
+            .map(drop)
+    }
+
+    pub async fn put(&self, bucket: &str, key: &str, content: Bytes) -> Result<(), S3Error> {
+        self.must("writing an object", (Method::PUT, &format!("/{bucket}/{key}"), ""), content)
+            .await
+            .map(drop)
+    }
+
+    pub async fn get(&self, bucket: &str, key: &str) -> Result<Bytes, S3Error> {
+        let path = format!("/{bucket}/{key}");
+        self.must("reading an object", (Method::GET, &path, ""), Bytes::new()).await.map(Response::into_body)
+    }
+
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), S3Error> {
+        let path = format!("/{bucket}/{key}");
+        self.must("removing an object", (Method::DELETE, &path, ""), Bytes::new()).await.map(drop)
+    }
+}
+
+/// The texts between each `<name>` and `</name>`; the answers hold none of their own kind within.
+fn each<'a>(xml: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let mut rest = xml;
+    std::iter::from_fn(move || {
+        let (_, after) = rest.split_once(&open)?;
+        let (inner, tail) = after.split_once(&close)?;
+        rest = tail;
+        Some(inner)
+    })
+}
+
+fn tag(xml: &str, name: &str) -> Option<String> {
+    let inner = each(xml, name).next()?;
+    let text =
+        quick_xml::escape::unescape(inner).map_or_else(|_| inner.to_owned(), std::borrow::Cow::into_owned);
+    Some(text)
+}
+
+fn escape(text: &str) -> String {
+    quick_xml::escape::escape(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read() {
+        let xml = "<R><Buckets><Bucket><Name>a&amp;b</Name><CreationDate>1</CreationDate></Bucket>\
+                   <Bucket><Name>c</Name></Bucket></Buckets></R>";
+        let names: Vec<String> = each(xml, "Bucket").filter_map(|e| tag(e, "Name")).collect();
+        assert_eq!(names, ["a&b", "c"]);
+        assert_eq!(tag(xml, "Nothing"), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! What Quay holds, through its API. Quay's image cannot be had on every machine: the stand-in of `tests/standins/quay`
+//! answers here, with a real PostgreSQL and Redis behind it.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::support::{
+    Postgres, RedisServer, Site, StandIn, fail, field, run, run_in_check_mode, site, skip_without,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_quay_holds_is_declared() {
+    if skip_without(
+        "the stand-in for Quay",
+        &["/usr/lib/postgresql/15/bin/initdb", "redis-server", "setpriv"],
+    ) || !Command::new("/usr/bin/python3")
+        .args(["-c", "import psycopg2, yaml"])
+        .output()
+        .is_ok_and(|o| o.status.success())
+    {
+        return;
+    }
+    let (postgres, redis) = (Postgres::start(), RedisServer::start("red"));
+    let quay = StandIn::start(&postgres, &redis);
+    let site = site();
+    let url = quay.url();
+    let admin = |more: Value| {
+        let mut args = json!({"quay_host": url, "quay_username": "admin", "quay_password": "admin-password"});
+        args.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        args
+    };
+    let first = json!({"url": url, "username": "admin", "password": "admin-password", "email": "a@b.c"});
+    let token = field(&run(&site, "quay_first_user", first).await, "access_token");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let login = folder.path().join("config.json").display().to_string();
+    let tasks = [
+        ("quay_user", json!({"username": "ann", "email": "ann@b.c", "password": "ann-password"})),
+        ("quay_organization", json!({"name": "lab", "email": "lab@b.c", "time_machine_expiration": "1d"})),
+        (
+            "quay_robot",
+            json!({"name": "lab+puller", "description": "pulls", "docker_config": login, "registry": "q.lan"}),
+        ),
+        ("quay_robot", json!({"name": "own"})),
+        ("quay_team", json!({"organization": "lab", "name": "readers", "members": ["ann", "lab+puller"]})),
+        (
+            "quay_default_permission",
+            json!({"organization": "lab", "name": "readers", "type": "team", "role": "read"}),
+        ),
+        (
+            "quay_repository",
+            json!({"name": "lab/app", "visibility": "public", "description": "the app",
+                "perms": [{"name": "ann", "role": "write"}, {"name": "readers", "type": "team"}]}),
+        ),
+        ("quay_organization", json!({"name": "cache"})),
+        (
+            "quay_proxy_cache",
+            json!({"organization": "cache", "registry": "docker.io/library", "expiration": "2d"}),
+        ),
+        ("quay_repository", json!({"name": "lab/copy"})),
+        (
+            "quay_mirror",
+            json!({"name": "lab/copy", "external_reference": "quay.io/a/b", "robot_username": "lab+puller",
+                "image_tags": ["v*"], "external_registry_username": "u", "external_registry_password": "p"}),
+        ),
+    ];
+    // Nothing is there yet: all of it is foreseen, and none of it done.
+    for (module, args) in &tasks {
+        assert!(run_in_check_mode(&site, module, admin(args.clone())).await.changed, "{module} {args}");
+    }
+    for expected in [true, false] {
+        for (module, args) in &tasks {
+            let outcome = run(&site, module, admin(args.clone())).await;
+            assert_eq!(outcome.changed, expected, "{module} {args}");
+            assert!(!format!("{outcome:?}").contains("-password"), "{outcome:?}");
+        }
+    }
+    let written = std::fs::read_to_string(&login).expect("the login");
+    assert!(written.contains("\"q.lan\""), "{written}");
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&login).expect("it").permissions())
+            & 0o777,
+        0o600
+    );
+
+    changes(&site, &admin).await;
+    refusals(&site, &url, &admin).await;
+    // A token does as well as a password.
+    let by_token = json!({"quay_host": url, "quay_token": token, "name": "lab/app", "visibility": "private"});
+    assert!(!run(&site, "quay_repository", by_token).await.changed);
+}
+
+/// What differs is changed, and only that; what is no more wanted goes.
+async fn changes(site: &Site, admin: &impl Fn(Value) -> Value) {
+    for (module, args) in [
+        ("quay_repository", json!({"name": "lab/app", "visibility": "private"})),
+        (
+            "quay_repository",
+            json!({"name": "lab/app", "perms": [{"name": "ann", "role": "read"}], "append": false}),
+        ),
+        (
+            "quay_team",
+            json!({"organization": "lab", "name": "readers", "role": "creator", "members": ["ann"], "append": false}),
+        ),
+        (
+            "quay_default_permission",
+            json!({"organization": "lab", "name": "readers", "type": "team", "role": "write"}),
+        ),
+        ("quay_proxy_cache", json!({"organization": "cache", "registry": "quay.io", "expiration": "2d"})),
+        (
+            "quay_mirror",
+            json!({"name": "lab/copy", "external_reference": "quay.io/a/c", "robot_username": "lab+puller", "image_tags": ["v*"]}),
+        ),
+        ("quay_organization", json!({"name": "lab", "time_machine_expiration": "2w"})),
+        ("quay_user", json!({"username": "ann", "password": "new-password"})),
+        ("quay_mirror", json!({"name": "lab/copy", "state": "absent"})),
+        (
+            "quay_default_permission",
+            json!({"organization": "lab", "name": "readers", "type": "team", "state": "absent"}),
+        ),
+        ("quay_proxy_cache", json!({"organization": "cache", "state": "absent"})),
+        ("quay_repository", json!({"name": "lab/copy", "state": "absent"})),
+        ("quay_robot", json!({"name": "own", "state": "absent"})),
+        ("quay_organization", json!({"name": "cache", "state": "absent"})),
+    ] {
+        for expected in [true, false] {
+            assert_eq!(run(site, module, admin(args.clone())).await.changed, expected, "{module} {args}");
+        }
+    }
+    let public = run(site, "quay_repository", admin(json!({"name": "lab/app"}))).await;
+    assert_eq!(public.result["is_public"], json!(false));
+}
+
+/// What cannot be done is said with what to try.
+async fn refusals(site: &Site, url: &str, admin: &impl Fn(Value) -> Value) {
+    let with = |user: &str, password: &str| json!({"quay_host": url, "quay_username": user, "quay_password": password, "name": "lab"});
+    let said = fail(site, "quay_organization", with("admin", "wrong-password")).await;
+    assert_eq!(said, "Quay did not let admin in: Invalid Username or Password");
+    let said = fail(site, "quay_organization", with("ann", "new-password")).await;
+    assert!(said.contains("Quay answered 403: Unauthorized"), "{said}");
+    let nowhere = json!({"organization": "nowhere", "name": "t"});
+    assert_eq!(fail(site, "quay_team", admin(nowhere)).await, "there is no organization nowhere");
+    let unknown = json!({"organization": "lab", "name": "readers", "members": ["nobody"]});
+    let said = fail(site, "quay_team", admin(unknown)).await;
+    assert_eq!(said, "adding nobody to the team readers: Quay answered 400: Unknown user");
+    let closed = json!({"quay_host": "http://127.0.0.1:1", "quay_token": "t", "name": "lab"});
+    assert!(
+        fail(site, "quay_organization", closed).await.contains("Quay does not answer at http://127.0.0.1:1")
+    );
+}

@@ -1,0 +1,163 @@
+//! The everyday verbs on a real libvirtd with tiny guests: plan, status, console, snapshot, start, stop, destroy.
+#![cfg(feature = "libvirt")]
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+#[path = "lab/namespace.rs"]
+mod namespace;
+#[path = "lab/tiny.rs"]
+mod tiny;
+
+use tiny::TinyLab;
+
+#[test]
+fn a_lab_of_tiny_guests_through_its_whole_life() {
+    let Some(bench) = TinyLab::new("verbs") else { return };
+    let before = bench.namespace.all();
+
+    // What would be made; nothing is.
+    let plan = ["plan", "-i", "lab.inv", "lab.yml", "--detailed-exitcode"];
+    let planned = bench.run(&plan);
+    assert_eq!(planned.code, Some(2), "{}\n{}", planned.out, planned.err);
+    insta::assert_snapshot!(planned.out.lines().filter(|l| !l.contains(": ")).collect::<Vec<_>>().join("\n"), @r"
+    Infrastructure
+      + network tiny
+      + pool tiny
+      + image WORK/tiny.img
+      + volume tiny/one.qcow2
+      + volume tiny/two.qcow2
+      + VM one
+      + VM two
+    ");
+    assert!(planned.out.ends_with("Plan: 7 to add, 0 to change; 2 hosts to come."), "{}", planned.out);
+    assert_eq!(bench.namespace.all(), before);
+    assert!(!bench.namespace.work.path().join("state").exists(), "a plan leaves nothing behind");
+
+    let made = bench.good(&["run", "-i", "lab.inv", "lab.yml"]);
+    assert!(made.starts_with("  + network tiny\n"), "it begins with what it is going to do: {made}");
+    let again = bench.run(&plan);
+    assert_eq!(
+        (again.code, again.out.as_str()),
+        (Some(0), "No changes: the lab is as declared."),
+        "{}",
+        again.err
+    );
+
+    // One field changed is one line.
+    bench.inventory("dhcp_end=192.168.252.5\n");
+    let changed = bench.good(&["plan", "-i", "lab.inv", "lab.yml"]);
+    assert!(
+        changed.contains(
+            "  ~ network tiny\n      dhcp: 192.168.252.1 to 192.168.252.9 -> 192.168.252.1 to 192.168.252.5\n"
+        ),
+        "{changed}"
+    );
+    assert!(changed.ends_with("Plan: 0 to add, 1 to change."), "{changed}");
+    let out = bench.namespace.path("plan.json");
+    bench.good(&["plan", "-i", "lab.inv", "lab.yml", "--json", "--out", &out]);
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+    assert_eq!(json["summary"]["change"], 1);
+    assert_eq!(json["infrastructure"][0]["keys"][0]["key"], "dhcp");
+    bench.inventory("");
+
+    bench.booted("one", 1);
+    bench.booted("two", 1);
+    verbs(&bench);
+    snapshots(&bench);
+
+    // One host goes, the other stays; without a terminal nothing goes unasked.
+    let refused = bench.run(&["destroy", "-i", "lab.inv", "--host", "one"]);
+    assert_eq!(refused.code, Some(5), "{}", refused.err);
+    assert!(refused.err.contains("--yes"), "{}", refused.err);
+    bench.good(&["destroy", "-i", "lab.inv", "--host", "one", "--yes"]);
+    assert_eq!(bench.namespace.virsh(&["list", "--all", "--name"]), ["two"]);
+    assert!(!bench.namespace.all().contains(&"volume tiny/one.qcow2".to_owned()));
+    bench.good(&["snapshot", "create", "-i", "lab.inv", "last"]);
+    bench.good(&["destroy", "-i", "lab.inv", "--yes"]);
+    assert_eq!(bench.namespace.all(), before);
+    let memory =
+        bench.namespace.command("test").args(["-e", "/var/lib/libvirt/qemu/quaylab"]).status().unwrap();
+    assert!(!memory.success(), "no memory is left behind");
+    assert!(!bench.namespace.work.path().join("pool").exists());
+    assert!(!bench.namespace.work.path().join("state/quaylab").join(&bench.name).exists());
+}
+
+fn verbs(bench: &TinyLab) {
+    let status: serde_json::Value =
+        serde_json::from_str(&bench.good(&["status", "-i", "lab.inv", "--json"])).unwrap();
+    let one = &status["vms"][0];
+    assert_eq!((one["name"].as_str(), one["state"].as_str()), (Some("one"), Some("running")));
+    assert_eq!(one["disks"][0]["bytes"], 1 << 20);
+    assert!(one["uptime_seconds"].as_u64().is_some_and(|s| s < 600), "{one}");
+
+    assert_eq!(bench.say("one", "ab"), "r2 d2");
+    let left = bench.run_with(&["console", "-i", "lab.inv", "one"], "\u{1d}never sent");
+    assert_eq!(left.code, Some(0), "{}", left.err);
+    assert_eq!(bench.say("one.tiny.lan", "c"), "r3 d3");
+    let slip = bench.run(&["console", "-i", "lab.inv", "onne"]);
+    assert_eq!(slip.code, Some(5));
+    assert!(slip.err.contains("did you mean one?"), "{}", slip.err);
+
+    let stopped = bench.good(&["stop", "-i", "lab.inv", "one"]);
+    assert!(stopped.starts_with("one: powered off"), "{stopped}");
+    let off = bench.run(&["console", "-i", "lab.inv", "one"]);
+    assert!(off.err.contains("quaylab start one starts it"), "{}", off.err);
+    // A guest that does not listen.
+    bench.say("two", "k");
+    let deaf = bench.run(&["stop", "-i", "lab.inv", "--timeout", "1"]);
+    assert_eq!(deaf.code, Some(2), "{}", deaf.out);
+    assert!(deaf.out.contains("one: is like that already"), "{}", deaf.out);
+    assert!(deaf.err.contains("VM two: it did not power off within 1 s\n  hint: --force"), "{}", deaf.err);
+    let forced = bench.good(&["restart", "-i", "lab.inv", "--timeout", "1", "--force"]);
+    assert!(forced.contains("two: switched off and started"), "{forced}");
+    bench.booted("one", 2);
+    bench.booted("two", 2);
+    // Memory is new, the disk is not.
+    assert_eq!(bench.say("one", "d"), "r1 d4");
+}
+
+fn snapshots(bench: &TinyLab) {
+    let snapshot = |arguments: &[&str]| {
+        let (verb, rest) = arguments.split_first().unwrap();
+        let mut all = vec!["snapshot", verb, "-i", "lab.inv"];
+        all.extend(rest);
+        bench.run(&all)
+    };
+    let created = snapshot(&["create", "clean"]);
+    assert_eq!(created.code, Some(0), "{}\n{}", created.out, created.err);
+    assert!(created.out.contains("snapshot clean: 2 VMs, 2 disks"), "{}", created.out);
+    // They go on with what they had in memory.
+    assert_eq!(bench.say("one", "e"), "r2 d5");
+    assert_eq!(bench.say("two", "xy"), "r2 d3");
+    let twice = snapshot(&["create", "clean"]);
+    assert_eq!(twice.code, Some(1));
+    assert!(twice.err.contains("there is a snapshot clean already"), "{}", twice.err);
+
+    let cold = snapshot(&["create", "cold", "--no-memory"]);
+    assert_eq!(cold.code, Some(0), "{}\n{}", cold.out, cold.err);
+    bench.booted("one", 3);
+    bench.booted("two", 3);
+    assert_eq!(bench.say("one", "f"), "r1 d6");
+
+    // Without a terminal nothing is thrown away unasked.
+    let refused = snapshot(&["restore", "clean"]);
+    assert_eq!(refused.code, Some(5), "{}", refused.err);
+    let back = snapshot(&["restore", "clean", "--yes"]);
+    assert_eq!(back.code, Some(0), "{}\n{}", back.out, back.err);
+    assert_eq!(bench.say("one", "g"), "r2 d5", "memory and disk are as they were");
+    assert_eq!(bench.say("two", "g"), "r1 d2");
+    let listed = bench.good(&["snapshot", "ls", "-i", "lab.inv"]);
+    assert!(listed.contains("one (running), two (running)") && listed.contains("one (boots)"), "{listed}");
+    // A restored lab is the declared one.
+    assert_eq!(bench.good(&["plan", "-i", "lab.inv", "lab.yml"]), "No changes: the lab is as declared.");
+
+    let cold = snapshot(&["restore", "cold", "--yes"]);
+    assert_eq!(cold.code, Some(0), "{}\n{}", cold.out, cold.err);
+    bench.booted("one", 4);
+    assert_eq!(bench.say("one", "h"), "r1 d6");
+    // Removing it under running guests holds them, and no more.
+    let removed = snapshot(&["rm", "cold"]);
+    assert_eq!(removed.code, Some(0), "{}\n{}", removed.out, removed.err);
+    assert_eq!(bench.say("one", "i"), "r2 d7");
+    let gone = snapshot(&["restore", "clen", "--yes"]);
+    assert!(gone.err.contains("did you mean clean?"), "{}", gone.err);
+}
