@@ -19,8 +19,8 @@ test: ## everything: formatting, lints, unit tests, real parts, and the quicksta
 bench: ## time the same work under quaylab and its peers, and write docs/benchmarks.md
 	@scripts/cargo.sh build --release --locked
 	@python3 benches/bench.py --quaylab "$${CARGO_TARGET_DIR:-target}/release/quaylab" --venv "$${CARGO_TARGET_DIR:-target}/bench-venv"
-conformance: ## every case of tests/conformance under ansible-core and under quaylab, as a table
-	@scripts/cargo.sh test --locked --test conformance
+conformance: ## the cases of tests/conformance under quaylab and ansible-core, as a table (CONFORMANCE_ASK=all: ask ansible-core anew)
+	@scripts/cargo.sh test --locked --test conformance -- --nocapture
 
 lint: ## formatting and clippy
 	@scripts/cargo.sh fmt --check

@@ -65,6 +65,12 @@ else
     run 'the quickstart again: changed=0 in under 30 s' vm again.sh
     run 'the same VM as a ready-made machine; a foreign disk is refused' vm ready_made.sh
     run 'its removal leaves what others made, and nothing else' vm destroyed.sh "$before"
+    if as_root sh -c '[ -e "${XDG_STATE_HOME:-$HOME/.local/state}/quaylab/nested-outer" ]'; then
+        skip 'a guest that is a hypervisor' "an earlier one is left: 'quaylab destroy --lab nested-outer' removes it"
+    else
+        run 'hypervisor image' as_root scripts/guest-image.sh "$images" hypervisor
+        run 'a guest that is a hypervisor: LVM, refusals, growth, kill -9, removal from marks alone' vm nested.sh
+    fi
 fi
 say "all of it took $(($(date +%s) - stage_first)) s"
 total

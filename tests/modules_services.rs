@@ -374,7 +374,18 @@ async fn containers(site: &Site, with: &impl Fn(serde_json::Value) -> serde_json
 #[test]
 fn roles_document_every_knob() {
     let roles = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("roles");
-    for role in ["docker", "postgresql", "redis", "registry", "quay", "verify"] {
+    for role in [
+        "docker",
+        "docker_storage",
+        "lab_ca",
+        "mysql",
+        "postgresql",
+        "quay",
+        "redis",
+        "registry",
+        "subscription",
+        "verify",
+    ] {
         let read = |name: &str| -> serde_yaml::Mapping {
             let path = roles.join(role).join(name);
             let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

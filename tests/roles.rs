@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use lab::nspawn::{Lab, made_by};
 use lab::skipped;
+use quaylab::quay::authority::{issue, make_authority};
 
 mod lab {
     pub(crate) mod nspawn;
@@ -64,6 +65,7 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
         assert_eq!(second.count(host.0, "changed"), 0, "{}", second.text);
     }
 
+    parts_that_are_there(&site);
     let failures = quay_says_what_is_wrong(&lab, &site);
 
     // What was broken is mended by running again without the mistakes.
@@ -74,6 +76,38 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
     let mut told: Vec<&str> = vec![&foreseen.text, &first.text, &second.text, &mended.text];
     told.extend(failures.iter().map(|run| run.text.as_str()));
     no_secret_is_shown(&lab, &site, &told, &watch.stop());
+}
+
+/// A database and a Redis that somebody else runs (here: the other host) are checked, and left alone.
+fn parts_that_are_there(site: &Site) {
+    let external = |host: &str, port: u16| {
+        format!(
+            "{{postgresql_managed: false, postgresql_host: {host}, postgresql_port: {port}, redis_managed: false, redis_host: {host}}}"
+        )
+    };
+    let options = |more: &str| {
+        vec!["--limit", EMBEDDED.0, "--tags", "database,redis", "-e"]
+            .into_iter()
+            .map(str::to_owned)
+            .chain([more.to_owned()])
+            .collect::<Vec<_>>()
+    };
+    let run = |variables: &str| {
+        let options = options(variables);
+        site.run(&options.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let served = run(&external(QUAY.1, 5432));
+    served.succeeded();
+    assert_eq!(served.count(EMBEDDED.0, "changed"), 0, "{}", served.text);
+    let closed = run(&external(QUAY.1, 5433));
+    assert_eq!(closed.code, Some(2), "{}", closed.text);
+    assert!(closed.text.contains("PostgreSQL does not answer at 10.77.0.3:5433"), "{}", closed.text);
+    // Data of another major version is not touched.
+    let newer = run("{postgresql_image: 'localhost/quaylab/postgresql:99'}");
+    assert_eq!(newer.code, Some(2), "{}", newer.text);
+    for part in ["was made by PostgreSQL 15", "pg_dumpall"] {
+        assert!(newer.text.contains(part), "no {part:?} in {}", newer.text);
+    }
 }
 
 /// RHEL's docker-storage-setup is a stand-in here (`tests/standins`), and so is LVM: a disk is a file that says what is on it.
@@ -151,6 +185,58 @@ fn docker_storage_setup_is_run_once_and_refuses_foreign_disks() {
     assert_eq!(disk(), "partitioned by docker-vg");
 }
 
+/// Against the stand-in for subscription-manager (`tests/standins`), in each form in which a host can be registered.
+#[test]
+fn a_host_is_registered_once_whichever_way() {
+    let standins = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/standins");
+    for (form, calls) in [
+        ("{rhsm_username: ann, rhsm_password: s3cret-password, rhsm_pool_pattern: '*Lab*'}", "\"attach\""),
+        ("{rhsm_username: ann, rhsm_password: s3cret-password, rhsm_pool: pool-b}", "\"pool-b\""),
+        ("{rhsm_org_id: lab, rhsm_activationkey: s3cret-key}", "\"register\""),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let state = folder.path().display();
+        let playbook = format!(
+            "- hosts: lab\n  gather_facts: false\n  roles: [subscription]\n\
+             \x20 environment: {{STANDIN_STATE: '{state}', PATH: '{standins}:/usr/sbin:/usr/bin:/sbin:/bin'}}\n\
+             \x20 vars: {{ansible_distribution: RedHat, ansible_distribution_major_version: '7', ansible_architecture: x86_64}}\n"
+        );
+        std::fs::write(at("rhel.yml"), playbook).expect("the playbook");
+        std::fs::write(at("lab.inv"), "[lab]\nhere ansible_connection=local\n").expect("the inventory");
+        let run = |options: &[&str]| {
+            let output = Command::new(env!("CARGO_BIN_EXE_quaylab"))
+                .args(["run", "-i", "lab.inv", "rhel.yml", "-vvvv", "--diff", "-e", form])
+                .args(options)
+                .current_dir(folder.path())
+                .env("HOME", folder.path())
+                .env("XDG_STATE_HOME", at("state"))
+                .stdin(Stdio::null())
+                .output()
+                .expect("quaylab");
+            let text =
+                [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+            assert!(!text.contains("s3cret"), "{text}");
+            Run { code: output.status.code(), text }
+        };
+        let first = run(&[]);
+        first.succeeded();
+        assert_eq!(first.count("here", "changed"), 2, "{}", first.text);
+        let kept = std::fs::read_to_string(at("rhsm.json")).expect("the stand-in's state");
+        assert!(kept.contains(calls), "{form}: {kept}");
+        let repos = kept.split("\"repos\"").nth(1).unwrap_or_default();
+        assert!(repos.contains("rhel-7-server-extras-rpms") && !repos.contains("optional"), "{kept}");
+        let second = run(&[]);
+        second.succeeded();
+        assert_eq!(second.count("here", "changed"), 0, "{}", second.text);
+        let wrong = run(&[
+            "-e",
+            "{rhsm_password: s3cret-wrong, rhsm_activationkey: s3cret-wrong, rhsm_force_register: true}",
+        ]);
+        assert_eq!(wrong.code, Some(2), "{}", wrong.text);
+    }
+}
+
 #[test]
 fn vagrant_takes_the_vagrantfile() {
     let Some(vagrant) = ["/usr/bin/vagrant"].iter().find(|p| Path::new(p).exists()) else {
@@ -200,26 +286,14 @@ fn trusted_and_filled(lab: &Lab) {
     }
 }
 
-/// A certificate that ended yesterday, and its key.
+/// A certificate that has ended, and its key.
 fn expired(site: &Site) -> (String, String) {
     let path = |name: &str| site.folder.path().join(name).display().to_string();
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "-1",
-        ])
-        .args(["-subj", "/CN=quay", "-addext", &format!("subjectAltName=DNS:{}", QUAY.0)])
-        .args(["-keyout", &path("old.key"), "-out", &path("old.cert")])
-        .output()
-        .expect("openssl");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let long_ago = jiff::Timestamp::now() - jiff::ToSpan::hours(100 * 24);
+    let signer = make_authority("a test's", 90, long_ago).expect("an authority");
+    let made = issue("a test's", &signer, &[QUAY.0.to_owned()], 90, long_ago).expect("a certificate");
+    std::fs::write(path("old.cert"), made.certificate).expect("the certificate");
+    std::fs::write(path("old.key"), made.key.0).expect("its key");
     (path("old.cert"), path("old.key"))
 }
 

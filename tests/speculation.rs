@@ -50,7 +50,7 @@ async fn run(folder: &Path, speculate: bool) -> (Summary, Vec<Event>) {
         lab: "test".into(),
         ask: Arc::new(|q| Err(format!("{} was asked for", q.variable))),
         vault: Arc::default(),
-        course: engine::Course::default(),
+        course: quaylab::engine::Course::default(),
     };
     let playbook = loader.playbook(&Folder::Disk(folder.to_owned()), "site.yml").expect("a playbook");
     let summary =

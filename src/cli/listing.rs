@@ -97,9 +97,8 @@ impl List<'_> {
                         always.insert("always".into());
                         self.task(&role.validation(), &always);
                     }
-                    for section in [&block.tasks, &block.rescue, &block.always] {
-                        self.entries(section, &tags, role);
-                    }
+                    // What only follows a failure is not listed.
+                    self.entries(&block.tasks, &tags, role);
                 }
             }
         }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
-use super::execute::Exit;
+use super::execute::{self, Exit};
 use super::program::Program;
 use super::run::{LabRun, Read, RunArgs};
 use super::tell;
@@ -112,12 +112,13 @@ fn collect(run: &LabRun<'_>) -> Result<(LabPlan, Summary)> {
     }
     let options = &run.execution.options;
     let by_tags = !options.tags.is_empty() || !options.skip_tags.is_empty();
-    let plan = collector.finish(&run.execution.lab.name, |host, seen| {
+    let mut plan = collector.finish(&run.execution.lab.name, |host, seen| {
         // With tags it is the engine's business what of it runs.
         (!by_tags)
             .then(|| follows(&written, &run.read.prepared.inventory, host, seen))
             .filter(|f| f.tasks > 0)
     });
+    plan.replacing(!run.args.replace.is_empty());
     Ok((plan, summary))
 }
 
@@ -159,33 +160,52 @@ fn count(entries: &[Entry], role: Option<&str>, seen: &HashSet<String>, all: &mu
     }
 }
 
+/// What was answered before a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Go {
+    On,
+    /// With what would be restarted.
+    OnWithRestarts,
+    Nowhere,
+}
+
 /// Before a run: says what it would change of the infrastructure, and asks where that would restart or replace
-/// something. `false`: the answer was no.
-pub(super) fn announce(run: &LabRun<'_>) -> Result<bool> {
+/// something.
+pub(super) fn announce(run: &LabRun<'_>) -> Result<Go> {
     let mut playbook = run.playbook();
     playbook.warnings.clear();
     playbook.plays.retain_mut(only_infrastructure);
     if playbook.plays.is_empty() {
-        return Ok(true);
+        return Ok(Go::On);
     }
     let collector = Arc::new(PlanCollector::default());
     let seeing = Arc::clone(&collector);
     let sink: Sink = Arc::new(move |event| seeing.see(&event));
     let summary = run.execution.run(playbook, run.execution.foretelling(), sink)?;
     if summary.interrupted {
-        return Ok(false);
+        return Ok(Go::Nowhere);
     }
     let mut plan = collector.finish(&run.execution.lab.name, |_, _| None);
+    plan.replacing(!run.args.replace.is_empty());
     if plan.infrastructure.is_empty() {
-        return Ok(true);
+        return Ok(Go::On);
     }
     // What else is in the hosts, and what fails, the run itself tells.
     plan.failures.clear();
-    let _closed = std::io::stdout().write_all(plan.render_brief(Palette::detect()).as_bytes());
-    if plan.summary.restart + plan.summary.replace == 0 || run.args.yes {
-        return Ok(true);
+    execute::print(&plan.render_brief(Palette::detect()));
+    if plan.summary.replace > 0
+        && !run.args.yes
+        && !confirmed("go on, and lose what the marked ones hold?", "--yes")?
+    {
+        return Ok(Go::Nowhere);
     }
-    confirmed("go on, and restart or replace what is marked?", "--yes")
+    if plan.summary.restart == 0 || run.args.allow_restart {
+        return Ok(Go::On);
+    }
+    if run.args.yes || confirmed("go on, and restart what is marked?", "--allow-restart or --yes")? {
+        return Ok(Go::OnWithRestarts);
+    }
+    Ok(Go::Nowhere)
 }
 
 /// Asks on the terminal; without one, refuses and names the option that answers.
@@ -219,10 +239,19 @@ fn only_infrastructure(play: &mut Play) -> bool {
     found
 }
 
+/// Modules that decide where the infrastructure goes; they only look.
+const DECIDING: [&str; 2] = ["virt_capacity", "virt_place"];
+
 fn filtered(entries: &[Entry]) -> Vec<Entry> {
+    let foretold = |name: &str| INFRASTRUCTURE.contains(&name) || DECIDING.contains(&name);
+    // What stands beside them and only notes something belongs to them.
+    let beside = entries.iter().any(
+        |entry| matches!(entry, Entry::Task(task) if matches!(&task.action, Action::Module(name) if foretold(name))),
+    );
     let keep = |entry: &Entry| match entry {
         Entry::Task(task) => match &task.action {
-            Action::Module(name) if INFRASTRUCTURE.contains(&name.as_str()) => Some(entry.clone()),
+            Action::Module(name) if foretold(name) => Some(entry.clone()),
+            Action::SetFact if beside => Some(entry.clone()),
             _ => None,
         },
         Entry::Block(block) => {

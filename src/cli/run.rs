@@ -8,9 +8,10 @@ use clap::Args;
 use super::common::{CommonArgs, Prepared};
 use super::execute::{self, Execution, Exit, Output};
 use super::lab::wanted_private;
+use super::plan::Go;
 use super::program::Program;
 use super::{ask, listing, tell};
-use crate::diag::{Diagnostic, closest};
+use crate::diag::Diagnostic;
 use crate::engine::{Event, Sink};
 use crate::inventory::{VarMap, parse_extra_vars};
 use crate::lab::{Converged, private};
@@ -51,6 +52,12 @@ pub(super) struct RunArgs {
     /// Say which tags there are, and stop.
     #[arg(long)]
     list_tags: bool,
+    /// Restart VMs and networks of the lab that run, where what is declared cannot be changed while they do.
+    #[arg(long)]
+    pub(super) allow_restart: bool,
+    /// Make this host's VM and its disks anew: what is on them is lost. May be given several times.
+    #[arg(long, value_name = "HOST")]
+    pub(super) replace: Vec<String>,
     /// Answer yes where something would be restarted or replaced.
     #[arg(short, long)]
     pub(super) yes: bool,
@@ -58,6 +65,25 @@ pub(super) struct RunArgs {
     #[arg(long)]
     host_dns: bool,
 }
+
+impl RunArgs {
+    /// What the roles may do to a lab that is there, as the variables in which they look for it.
+    fn choices(&self, prepared: &Prepared) -> Result<VarMap> {
+        let mut choices = serde_json::Map::new();
+        if self.allow_restart {
+            choices.insert(ALLOW_RESTART.into(), true.into());
+        }
+        if !self.replace.is_empty() {
+            let meant = |name: &String| super::lab::meant(&prepared.inventory, name);
+            let hosts = self.replace.iter().map(meant).collect::<Result<Vec<_>, _>>()?;
+            choices.insert("quaylab_replace".into(), hosts.into());
+        }
+        Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string(), &prepared.vault)?)
+    }
+}
+
+/// Where the roles look for whether they may restart.
+const ALLOW_RESTART: &str = "quaylab_allow_restart";
 
 /// What is read before anything is joined or touched.
 pub(super) struct Read {
@@ -148,29 +174,6 @@ impl Drop for LabRun<'_> {
     }
 }
 
-impl RunArgs {
-    /// What the roles may do to a lab that is there, as the variables in which they look for it.
-    fn choices(&self, prepared: &Prepared) -> Result<VarMap> {
-        let mut choices = serde_json::Map::new();
-        if self.allow_restart {
-            choices.insert("quaylab_allow_restart".into(), true.into());
-        }
-        for name in &self.replace {
-            let mut hosts = prepared.inventory.hosts();
-            if !hosts.any(|host| host == name) {
-                let near = closest(name, prepared.inventory.hosts()).map(|n| format!("did you mean {n}?"));
-                return Err(Diagnostic::new(format!("--replace: the inventory has no host {name:?}"))
-                    .hint_opt(near)
-                    .into());
-            }
-        }
-        if !self.replace.is_empty() {
-            choices.insert("quaylab_replace".into(), self.replace.clone().into());
-        }
-        Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string(), &prepared.vault)?)
-    }
-}
-
 /// Runs playbooks.
 pub(super) fn run(args: &RunArgs, program: Program) -> Result<ExitCode> {
     let read = Read::new(args, program)?;
@@ -186,9 +189,19 @@ pub(super) fn run(args: &RunArgs, program: Program) -> Result<ExitCode> {
 fn lab(run: &LabRun<'_>) -> Result<Exit> {
     let (args, execution) = (run.args, &run.execution);
     let check = args.common.check;
-    if !check && !super::plan::announce(run)? {
-        tell("nothing was changed");
-        return Ok(Exit::Good);
+    let mut options = execution.options.clone();
+    if !check {
+        match super::plan::announce(run)? {
+            Go::On => {}
+            Go::OnWithRestarts => {
+                let allow = format!("{{\"{ALLOW_RESTART}\": true}}");
+                options.extra_vars.extend(parse_extra_vars(&allow, &run.read.prepared.vault)?);
+            }
+            Go::Nowhere => {
+                tell("nothing was changed");
+                return Ok(Exit::Good);
+            }
+        }
     }
     let shown = execute::sink(Output::Quaylab, execution.options.verbosity);
     for warning in &run.read.prepared.warnings {
@@ -200,7 +213,7 @@ fn lab(run: &LabRun<'_>) -> Result<Exit> {
         seen.see(&event);
         shown(event);
     });
-    let summary = execution.run(run.playbook(), execution.options.clone(), sink)?;
+    let summary = execution.run(run.playbook(), options, sink)?;
     if !check {
         // With tags a role may have run in part, which says nothing about the whole of it.
         if execution.options.tags.is_empty() && execution.options.skip_tags.is_empty() {

@@ -211,6 +211,10 @@ impl Work<'_> {
         let endings =
             list("extensions")?.unwrap_or_else(|| ["yml", "yaml", "json"].map(str::to_owned).into());
         let ignored = list("ignore_files")?.unwrap_or_default();
+        let ignored =
+            ignored.iter().map(|p| fancy_regex::Regex::new(&format!("{p}$"))).collect::<Result<Vec<_>, _>>();
+        let ignored =
+            ignored.map_err(|e| Diagnostic::new(format!("ignore_files: {e}")).at(&self.task.origin))?;
         let depth: usize = self.text("depth")?.and_then(|d| d.parse().ok()).unwrap_or(0);
         let matching = self.text("files_matching")?.map(|p| fancy_regex::Regex::new(&p)).transpose();
         let matching =
@@ -233,9 +237,19 @@ impl Work<'_> {
                 }
                 let ending = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
                 let fits = matching.as_ref().is_none_or(|m| m.is_match(&name).unwrap_or(false));
-                if fits && endings.contains(&ending) && !ignored.contains(&name) {
-                    names.extend(path.strip_prefix(root).ok().map(|p| p.to_string_lossy().into_owned()));
+                if !fits || ignored.iter().any(|i| i.is_match(&name).unwrap_or(false)) {
+                    continue;
                 }
+                if !endings.contains(&ending) {
+                    return Err(Diagnostic::new(format!(
+                        "{} does not have a valid extension: {}",
+                        path.display(),
+                        endings.join(", ")
+                    ))
+                    .at(&self.task.origin)
+                    .hint("leave it out with ignore_files"));
+                }
+                names.extend(path.strip_prefix(root).ok().map(|p| p.to_string_lossy().into_owned()));
             }
         }
         names.sort();

@@ -105,6 +105,11 @@ pub(super) async fn run(
             }
             failed.push(host.clone());
         }
+        if let Some(name) = &task.register {
+            let state = play.run.host(&host);
+            let result = Var::Known(Value::Object(outcome.result.clone()));
+            Arc::make_mut(&mut state.state().set).insert(name.clone(), result);
+        }
         play.run.emit(Event::Result {
             host,
             task: Arc::clone(&label),

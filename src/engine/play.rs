@@ -307,7 +307,6 @@ impl PlayRun {
     async fn gather(self: &Arc<Self>, hosts: &Hosts, context: &Context) -> Result<(), Diagnostic> {
         // Unless it is asked for in so many words, nobody waits for what nobody uses.
         let used = self.play.gather_facts.is_some()
-            || !self.play.gathering.0.is_empty()
             || self.run.uses_facts
             || hosts.iter().any(|h| facts::in_variables(&self.host_layers(h)));
         let task = Arc::new(Task::gather_facts(&self.play, used));
@@ -542,7 +541,7 @@ impl Task {
         // Unless the play has tags of its own, facts are always gathered.
         let tags = if play.keywords.tags.is_empty() { vec![Node::str("always", origin)] } else { Vec::new() };
         let mut args = play.gathering.clone();
-        if !used {
+        if !used && args.0.is_empty() {
             let none = ["!all", "!min"].map(|part| Node::str(part, origin)).to_vec();
             args.0.push((Node::str("gather_subset", origin), Node::new(Kind::Seq(none), origin)));
         }

@@ -6,12 +6,18 @@ use super::play::PlayRun;
 use super::run::Run;
 use super::scope::{Context, HostScope};
 use crate::diag::Diagnostic;
-use crate::playbook::{Play, Role};
+use crate::playbook::{Action, Entry, Keywords, Play, Role, Task};
 use crate::value::{Map, plain};
 
 /// Checks the arguments of every role that is used statically, for every host, as far as they are known by now.
 pub(super) fn check(run: &Arc<Run>, plays: &[Arc<Play>]) -> Result<(), Diagnostic> {
     for play in plays {
+        for section in &play.sections {
+            names_in(run, section)?;
+        }
+        for handler in &play.handlers {
+            names_of(run, &handler.task)?;
+        }
         let preview = PlayRun::preview(run, play, Vec::new());
         let nobody = HostScope::new(&preview, "", &Context::default()).shared();
         // A pattern that needs a variable is judged when its turn comes.
@@ -53,6 +59,39 @@ pub(super) fn check(run: &Arc<Run>, plays: &[Arc<Play>]) -> Result<(), Diagnosti
         }
     }
     Ok(())
+}
+
+/// Filters and tests that nobody has, wherever a task names them.
+fn names_in(run: &Run, entries: &[Entry]) -> Result<(), Diagnostic> {
+    entries.iter().try_for_each(|entry| match entry {
+        Entry::Task(task) => names_of(run, task),
+        Entry::Block(block) => {
+            names_of_keywords(run, &block.keywords)?;
+            names_in(run, &block.tasks)?;
+            names_in(run, &block.rescue)?;
+            names_in(run, &block.always)
+        }
+    })
+}
+
+fn names_of(run: &Run, task: &Task) -> Result<(), Diagnostic> {
+    names_of_keywords(run, &task.keywords)?;
+    run.templar.check_names(&task.args, false)?;
+    let that = task.args.as_map().and_then(|m| m.get("that")).filter(|_| task.action == Action::Assert);
+    that.into_iter().try_for_each(|node| run.templar.check_names(node, true))?;
+    let looping = task.looping.as_ref().map(|l| &l.items);
+    task.name.iter().chain(looping).try_for_each(|node| run.templar.check_names(node, false))?;
+    let conditions = task.until.iter().chain(&task.changed_when).chain(&task.failed_when);
+    conditions.into_iter().try_for_each(|node| run.templar.check_names(node, true))
+}
+
+fn names_of_keywords(run: &Run, keywords: &Keywords) -> Result<(), Diagnostic> {
+    keywords.when.iter().try_for_each(|node| run.templar.check_names(node, true))?;
+    keywords
+        .vars
+        .values()
+        .chain(&keywords.environment)
+        .try_for_each(|node| run.templar.check_names(node, false))
 }
 
 /// What is wrong with the variables that a role's specification describes.

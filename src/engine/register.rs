@@ -151,6 +151,9 @@ pub(super) fn combine(items: Vec<ItemOutcome>) -> ItemOutcome {
     combined.result = result;
     combined.facts = facts;
     combined.flag();
+    if status != Status::Skipped {
+        combined.result.insert("skipped".into(), json!(false));
+    }
     if status != Status::Failed {
         combined.result.shift_remove("failed");
     }

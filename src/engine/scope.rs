@@ -6,9 +6,9 @@ use serde_json::json;
 use super::play::PlayRun;
 use super::speculate::Rest;
 use crate::inventory::VarMap;
-use crate::playbook::{Keywords, Role};
+use crate::playbook::{Folder, Keywords, Role};
 use crate::value::Value;
-use crate::vars::{Layers, Level, Scope, Var};
+use crate::vars::{Layers, Level, Scope, TASK_FOLDER, Var};
 
 /// Variables by name.
 pub(super) type Vars = IndexMap<String, Var>;
@@ -130,6 +130,11 @@ impl HostScope {
         Self { guessing: true, ..self.clone() }
     }
 
+    /// The scope of a task that stands in this folder.
+    pub(super) fn at(&self, folder: &Folder) -> Self {
+        self.with_locals([(TASK_FOLDER.to_owned(), json!(folder.name()))])
+    }
+
     /// The scope with names that stand above all others while a task runs.
     pub(super) fn with_locals(&self, more: impl IntoIterator<Item = (String, Value)>) -> Self {
         let mut locals = (*self.locals).clone();
@@ -156,7 +161,8 @@ impl Scope for HostScope {
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.locals.keys().cloned().collect();
+        let shown = self.locals.keys().filter(|name| *name != TASK_FOLDER);
+        let mut names: Vec<String> = shown.cloned().collect();
         names.extend(self.layers.names());
         names.extend(PlayRun::MAGIC.iter().map(|n| (*n).to_owned()));
         names.sort_unstable();

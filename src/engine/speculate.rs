@@ -130,7 +130,7 @@ pub(super) async fn look_ahead(play: &Arc<PlayRun>, host: &str, context: &Contex
     let mut rest = context.rest.clone();
     while let Some(now) = rest.filter(|_| goes_on) {
         goes_on = scout.entries(now.entries.get(now.from..).unwrap_or_default(), &now.context).await;
-        rest = now.context.rest.clone();
+        rest.clone_from(&now.context.rest);
     }
     let Scout { seen, found, .. } = scout;
     state.scouted.lock().unwrap_or_else(PoisonError::into_inner).seen = seen;

@@ -136,7 +136,7 @@ impl HostTask<'_> {
     /// Runs it; `true` where the host fails by it. With `everyone`, the result counts for all of them.
     async fn run(&self, everyone: Option<&Hosts>) -> bool {
         let started = Instant::now();
-        let scope = HostScope::new(self.play, self.host, self.context);
+        let scope = HostScope::new(self.play, self.host, self.context).at(&self.task.folder);
         let outcome = match looping::items(&self.play.run.templar, self.task, &scope) {
             Ok(None) => {
                 if !speculate::acts(self.task) {

@@ -55,7 +55,7 @@ impl Hypervisor {
     /// Connects to a hypervisor through an SSH connection that there is already: no second login, the same keys and the
     /// same opinion of host keys as for everything else on that machine.
     async fn over(remote: &RemoteUri, shell: Shell) -> Result<Self, LabError> {
-        let relay = Arc::new(Relay::open(remote, &shell).await?);
+        let relay = Arc::new(Box::pin(Relay::open(remote, &shell)).await?);
         let (uri, through) = (remote.canonical(), remote.through(&relay.socket));
         join(move || {
             let driver = open_driver(&uri, &through)?;

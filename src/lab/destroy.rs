@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::xml::Element;
 use super::{
-    Converged, DomainState, Hypervisor, LabError, Ledger, LogicalVolume, MadeKind, Mark, VmIdentity,
+    Converged, DomainState, Hypervisor, LabError, Ledger, LogicalVolume, MadeKind, Mark, Tags, VmIdentity,
 };
 use crate::host::{Script, quote};
 
@@ -87,9 +87,13 @@ pub async fn plan_destroy(
 ) -> Result<Vec<Doomed>, LabError> {
     let mark = Mark::new(lab);
     let made = Ledger::new(hypervisor, state_dir, lab).all().await?;
-    let (groups, logical) = match hypervisor.lvm().await {
-        Some(lvm) => (lvm.groups().await?, lvm.volumes().await?),
-        None => Default::default(),
+    let (groups, logical) = match on_lvm(hypervisor).await {
+        Ok(known) => known,
+        // LVM that does not answer matters only to a lab that has to do with it.
+        Err(error) if made.iter().any(|m| m.source.as_deref() == Some(BUILT_VOLUME_GROUP)) => {
+            return Err(error);
+        }
+        Err(_) => (Vec::new(), Vec::new()),
     };
     let tagged: Vec<LogicalVolume> = logical.iter().filter(|v| v.tags.is_of(lab)).cloned().collect();
     let mut doomed = hypervisor
@@ -173,6 +177,13 @@ pub async fn plan_destroy(
         .await?;
     doomed.extend(remembered(state_dir));
     Ok(doomed)
+}
+
+async fn on_lvm(hypervisor: &Hypervisor) -> Result<(Vec<(String, Tags)>, Vec<LogicalVolume>), LabError> {
+    match hypervisor.lvm().await {
+        Some(lvm) => Ok((lvm.groups().await?, lvm.volumes().await?)),
+        None => Ok((Vec::new(), Vec::new())),
+    }
 }
 
 /// The files that remember something of the lab.

@@ -246,7 +246,7 @@ pub fn memory_budget(wanted: &[(String, u64)], free: u64) -> Finding {
 
 /// Whether the disks that do not exist yet fit into a pool. Those in a folder take room as they are written to.
 pub fn space_budget(pool: &str, wanted: u64, free: u64, grows: bool) -> Finding {
-    let gib = |bytes: u64| format!("{}.{} GiB", bytes >> 30, (bytes % (1 << 30)) * 10 >> 30);
+    let gib = |bytes: u64| format!("{}.{} GiB", bytes >> 30, ((bytes % (1 << 30)) * 10) >> 30);
     let found = format!("pool {pool}: {} are declared, {} are free", gib(wanted), gib(free));
     match (wanted > free, grows) {
         (false, _) => Finding::ok("disk", found),

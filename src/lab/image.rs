@@ -260,6 +260,8 @@ pub(super) async fn convert_to_raw(image: &SourceImage, to: &Path, to_exists: bo
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     fn request(uri: &str, checksum: Option<&str>, dir: &Path) -> ImageRequest {

@@ -168,15 +168,12 @@ impl SnapshotLab {
         }
         let starts = join_all(snapshot.vms.iter().filter(|vm| vm.running).map(|vm| async move {
             let hypervisor = self.hypervisor(&vm.uri)?;
-            match vm.memory.clone() {
-                Some(memory) => {
-                    hypervisor.call(move |d| d.restore_domain(&memory)).await?;
-                    tell(&format!("{}: goes on where it was", vm.name));
-                }
-                None => {
-                    start_vm(hypervisor, &vm.name).await?;
-                    tell(&format!("{}: boots", vm.name));
-                }
+            if let Some(memory) = vm.memory.clone() {
+                hypervisor.call(move |d| d.restore_domain(&memory)).await?;
+                tell(&format!("{}: goes on where it was", vm.name));
+            } else {
+                start_vm(hypervisor, &vm.name).await?;
+                tell(&format!("{}: boots", vm.name));
             }
             Ok::<_, LabError>(())
         }));

@@ -159,14 +159,14 @@ fn client(trip: &RoundTrip, proxy: Option<String>) -> Client {
         .authority
         .iter()
         .map(|pem| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone().into_bytes() });
-    let (http_proxy, https_proxy) = if trip.address.secure { (None, proxy) } else { (proxy, None) };
+    let (plain, secure) = if trip.address.secure { (None, proxy) } else { (proxy, None) };
     Client::new(ClientConfig {
         protocol: if trip.address.secure { ClientProtocol::Https } else { ClientProtocol::Http },
         accept_invalid_certificates: !trip.verify_certificates,
         connect_timeout: Some(trip.timeout),
         read_timeout: Some(trip.timeout),
-        http_proxy,
-        https_proxy,
+        http_proxy: plain,
+        https_proxy: secure,
         extra_root_certificates: authority.collect(),
         user_agent: concat!("quaylab/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()

@@ -173,7 +173,11 @@ impl Classic {
 
     /// What went wrong and where, with the lines of the file; nothing where that was told before.
     fn error(&self, task: &TaskLabel, result: &HostResult) -> String {
-        let message = result.result.get("msg").map(crate::value::plain).unwrap_or_default();
+        let message = match result.result.get("msg") {
+            Some(Value::Bool(true)) => "True".to_owned(),
+            Some(Value::Bool(false)) => "False".to_owned(),
+            other => other.map(crate::value::plain).unwrap_or_default(),
+        };
         let kind = if task.module { "Module failed" } else { "Action failed" };
         let origin = &task.origin;
         let place = std::path::absolute(&origin.file.name).unwrap_or_else(|_| (&origin.file.name).into());

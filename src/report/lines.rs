@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{Palette, diff};
-use crate::engine::{Event, HostResult, Stats, Status};
+use crate::engine::{Event, HostResult, Stats, Status, TaskLabel};
 use crate::value::{Map, Value, plain};
 
 /// How much is told: the number of `-v`.
@@ -40,9 +40,7 @@ impl Lines {
                 Some(text)
             }
             Event::Item { host, item, result, task } => self.item(host, item, &task.action, result),
-            Event::Result { host, task, result } => {
-                Some(self.result(host, &task.action, &task.origin.to_string(), result))
-            }
+            Event::Result { host, task, result } => Some(self.result(host, task, result)),
             // Each host's own line says it already.
             Event::Included { .. } | Event::Meta { .. } | Event::NoMoreHosts => None,
             Event::Retry { host, task, left } => Some(
@@ -99,10 +97,11 @@ impl Lines {
         Some(self.with_extras(text, result))
     }
 
-    fn result(&self, host: &str, action: &str, origin: &str, result: &HostResult) -> String {
+    fn result(&self, host: &str, task: &TaskLabel, result: &HostResult) -> String {
+        let (action, origin, quiet) = (&task.action, &task.origin, task.quiet);
         let who = Self::who(host, result);
         let text = match result.status {
-            Status::Ok if tells(action, result) => {
+            Status::Ok if tells(action, result) && !quiet => {
                 self.palette.ok(&format!("ok: {who} => {}", message(&result.result)))
             }
             Status::Ok => self.palette.ok(&format!("ok: {who}")),

@@ -1,7 +1,7 @@
 //! The output of `ansible`: one result a host.
 
 use super::classic::{Printed, clean_debug, without_internals};
-use super::python_json::{compact, pretty};
+use super::python_json::pretty;
 use super::{Palette, Verbosity, diff};
 use crate::engine::{Event, HostResult, Status, TaskLabel};
 use crate::value::{Map, plain};
@@ -44,10 +44,15 @@ impl Minimal {
             self.raw(host, caption, &result.result)
         } else {
             let mut shown = without_internals(&result.result, self.verbosity);
-            if task.action == "debug" {
+            if task.action == "debug" && !self.one_line {
                 clean_debug(&mut shown);
             }
-            let json = if self.one_line { compact(&shown) } else { pretty(&shown) };
+            // On one line a debug task keeps its indentation, which is what the original does.
+            let json = match (self.one_line, task.action.as_str()) {
+                (false, _) => pretty(&shown),
+                (true, "debug") => pretty(&shown).replace('\n', ""),
+                (true, _) => pretty(&shown).lines().map(str::trim_start).collect(),
+            };
             format!("{host} | {caption} => {json}")
         };
         let diffs: String =

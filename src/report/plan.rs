@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::engine::{Event, HostResult, Status, TaskLabel};
 use crate::modules::Diff;
-use crate::value::{Value, plain};
+use crate::value::plain;
 
 /// What a run would change, over all layers. Its JSON is what `quaylab plan --json` prints; fields are only ever added.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -228,6 +228,20 @@ impl PlanCollector {
     }
 }
 
+impl LabPlan {
+    /// Where hosts are replaced, VMs and volumes that go are made anew.
+    pub fn replacing(&mut self, some: bool) {
+        for change in self.infrastructure.iter_mut().filter(|_| some) {
+            if change.action == InfraAction::Remove
+                && matches!(change.kind, InfraKind::Vm | InfraKind::Volume)
+            {
+                change.action = InfraAction::Replace;
+            }
+        }
+        self.summary = PlanSummary::of(&self.infrastructure, &self.hosts);
+    }
+}
+
 impl PlanSummary {
     fn of(infrastructure: &[InfraChange], hosts: &[HostPlan]) -> Self {
         let count = |action| infrastructure.iter().filter(|c| c.action == action).count();
@@ -249,7 +263,7 @@ impl State {
     fn result(&mut self, host: &str, task: &TaskLabel, item: Option<&str>, result: &HostResult) {
         match result.status {
             Status::Changed if INFRASTRUCTURE.contains(&task.action.as_str()) => {
-                let changes = result.diff.iter().map(|d| infra_change(host, &task.action, d, result));
+                let changes = result.diff.iter().map(|d| infra_change(host, &task.action, d));
                 self.infrastructure.extend(changes);
                 if task.action == "virt_domain" && result.diff.iter().any(|d| d.before.is_empty()) {
                     self.to_come.insert(host.to_owned());
@@ -309,7 +323,7 @@ impl From<&Diff> for TextDiff {
     }
 }
 
-fn infra_change(host: &str, module: &str, diff: &Diff, result: &HostResult) -> InfraChange {
+fn infra_change(host: &str, module: &str, diff: &Diff) -> InfraChange {
     let title = diff.before_header.strip_prefix("before: ").unwrap_or(&diff.before_header);
     let kind = match module {
         "virt_net" => InfraKind::Network,
@@ -323,12 +337,12 @@ fn infra_change(host: &str, module: &str, diff: &Diff, result: &HostResult) -> I
         InfraKind::Image => diff.after.trim().to_owned(),
         _ => title.split_once(' ').map_or(title, |(_, name)| name).to_owned(),
     };
-    let says = |key: &str| result.result.get(key) == Some(&Value::Bool(true));
+    // What restarts says so in its diff.
+    let restarts = diff.after.lines().any(|l| l.starts_with("restarted:") || l.ends_with(", restarted"));
     let action = match (diff.before.is_empty(), diff.after.is_empty()) {
         (true, _) => InfraAction::Add,
         (_, true) => InfraAction::Remove,
-        _ if says("replace") => InfraAction::Replace,
-        _ if says("restart") => InfraAction::Restart,
+        _ if restarts => InfraAction::Restart,
         _ => InfraAction::Change,
     };
     let keys = if kind == InfraKind::Image { Vec::new() } else { key_changes(&diff.before, &diff.after) };

@@ -213,6 +213,9 @@ mod tests {
             action: action.into(),
             origin: Origin::new(&file, line, 1, 1),
             handler: name.contains("Restart"),
+            looped: false,
+            quiet: false,
+            module: true,
         })
     }
 
@@ -278,8 +281,12 @@ mod tests {
                 2,
                 result(
                     Status::Changed,
-                    vec![Diff::new("VM big", "type: kvm\n", "type: qemu\n")],
-                    &json!({"restart": true}),
+                    vec![Diff::new(
+                        "VM big",
+                        "type: kvm\nstate: running\n",
+                        "type: qemu\nstate: running, restarted\n",
+                    )],
+                    &none,
                 ),
             ),
             (
@@ -307,6 +314,7 @@ mod tests {
               dhcp: a to b -> a to c
           ! VM big  (needs a restart)
               type: kvm -> qemu
+              state: running -> running, restarted
           + VM new
               vcpus: 2
               memory: 512 MiB

@@ -67,6 +67,9 @@ mod tests {
                 action: "x".into(),
                 origin: Origin::synthetic("t"),
                 handler: false,
+                looped: false,
+                quiet: false,
+                module: true,
             }),
             result: HostResult {
                 status,

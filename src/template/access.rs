@@ -8,13 +8,14 @@ use super::convert;
 use super::mutable;
 use super::percent;
 use super::python;
-use super::syntax::{GET, MOD, MUTABLE};
+use super::syntax::{GET, MOD, MUTABLE, SUB};
 
 pub(super) fn register(env: &mut Environment<'static>) {
     env.add_function(GET, |state: &mut State<'_, '_>, args: Rest<Value>| match args.as_slice() {
         [base, key] => get(state, base, key),
         _ => Err(super::failure::error("a subscript takes one value")),
     });
+    env.add_function(SUB, |args: Rest<Value>| super::moment::subtract(args.as_slice()));
     env.add_function(MOD, |_: &mut State<'_, '_>, args: Rest<Value>| match args.as_slice() {
         [left, right] => percent::apply(left, right),
         _ => Err(super::failure::error("% takes two values")),

@@ -131,7 +131,7 @@ fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Resu
     out.write_str(&python::text(&value)).map_err(Error::from)
 }
 
-const PREFIXES: [&str; 6] =
+pub(super) const PREFIXES: [&str; 6] =
     ["", "ansible.builtin.", "ansible.legacy.", "ansible.utils.", "ansible.netcommon.", "community.general."];
 
 fn register(env: &mut Environment<'static>) {

@@ -8,6 +8,7 @@ use super::convert;
 use super::environment;
 use super::failure::Failure;
 use super::machine::{Machine, TemplarOptions};
+use super::names;
 use super::syntax::{Backslashes, Overrides, Shape, header, shape};
 use crate::diag::{Diagnostic, Origin, SourceFile};
 use crate::value::{Map, Value, truth};
@@ -84,6 +85,11 @@ impl Templar {
                 Ok(found.map_err(|e| self.context(&nothing).failure(&e, origin, text))?)
             }
         }
+    }
+
+    /// Whether all filters and tests in a node's templates are there; with `bare` its texts are expressions.
+    pub fn check_names(&self, node: &Node, bare: bool) -> Result<(), Diagnostic> {
+        names::check(node, bare)
     }
 
     /// Whether an expression can be read at all.

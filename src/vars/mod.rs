@@ -4,4 +4,4 @@ mod layers;
 mod scope;
 
 pub use layers::{Layers, Level};
-pub use scope::{Scope, Var};
+pub use scope::{Scope, TASK_FOLDER, Var};

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use crate::value::Value;
 use crate::yaml::Node;
 
+/// The variable that tells lookups in which folder the task's file is; no playbook can name it.
+pub const TASK_FOLDER: &str = "task folder";
+
 /// A variable's content.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Var {

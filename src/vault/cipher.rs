@@ -28,7 +28,10 @@ fn damaged(why: &str) -> VaultError {
     VaultError::Damaged(why.to_owned())
 }
 
-fn split(material: &Material) -> Result<(&[u8], &[u8], &[u8]), VaultError> {
+/// Cipher key, MAC key and counter.
+type Keys<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn split(material: &Material) -> Result<Keys<'_>, VaultError> {
     let (cipher, rest) = material.split_at_checked(KEY).ok_or_else(|| damaged("no key"))?;
     let (mac, counter) = rest.split_at_checked(KEY).ok_or_else(|| damaged("no key"))?;
     Ok((cipher, mac, counter))

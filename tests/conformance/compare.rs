@@ -88,9 +88,12 @@ pub(crate) fn by_play(theirs: &Outcome, ours: &Outcome, spec: &Spec) -> Vec<(Str
     let (left, right) = (plays(&a), plays(&b));
     let mut verdicts: Vec<(String, Option<String>)> = left
         .iter()
-        .map(|(name, tasks)| {
-            let other = right.iter().find(|(n, _)| n == name).map(|(_, tasks)| tasks.as_slice());
-            let other = other.unwrap_or_default();
+        .enumerate()
+        .map(|(index, (name, tasks))| {
+            // A play of several batches has its heading several times.
+            let before = left.iter().take(index).filter(|(n, _)| n == name).count();
+            let other = right.iter().filter(|(n, _)| n == name).nth(before);
+            let other = other.map(|(_, tasks)| tasks.as_slice()).unwrap_or_default();
             let at = (0..tasks.len().max(other.len())).find(|at| tasks.get(*at) != other.get(*at));
             let told = at.map(|at| {
                 format!(
@@ -103,6 +106,14 @@ pub(crate) fn by_play(theirs: &Outcome, ours: &Outcome, spec: &Spec) -> Vec<(Str
             (name.clone(), told)
         })
         .collect();
+    // Batches of one play are one case.
+    verdicts.dedup_by(|later, first| {
+        let same = later.0 == first.0;
+        if same && first.1.is_none() {
+            first.1 = later.1.take();
+        }
+        same
+    });
     let whole = difference(theirs, ours, spec);
     let told = verdicts.iter().any(|(_, difference)| difference.is_some());
     verdicts.push(("recap, files and exit".into(), whole.filter(|_| !told)));
@@ -141,6 +152,11 @@ fn mask(value: &mut Value) {
             map.shift_remove("failed_when_suppressed_exception");
             // The arguments that a failed module was given; see docs/differences.md.
             map.shift_remove("invocation");
+            // What --diff shows, which some modules also register.
+            map.shift_remove("diff");
+            // Where Ansible kept the file on its way.
+            let passing = |v: &Value| v.as_str().is_some_and(|s| s.contains("/.ansible/tmp/"));
+            map.retain(|key, value| key != "src" || !passing(value));
             for (key, value) in map.iter_mut() {
                 if MASKED.contains(&key.as_str()) {
                     *value = json!("<masked>");

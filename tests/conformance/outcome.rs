@@ -103,7 +103,8 @@ pub(crate) fn run(case: &Case, runner: &Runner<'_>) -> Outcome {
     }
     // A program that hangs is a difference, not the end of the suite.
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "90"]);
+    let limit = if matches!(runner, Runner::Quaylab) { "90" } else { "600" };
+    command.args(["--kill-after=5", limit]);
     match runner {
         Runner::Ansible(python) => {
             command.arg(python.with_file_name("ansible-playbook"));
@@ -123,7 +124,10 @@ pub(crate) fn run(case: &Case, runner: &Runner<'_>) -> Outcome {
         let config = home.join("ansible.cfg");
         fs::write(&config, "").expect("it can be written");
         command.env("ANSIBLE_NOCOLOR", "1").env("ANSIBLE_CONFIG", config).env("ANSIBLE_PIPELINING", "1");
-        command.env("ANSIBLE_PYTHON_INTERPRETER", python).env("ANSIBLE_LOCALHOST_WARNING", "0");
+        command
+            .env("ANSIBLE_PYTHON_INTERPRETER", python)
+            .env("ANSIBLE_ASYNC_DIR", home.join("jobs"))
+            .env("ANSIBLE_LOCALHOST_WARNING", "0");
         command.env("ANSIBLE_DEPRECATION_WARNINGS", "0");
     }
     let done = command.stdin(Stdio::null()).output().expect("timeout is a part of coreutils");

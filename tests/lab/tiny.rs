@@ -49,14 +49,9 @@ pub(crate) struct Ran {
 }
 
 impl TinyLab {
-    pub(crate) fn new(name: &str) -> Option<Self> {
-        let namespace = match Namespace::start() {
-            Ok(namespace) => namespace,
-            Err(reason) => {
-                eprintln!("skipped: {reason}");
-                return None;
-            }
-        };
+    /// Starts it; the reason where that cannot be done here.
+    pub(crate) fn new(name: &str) -> Result<Self, String> {
+        let namespace = Namespace::start()?;
         let bench = Self { namespace, name: format!("tiny-{name}-{}", std::process::id()) };
         let mut image =
             std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lab/tiny_guest.bin")).unwrap();
@@ -64,7 +59,7 @@ impl TinyLab {
         std::fs::write(bench.namespace.path("tiny.img"), image).unwrap();
         bench.inventory("");
         std::fs::write(bench.namespace.path("lab.yml"), PLAYBOOK).unwrap();
-        Some(bench)
+        Ok(bench)
     }
 
     pub(crate) fn inventory(&self, more: &str) {

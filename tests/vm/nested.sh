@@ -102,7 +102,8 @@ sleep 0.3
 kill -KILL "$run_pid" 2>/dev/null || fail "the run was over before it could be killed" "$scratch/killed.log"
 wait "$run_pid" 2>/dev/null || true
 by_marks >"$scratch/log" 2>&1 || fail "a destroy right after kill -9 ended with $?" "$scratch/log"
-left=$(on_hv 'vgs --noheadings -o vg_name; virsh -q pool-list --all --name; virsh -q net-list --all --name' | awk '$1 != "" && $1 != "default" { print $1 }')
+on_hv 'vgs --noheadings -o vg_name; virsh -q pool-list --all --name; virsh -q net-list --all --name' >"$scratch/left"
+left=$(awk '$1 != "" && $1 != "default" { print $1 }' "$scratch/left")
 [ -z "$left" ] || fail "after kill -9 and destroy there is still: $left" "$scratch/log"
 told "killed while the pools were made, and destroyed at once: nothing is left"
 
@@ -155,11 +156,13 @@ told "the inner guest has booted from its logical volume"
 # All that the controller remembers of the inner lab is lost; a VM and a network of somebody else stand beside it.
 rm -rf -- "$states/nested-inner"
 on_hv "echo \"<domain type='qemu'><name>foreign</name><memory>65536</memory><os><type>hvm</type></os></domain>\" >/root/f.xml && virsh -q define /root/f.xml"
-by_marks | tee "$scratch/log" || fail "the destroy from the marks alone ended with $?"
+by_marks >"$scratch/log" 2>&1 || fail "the destroy from the marks alone ended with $?" "$scratch/log"
+cat "$scratch/log"
 on_hv 'virsh -q list --all --name; virsh -q net-list --all --name; virsh -q pool-list --all --name' | grep . | sort | tr '\n' ' ' >"$scratch/names"
 [ "$(cat "$scratch/names")" = 'default foreign ' ] || fail "in libvirt there is: $(cat "$scratch/names")"
 [ "$(on_hv lvs --noheadings -o lv_name | tr -d ' ' | sort | tr '\n' ' ')" = 'other plain ' ] || fail "the foreign logical volumes did not stay alone"
 [ -z "$(on_hv vgs --noheadings -o vg_tags inner-vg | tr -d ' ')" ] || fail "the volume group that stays is still marked"
 [ -z "$(on_hv 'find /var/lib/quaylab /srv/inner 2>/dev/null || true')" ] || fail "files of the lab are left on the hypervisor"
-by_marks | grep -q 'nothing of the lab nested-inner is left' || fail "a second destroy finds something"
+by_marks >"$scratch/log" 2>&1 || fail "a second destroy ended with $?" "$scratch/log"
+grep -q 'nothing of the lab nested-inner is left' "$scratch/log" || fail "a second destroy finds something" "$scratch/log"
 told "destroyed from the marks alone; what others made is there"

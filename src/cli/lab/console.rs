@@ -58,7 +58,7 @@ enum Heard {
     PersonLeft,
 }
 
-fn join(stream: Arc<dyn ConsoleStream>) -> Result<()> {
+fn join(stream: &Arc<dyn ConsoleStream>) -> Result<()> {
     let terminal = std::io::stdin().is_terminal();
     if terminal {
         crate::cli::tell("connected; ^] leaves");

@@ -245,8 +245,7 @@ async fn look(
                     let meta = std::fs::metadata(path).ok()?;
                     Some((meta.mode(), meta.uid(), meta.gid()))
                 };
-                for (kind, path) in wanted.pools.values().filter(|(kind, _)| kind == "dir") {
-                    let _dir = kind;
+                for (_, path) in wanted.pools.values().filter(|(kind, _)| kind == "dir") {
                     all.push(traversable(&home(path), &person, look));
                 }
             }

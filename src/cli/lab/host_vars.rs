@@ -39,7 +39,7 @@ impl HostVars {
         }
         layers = layers.with(Level::InventoryHost, raw(&inventory.host_vars(host)));
         let working_dir = std::env::current_dir().unwrap_or_default();
-        let templar = Templar::new(TemplarOptions { search_paths: Vec::new(), working_dir });
+        let templar = Templar::new(TemplarOptions { working_dir, ..TemplarOptions::default() });
         Self { templar, scope: Arc::new(layers) }
     }
 

@@ -87,6 +87,10 @@ impl Edit for BlockInFile {
         Ok(())
     }
 
+    fn is_terse(&self) -> bool {
+        true
+    }
+
     fn edit(&self, before: Option<&str>) -> Result<Edition, ModuleError> {
         let present = self.state == Presence::Present;
         if before.is_none() && !self.create {

@@ -36,6 +36,10 @@ pub(super) trait Edit {
     fn check_arguments(&self) -> Result<(), ModuleError> {
         Ok(())
     }
+    /// Whether the result says nothing of the file itself, as Ansible's own line editors do.
+    fn is_terse(&self) -> bool {
+        false
+    }
     /// Whether the result says `backup` where none was made.
     fn tells_backup(&self) -> bool {
         false
@@ -103,7 +107,9 @@ pub(super) fn decide(edit: &impl Edit, now: &Open) -> Result<Decision, ModuleErr
     let mut plan = Plan::default();
     let mut result = edition.result;
     let mut message = edition.message;
-    result.insert("path".into(), path.as_str().into());
+    if !edit.is_terse() {
+        result.insert("path".into(), path.as_str().into());
+    }
     if edited_backup {
         result.insert("backup".into(), "".into());
     }
@@ -155,7 +161,7 @@ pub(super) fn decide(edit: &impl Edit, now: &Open) -> Result<Decision, ModuleErr
         }
         message.push_str("ownership, perms or SE linux context changed");
     }
-    if is_there || !plan.steps.is_empty() {
+    if !edit.is_terse() && (is_there || !plan.steps.is_empty()) {
         after.describe(&mut result);
     }
     result.insert("msg".into(), message.into());

@@ -107,6 +107,10 @@ impl Edit for LineInFile {
         true
     }
 
+    fn is_terse(&self) -> bool {
+        true
+    }
+
     fn edit(&self, before: Option<&str>) -> Result<Edition, ModuleError> {
         match (self.state, before) {
             (Presence::Absent, None) => {

@@ -261,7 +261,7 @@ mod tests {
         }
         std::fs::write(at("bytes"), (0..=255).collect::<Vec<u8>>()).expect("a file");
         std::fs::write(at("large"), "0123456789".repeat(40_000)).expect("a file");
-        std::fs::set_permissions(at("empty"), std::fs::Permissions::from_mode(0)).expect("a mode");
+        std::fs::set_permissions(at("empty"), std::fs::Permissions::from_mode(0o000)).expect("a mode");
         for (target, name) in [
             ("file", "link"),
             ("dir", "dirlink"),

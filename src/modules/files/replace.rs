@@ -67,6 +67,10 @@ impl Edit for Replace {
         }
     }
 
+    fn is_terse(&self) -> bool {
+        true
+    }
+
     fn edit(&self, before: Option<&str>) -> Result<Edition, ModuleError> {
         let Some(text) = before else {
             return Err(failed(257, format!("Path {} does not exist !", self.path)));

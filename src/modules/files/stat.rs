@@ -111,7 +111,6 @@ impl Stat {
         }
         if let Some((kind, charset)) = answer.get("mime").and_then(|m| m.split_once("; charset=")) {
             stat.insert("mimetype".into(), kind.into());
-            stat.insert("mime_type".into(), kind.into());
             stat.insert("charset".into(), charset.into());
         }
         if inode.is_link() {

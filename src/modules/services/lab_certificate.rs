@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -73,7 +73,7 @@ impl LabCertificate {
         self.file(&format!("{}.{ending}", first.replace('/', "_")))
     }
 
-    fn read(path: &PathBuf) -> Option<String> {
+    fn read(path: &Path) -> Option<String> {
         // What cannot be read is made anew.
         std::fs::read_to_string(path).ok()
     }

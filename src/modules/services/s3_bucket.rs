@@ -97,9 +97,11 @@ impl S3Bucket {
     }
 }
 
-fn failed(error: S3Error) -> ModuleError {
-    let hint = error.hint();
-    ModuleError::failed(error.to_string()).hint(hint)
+impl From<S3Error> for ModuleError {
+    fn from(error: S3Error) -> Self {
+        let hint = error.hint();
+        Self::failed(error.to_string()).hint(hint)
+    }
 }
 
 #[async_trait]
@@ -130,15 +132,17 @@ impl NativeResource for S3Bucket {
             Err(S3Error::Unreachable { .. } | S3Error::UnknownKey { .. }) if cx.check => {
                 return Ok(Found::default());
             }
-            other => other.map_err(failed)?,
+            other => other.map_err(ModuleError::from)?,
         };
         let mut found = Found { exists, ..Found::default() };
-        found.buckets = storage.buckets().await.map_err(failed)?.into_iter().map(|b| b.name).collect();
+        found.buckets =
+            storage.buckets().await.map_err(ModuleError::from)?.into_iter().map(|b| b.name).collect();
         if exists && self.versioning.is_some() {
-            found.versioning = storage.versioning(&self.name).await.map_err(failed)?;
+            found.versioning = storage.versioning(&self.name).await.map_err(ModuleError::from)?;
         }
         if exists && self.state == State::Absent {
-            found.objects = storage.objects(&self.name).await.map_err(failed)?;
+            let held = storage.versions(&self.name).await.map_err(ModuleError::from)?;
+            found.objects = held.into_iter().map(|v| v.key).collect();
         }
         Ok(found)
     }
@@ -179,20 +183,20 @@ impl NativeResource for S3Bucket {
     async fn apply(&self, step: &Step, cx: &TaskContext) -> Result<(), ModuleError> {
         let storage = self.storage(cx)?;
         match step {
-            Step::Create => storage.create(&self.name).await.map_err(failed),
-            Step::Versioning(on) => storage.set_versioning(&self.name, *on).await.map_err(failed),
+            Step::Create => storage.create(&self.name).await.map_err(ModuleError::from),
+            Step::Versioning(on) => storage.set_versioning(&self.name, *on).await.map_err(ModuleError::from),
             Step::Remove => {
                 // A list holds a thousand at most.
                 loop {
-                    let objects = storage.objects(&self.name).await.map_err(failed)?;
-                    if objects.is_empty() {
+                    let held = storage.versions(&self.name).await.map_err(ModuleError::from)?;
+                    if held.is_empty() {
                         break;
                     }
-                    for object in &objects {
-                        storage.delete(&self.name, object).await.map_err(failed)?;
+                    for version in &held {
+                        storage.delete_version(&self.name, version).await.map_err(ModuleError::from)?;
                     }
                 }
-                storage.remove(&self.name).await.map_err(failed)
+                storage.remove(&self.name).await.map_err(ModuleError::from)
             }
         }
     }

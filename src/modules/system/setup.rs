@@ -215,8 +215,11 @@ impl Setup {
             .map(|(name, value)| (format!("ansible_{name}"), value))
             .filter(|(name, _)| self.keeps(name))
             .collect();
-        facts.insert("gather_subset".into(), json!(subset));
-        facts.insert("module_setup".into(), Value::Bool(true));
+        for (name, value) in [("gather_subset", json!(subset)), ("module_setup", Value::Bool(true))] {
+            if self.keeps(name) {
+                facts.insert(name.into(), value);
+            }
+        }
         facts
     }
 }

@@ -462,7 +462,12 @@ impl NativeResource for VirtDomain {
 
     fn result(&self, after: &Observed) -> Map {
         let domain = after.domain.domain.as_ref();
+        let restarts = self
+            .plan(after)
+            .is_ok_and(|p| p.steps.contains(&DomainStep::Shutdown) && p.steps.contains(&DomainStep::Start));
         Map::from_iter([
+            // In check mode: what would come of it.
+            ("restart".into(), restarts.into()),
             ("name".into(), Value::from(self.name.clone())),
             ("state".into(), domain.map_or("absent", |d| d.state.word()).into()),
             ("uuid".into(), domain.map(|d| d.uuid.clone()).into()),

@@ -192,6 +192,12 @@ impl NativeResource for VirtNet {
         if self.state == State::Absent { Ok(()) } else { Ok(self.spec()?.check()?) }
     }
 
+    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
+        // What would be restarted is foretold; a run asks first.
+        self.allow_restart |= cx.check;
+        Ok(())
+    }
+
     async fn observe(&self, cx: &TaskContext) -> Result<Observed, ModuleError> {
         let name = self.name.clone();
         let defined = connect(&self.uri, cx).await?.call(move |d| d.network(&name)).await?;
@@ -244,9 +250,12 @@ impl NativeResource for VirtNet {
             .defined
             .as_ref()
             .and_then(|d| Element::parse(&d.xml).ok()?.path_attr("bridge", "name").map(str::to_owned));
+        let restarts = self.plan(after).is_ok_and(|p| p.steps.contains(&NetworkStep::Replug));
         Map::from_iter([
             ("name".into(), Value::from(self.name.clone())),
             ("state".into(), state.into()),
+            // In check mode: what would come of it.
+            ("restart".into(), restarts.into()),
             ("bridge".into(), bridge.into()),
         ])
     }

@@ -26,7 +26,7 @@ pub(super) fn read(reader: &mut Reader<'_>, bundle: &Bundle, now: Timestamp) -> 
         (true, false) => Termination::Quay,
     };
     if in_front && !secure && scheme.is_some() {
-        let at = reader.place("EXTERNAL_TLS_TERMINATION");
+        let at = reader.at("EXTERNAL_TLS_TERMINATION");
         reader.warning(
             Diagnostic::new("EXTERNAL_TLS_TERMINATION is set, but clients are sent to http")
                 .at(&at)

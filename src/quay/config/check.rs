@@ -8,7 +8,7 @@ use super::keys::{self, is_duration};
 use super::model::QuayConfig;
 use super::reader::Reader;
 use super::{address, database, redis, secrets, storage};
-use crate::diag::{Diagnostic, Origin, SourceFile, closest};
+use crate::diag::{Diagnostic, SourceFile, closest};
 use crate::yaml::{self, Kind, Node};
 
 /// What a configuration says, and what is wrong with it.
@@ -95,8 +95,7 @@ pub fn check(file: &Arc<SourceFile>, bundle: &Bundle, now: Timestamp) -> Checked
     };
     let mut checked = match document.as_map() {
         Some(root) => {
-            let start = Origin::new(file, 1, 1, 1);
-            let mut reader = Reader { root, start, findings: Vec::new() };
+            let mut reader = Reader { root, findings: Vec::new() };
             warnings.into_iter().for_each(|w| reader.warning(w));
             let config = read(&mut reader, bundle, now);
             Checked { config, findings: reader.findings }
@@ -127,8 +126,9 @@ fn read(reader: &mut Reader<'_>, bundle: &Bundle, now: Timestamp) -> QuayConfig 
     shapes(reader);
     for (key, example) in REQUIRED {
         if reader.get(key).is_none() {
-            let at = reader.place(key);
-            reader.error(Diagnostic::new(format!("{key} is required")).at(&at).hint(example));
+            let said =
+                Diagnostic { origin: reader.place(key), ..Diagnostic::new(format!("{key} is required")) };
+            reader.error(said.hint(example));
         }
     }
     let address = address::read(reader, bundle, now);
@@ -211,7 +211,7 @@ fn authentication(reader: &mut Reader<'_>) {
         }
     }
     if kind != "Database" && reader.flag("FEATURE_USER_INITIALIZE", false) {
-        let at = reader.place("FEATURE_USER_INITIALIZE");
+        let at = reader.at("FEATURE_USER_INITIALIZE");
         reader.warning(
             Diagnostic::new("FEATURE_USER_INITIALIZE makes a first user in Quay's own database only")
                 .at(&at)
@@ -248,7 +248,7 @@ fn expiration(reader: &mut Reader<'_>) {
 /// What Quay takes for granted and nobody means.
 fn first_start(reader: &mut Reader<'_>) {
     if reader.get("SETUP_COMPLETE").is_some() && !reader.flag("SETUP_COMPLETE", true) {
-        let at = reader.place("SETUP_COMPLETE");
+        let at = reader.at("SETUP_COMPLETE");
         reader.error(
             Diagnostic::new("SETUP_COMPLETE is not true: Quay would not serve images")
                 .at(&at)
@@ -256,10 +256,9 @@ fn first_start(reader: &mut Reader<'_>) {
         );
     }
     if reader.flag("TESTING", true) {
-        let at = reader.place("TESTING");
-        reader.warning(
-            Diagnostic::new("TESTING is on, which is also Quay's default").at(&at).hint("set TESTING: false"),
-        );
+        let origin = reader.place("TESTING");
+        let said = Diagnostic { origin, ..Diagnostic::new("TESTING is on, which is also Quay's default") };
+        reader.warning(said.hint("set TESTING: false"));
     }
     if let Some((key, at)) = reader.text("DATABASE_SECRET_KEY")
         && key.chars().count() > LONGEST_DATABASE_KEY
@@ -273,7 +272,7 @@ fn first_start(reader: &mut Reader<'_>) {
     if reader.flag("FEATURE_USER_INITIALIZE", false)
         && reader.get("SUPER_USERS").and_then(Node::as_seq).is_none_or(<[Node]>::is_empty)
     {
-        let at = reader.place("FEATURE_USER_INITIALIZE");
+        let at = reader.at("FEATURE_USER_INITIALIZE");
         reader.warning(
             Diagnostic::new("nobody is a superuser")
                 .at(&at)

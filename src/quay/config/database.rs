@@ -161,7 +161,7 @@ fn connection_arguments(reader: &mut Reader<'_>) {
                     .hint(format!("write {key}: true")),
             ),
             None => {
-                let at = reader.place("DB_CONNECTION_ARGS");
+                let at = reader.at("DB_CONNECTION_ARGS");
                 reader.warning(
                     Diagnostic::new(format!(
                         "DB_CONNECTION_ARGS has no {key}, which Quay's schema requires of it"

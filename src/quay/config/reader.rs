@@ -5,8 +5,6 @@ use crate::yaml::{Kind, Mapping, Node};
 /// A configuration that is being read, and what was noticed on the way.
 pub(super) struct Reader<'a> {
     pub(super) root: &'a Mapping,
-    /// Where the configuration begins: the place of what is missing from it.
-    pub(super) start: Origin,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -42,16 +40,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The place of a key, or of the whole where it is missing.
-    pub(super) fn place(&self, key: &str) -> Origin {
-        self.root.entry(key).map_or_else(|| self.start.clone(), |(k, _)| k.origin.clone())
+    /// The place of a key; what is missing has none.
+    pub(super) fn place(&self, key: &str) -> Option<Origin> {
+        self.root.entry(key).map(|(k, _)| k.origin.clone())
+    }
+
+    /// The place of a key that is there.
+    pub(super) fn at(&self, key: &str) -> Origin {
+        self.place(key).unwrap_or_else(|| Origin::synthetic(key))
     }
 
     /// Says that a key is missing which another one makes necessary.
     pub(super) fn needs(&mut self, because: &str, key: &str, hint: &str) {
         if self.get(key).is_none() {
-            let at = self.place(because);
-            self.error(Diagnostic::new(format!("{because} needs {key}")).at(&at).hint(hint));
+            let said = Diagnostic {
+                origin: self.place(because),
+                ..Diagnostic::new(format!("{because} needs {key}"))
+            };
+            self.error(said.hint(hint));
         }
     }
 }

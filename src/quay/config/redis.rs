@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Option<RedisServer>, Option<Redi
 
 fn read_one(reader: &mut Reader<'_>, key: &str) -> Option<RedisServer> {
     let (settings, _) = reader.map(key)?;
-    let place = reader.place(key);
+    let place = reader.at(key);
     for (name, _) in settings.iter() {
         let text = name.key_text();
         if !SETTINGS.contains(&text.as_str()) {
@@ -56,12 +56,9 @@ fn read_one(reader: &mut Reader<'_>, key: &str) -> Option<RedisServer> {
             Some(number) => number,
             None => {
                 reader.error(
-                    Diagnostic::new(format!(
-                        "{key}: port is a number from 1 to 65535, not {}",
-                        node.type_name()
-                    ))
-                    .at(&node.origin)
-                    .hint("write port: 6379"),
+                    Diagnostic::new(format!("{key}: port is a number from 1 to 65535"))
+                        .at(&node.origin)
+                        .hint("write port: 6379"),
                 );
                 return None;
             }

@@ -54,7 +54,7 @@ const DRIVERS: [Driver; 13] = [
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<StorageLocation> {
     let Some((locations, _)) = reader.map("DISTRIBUTED_STORAGE_CONFIG") else { return Vec::new() };
-    let place = reader.place("DISTRIBUTED_STORAGE_CONFIG");
+    let place = reader.at("DISTRIBUTED_STORAGE_CONFIG");
     if locations.is_empty() {
         reader.error(
             Diagnostic::new("DISTRIBUTED_STORAGE_CONFIG names no storage")

@@ -65,7 +65,8 @@ async fn round_trip(
     storage.put(bucket, &key, content.clone()).await?;
     let read = storage.get(bucket, &key).await;
     let removed = storage.delete(bucket, &key).await;
-    let (read, ()) = (read?, removed?);
+    let read = read?;
+    removed?;
     if read == content {
         return Ok(());
     }

@@ -46,6 +46,13 @@ pub struct Bucket {
     pub created: String,
 }
 
+/// One version of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    pub key: String,
+    pub id: String,
+}
+
 /// A client of one storage.
 pub struct S3<H> {
     /// `http://HOST[:PORT]`
@@ -161,13 +168,23 @@ impl<H: Http> S3<H> {
             .map(drop)
     }
 
-    /// Some of the objects in a bucket, at most a thousand.
-    pub async fn objects(&self, bucket: &str) -> Result<Vec<String>, S3Error> {
+    /// Some of what a bucket holds, at most a thousand: objects with their old versions, and marks of removed ones.
+    pub async fn versions(&self, bucket: &str) -> Result<Vec<Version>, S3Error> {
         let path = format!("/{bucket}");
         let answer =
-            self.must("listing the objects", (Method::GET, &path, "list-type=2"), Bytes::new()).await?;
+            self.must("listing the objects", (Method::GET, &path, "versions="), Bytes::new()).await?;
         let text = String::from_utf8_lossy(answer.body()).into_owned();
-        Ok(each(&text, "Contents").filter_map(|entry| tag(entry, "Key")).collect())
+        Ok(["Version", "DeleteMarker"]
+            .iter()
+            .flat_map(|kind| each(&text, kind))
+            .filter_map(|entry| Some(Version { key: tag(entry, "Key")?, id: tag(entry, "VersionId")? }))
+            .collect())
+    }
+
+    pub async fn delete_version(&self, bucket: &str, version: &Version) -> Result<(), S3Error> {
+        let (path, query) =
+            (format!("/{bucket}/{}", version.key), format!("versionId={}", percent(&version.id, false)));
+        self.must("removing an object", (Method::DELETE, &path, &query), Bytes::new()).await.map(drop)
     }
 
     /// Whether old versions of objects are kept; `None` where it was never decided.

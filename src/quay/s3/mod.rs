@@ -3,5 +3,5 @@
 mod client;
 mod sign;
 
-pub use client::{Bucket, S3, S3Error};
+pub use client::{Bucket, S3, S3Error, Version};
 pub use sign::{Credentials, sign};

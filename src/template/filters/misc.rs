@@ -7,6 +7,7 @@ use rand::seq::SliceRandom;
 use super::super::call::{Call, Native, integer};
 use super::super::convert;
 use super::super::failure::error;
+use super::super::moment::Moment;
 use super::numbers::number;
 
 pub(super) const FILTERS: &[(&str, Native)] = &[
@@ -163,7 +164,7 @@ fn to_datetime(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
         .to_datetime()
         .or_else(|_| parsed.to_date().map(|d| d.to_datetime(jiff::civil::Time::midnight())))
         .map_err(|e| error(e.to_string()))?;
-    Ok(Value::from(moment.strftime("%Y-%m-%d %H:%M:%S").to_string()))
+    Ok(Value::from_object(Moment(moment)))
 }
 
 fn urlsplit(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {

@@ -10,7 +10,7 @@ use super::super::convert;
 use super::super::python;
 use super::super::templar::render_file;
 use super::{Ask, wrong};
-use crate::vars::{Scope, Var};
+use crate::vars::{Scope, TASK_FOLDER, Var};
 
 /// The first file of that name in the search paths (and their usual folder), then in the working directory.
 fn find(context: &Context, name: &str, folder: &str) -> Option<PathBuf> {
@@ -18,9 +18,21 @@ fn find(context: &Context, name: &str, folder: &str) -> Option<PathBuf> {
     if given.is_absolute() {
         return given.exists().then_some(given);
     }
+    let own = own_places(context);
     let options = &context.machine.options;
-    let search = options.search_paths.iter().chain([&options.working_dir]);
+    let search = own.iter().chain(&options.search_paths).chain([&options.working_dir]);
     search.flat_map(|dir| [dir.join(folder).join(&given), dir.join(&given)]).find(|p| p.exists())
+}
+
+/// Where the task looks before the playbook's folder: the role that it is in, and the folder of its file.
+fn own_places(context: &Context) -> Vec<PathBuf> {
+    ["role_path", TASK_FOLDER]
+        .iter()
+        .filter_map(|name| match context.scope.get(name) {
+            Some(Var::Known(crate::value::Value::String(path))) => Some(PathBuf::from(path)),
+            _ => None,
+        })
+        .collect()
 }
 
 fn expanded(name: &str) -> PathBuf {
@@ -32,8 +44,9 @@ fn expanded(name: &str) -> PathBuf {
 
 fn searched(context: &Context) -> String {
     let options = &context.machine.options;
-    let paths: Vec<String> =
-        options.search_paths.iter().chain([&options.working_dir]).map(|p| p.display().to_string()).collect();
+    let own = own_places(context);
+    let places = own.iter().chain(&options.search_paths).chain([&options.working_dir]);
+    let paths: Vec<String> = places.map(|p| p.display().to_string()).collect();
     format!("searched in: {}", paths.join(", "))
 }
 
@@ -167,7 +180,8 @@ pub(super) fn fileglob(ask: &Ask<'_>) -> Result<Vec<Value>, Error> {
             vec![folder]
         } else {
             let options = &ask.context.machine.options;
-            let search = options.search_paths.iter().chain([&options.working_dir]);
+            let own = own_places(ask.context);
+            let search = own.iter().chain(&options.search_paths).chain([&options.working_dir]);
             search.flat_map(|dir| [dir.join("files").join(&folder), dir.join(&folder)]).collect()
         };
         for folder in folders {

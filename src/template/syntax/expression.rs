@@ -18,6 +18,8 @@ pub(crate) enum Backslashes {
 
 /// `%`.
 pub(crate) const MOD: &str = "__mod";
+/// `-`, where moments may stand on both sides.
+pub(crate) const SUB: &str = "__sub";
 /// A list or mapping that may be changed in place.
 pub(crate) const MUTABLE: &str = "__mutable";
 
@@ -48,7 +50,8 @@ pub(crate) fn mutates(text: &str) -> bool {
 /// Rewrites one expression (or a list of arguments: anything that a tag may hold).
 pub(crate) fn rewrite(source: &str, mutable: bool, backslashes: Backslashes) -> String {
     let tokens = tokens(source);
-    let mut rewriter = Rewriter { tokens: &tokens, at: 0, mutable, backslashes };
+    let moments = tokens.iter().any(|t| t.kind == Kind::Name && t.text == "to_datetime");
+    let mut rewriter = Rewriter { tokens: &tokens, at: 0, mutable, moments, backslashes };
     let mut out = rewriter.sequence();
     // An unbalanced bracket: the engine says so.
     while let Some(token) = rewriter.next() {
@@ -64,6 +67,8 @@ struct Rewriter<'t, 'a> {
     tokens: &'t [Token<'a>],
     at: usize,
     mutable: bool,
+    /// Moments are computed, so that `-` may have to tell the time between two of them.
+    moments: bool,
     backslashes: Backslashes,
 }
 
@@ -91,6 +96,8 @@ impl<'a> Rewriter<'_, 'a> {
         // Where the current product starts in `out`, and how many `%` calls are open.
         let mut product = 0;
         let mut open = 0_usize;
+        // The same for the current sum and `-`.
+        let (mut sum, mut differences) = (0, 0_usize);
         let mut operand = false;
         while let Some(token) = self.peek(0) {
             let sign = token.kind == Kind::Sign;
@@ -99,8 +106,17 @@ impl<'a> Rewriter<'_, 'a> {
                 "%" if sign && operand => {
                     self.at += 1;
                     close(&mut out, &mut open);
-                    wrap(&mut out, product);
+                    wrap(&mut out, product, MOD);
                     open = 1;
+                    operand = false;
+                }
+                "-" if sign && operand && self.moments => {
+                    self.at += 1;
+                    close(&mut out, &mut open);
+                    close(&mut out, &mut differences);
+                    wrap(&mut out, sum, SUB);
+                    differences = 1;
+                    product = out.len();
                     operand = false;
                 }
                 "*" | "/" | "//" if sign && operand => {
@@ -137,8 +153,15 @@ impl<'a> Rewriter<'_, 'a> {
                 _ if sign || (token.kind == Kind::Name && WORDS.contains(&token.text)) => {
                     self.at += 1;
                     close(&mut out, &mut open);
+                    let same_sum = sign && matches!(token.text, "+" | "-" | "~");
+                    if token.text != "~" {
+                        close(&mut out, &mut differences);
+                    }
                     push(&mut out, token);
                     product = out.len();
+                    if !same_sum {
+                        sum = out.len();
+                    }
                     operand = false;
                 }
                 // A keyword argument's name.
@@ -152,6 +175,7 @@ impl<'a> Rewriter<'_, 'a> {
             }
         }
         close(&mut out, &mut open);
+        close(&mut out, &mut differences);
         out
     }
 
@@ -288,12 +312,12 @@ fn close(out: &mut String, open: &mut usize) {
     }
 }
 
-/// Makes what stands in `out` from `start` on the first argument of a `%` call.
-fn wrap(out: &mut String, start: usize) {
+/// Makes what stands in `out` from `start` on the first argument of a call.
+fn wrap(out: &mut String, start: usize, function: &str) {
     let left = out.split_off(start);
     let space = left.len() - left.trim_start().len();
     out.push_str(left.get(..space).unwrap_or_default());
-    out.push_str(MOD);
+    out.push_str(function);
     out.push('(');
     out.push_str(left.get(space..).unwrap_or_default());
     out.push(',');
@@ -358,6 +382,22 @@ mod tests {
                 expected.replace(", ", ",").replace("( ", "("),
                 "{source}"
             );
+        }
+    }
+
+    #[test]
+    fn minus_takes_moments() {
+        for (source, expected) in [
+            ("(a | to_datetime) - (b | to_datetime)", "__sub((a | to_datetime), (b | to_datetime))"),
+            (
+                "(a - b | to_datetime).days > 1 - 2",
+                "__get((__sub(a, b | to_datetime)), 'days') > __sub(1, 2)",
+            ),
+            ("1 + a - b - (c | to_datetime)", "__sub(__sub(1 + a, b), (c | to_datetime))"),
+            ("a - b", "a - b"),
+        ] {
+            let written = |text: &str| text.replace(' ', "");
+            assert_eq!(written(&rewrite(source, false, Backslashes::Escape)), written(expected), "{source}");
         }
     }
 

@@ -5,6 +5,6 @@ mod header;
 mod lexer;
 mod source;
 
-pub(super) use expression::{Backslashes, GET, MOD, MUTABLE, mutates, rewrite};
+pub(super) use expression::{Backslashes, GET, MOD, MUTABLE, SUB, mutates, rewrite};
 pub(super) use header::{Overrides, header};
-pub(super) use source::{Shape, rewrite_template, shape};
+pub(super) use source::{Called, Shape, called, rewrite_template, shape};

@@ -2,7 +2,7 @@
 
 use super::expression::{Backslashes, MUTABLE, mutates, rewrite};
 use super::header::Overrides;
-use super::lexer::{Kind, text_length, tokens};
+use super::lexer::{Kind, Token, text_length, tokens};
 
 /// What a string is, as a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,70 @@ pub(crate) fn shape(text: &str) -> Shape<'_> {
     }
 }
 
+/// `x if y` printed in a text is nothing where `y` is false.
+fn otherwise_nothing(inside: &str) -> std::borrow::Cow<'_, str> {
+    let mut depth = 0_i32;
+    let mut open = false;
+    for token in tokens(inside) {
+        match (token.kind, token.text) {
+            (Kind::Sign, "(" | "[" | "{") => depth += 1,
+            (Kind::Sign, ")" | "]" | "}") => depth -= 1,
+            (Kind::Name, "if") if depth == 0 => open = true,
+            (Kind::Name, "else") if depth == 0 => open = false,
+            _ => {}
+        }
+    }
+    if open { format!("{} else '' ", inside.trim_end()).into() } else { inside.into() }
+}
+
+/// A filter or a test that a template calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Called {
+    Filter(String),
+    Test(String),
+}
+
+/// All filters and tests of a template, or of an expression where `bare` is set.
+pub(crate) fn called(text: &str, bare: bool) -> Vec<Called> {
+    let whole = [Piece::Expression { open: "", inside: text, close: "", offset: 0 }];
+    let found = pieces(text, &Overrides::default());
+    let pieces = if bare && shape(text) == Shape::Plain { &whole[..] } else { &found };
+    let mut names = Vec::new();
+    for piece in pieces {
+        let (inside, tag) = match piece {
+            Piece::Raw(_) => continue,
+            Piece::Expression { inside, .. } => (*inside, false),
+            Piece::Tag { inside, .. } => (*inside, true),
+        };
+        let tokens = tokens(inside);
+        for (at, token) in tokens.iter().enumerate() {
+            let block = tag && at == 0 && token.text == "filter";
+            if token.text == "|" && token.kind == Kind::Sign || block {
+                names.extend(dotted(&tokens, at + 1).map(Called::Filter));
+            } else if token.text == "is" && token.kind == Kind::Name && at > 0 {
+                let not = tokens.get(at + 1).is_some_and(|t| t.text == "not");
+                names.extend(dotted(&tokens, at + 1 + usize::from(not)).map(Called::Test));
+            }
+        }
+    }
+    names
+}
+
+/// A name that may have dots.
+fn dotted(tokens: &[Token<'_>], from: usize) -> Option<String> {
+    let mut name = tokens.get(from).filter(|t| t.kind == Kind::Name)?.text.to_owned();
+    let mut at = from + 1;
+    while let (Some(dot), Some(next)) = (tokens.get(at), tokens.get(at + 1)) {
+        if dot.text != "." || next.kind != Kind::Name {
+            break;
+        }
+        name.push('.');
+        name.push_str(next.text);
+        at += 2;
+    }
+    Some(name)
+}
+
 /// Rewrites every expression of a template. Line numbers stay as they are.
 pub(crate) fn rewrite_template(text: &str, overrides: &Overrides, backslashes: Backslashes) -> String {
     let mutable = mutates(text);
@@ -55,7 +119,7 @@ pub(crate) fn rewrite_template(text: &str, overrides: &Overrides, backslashes: B
             Piece::Raw(raw) => out.push_str(raw),
             Piece::Expression { open, inside, close, .. } => {
                 out.push_str(open);
-                out.push_str(&rewrite(inside, mutable, backslashes));
+                out.push_str(&rewrite(&otherwise_nothing(inside), mutable, backslashes));
                 out.push_str(close);
             }
             Piece::Tag { open, inside, close } => {

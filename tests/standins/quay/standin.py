@@ -298,7 +298,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_request(self):
         url = urllib.parse.urlsplit(self.path)
-        path, query, body = url.path, urllib.parse.parse_qs(url.query), self.body()
+        path, query, body = urllib.parse.unquote(url.path), urllib.parse.parse_qs(url.query), self.body()
         if self.command == "GET" and path in ("/health", "/health/instance", "/health/endtoend", "/status"):
             return self.answer(*self.registry.health())
         if path == "/csrf_token":

@@ -114,7 +114,9 @@ impl Login {
             .prefer_socket(false)
             .user(Some(&self.user))
             .pass(self.password.as_ref().map(|p| p.0.as_str()))
-            .db_name(database);
+            .db_name(database)
+            // What is quoted here relies on it.
+            .init(vec!["SET SESSION sql_mode = REPLACE(@@SESSION.sql_mode, 'NO_BACKSLASH_ESCAPES', '')"]);
         match tokio::time::timeout(Duration::from_secs(LOGIN_SECONDS), Conn::new(options)).await {
             Ok(Ok(connection)) => Ok(Session { connection, _forward: forward }),
             Ok(Err(error)) => Err(self.refused(&error, database)),

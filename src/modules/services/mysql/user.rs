@@ -91,15 +91,16 @@ fn native_hash(password: &str) -> String {
     format!("*{}", hex::encode_upper(Sha1::digest(Sha1::digest(password))))
 }
 
+/// `database.table` with its names quoted.
+fn on(object: &str) -> String {
+    let (database, table) = object.split_once('.').unwrap_or((object, "*"));
+    let name = |part: &str| if part == "*" { part.to_owned() } else { identifier(part) };
+    format!("{}.{}", name(database), name(table))
+}
+
 impl MysqlUser {
     fn account(&self) -> String {
         format!("{}@{}", literal(&self.name), literal(&self.host))
-    }
-
-    fn on(&self, object: &str) -> String {
-        let (database, table) = object.split_once('.').unwrap_or((object, "*"));
-        let name = |part: &str| if part == "*" { part.to_owned() } else { identifier(part) };
-        format!("{}.{}", name(database), name(table))
     }
 
     fn asked(&self) -> Result<Option<Grants>, ModuleError> {
@@ -114,8 +115,7 @@ impl MysqlUser {
                 let mut listed: Vec<&str> =
                     privileges.iter().filter(|p| *p != "GRANT").map(String::as_str).collect();
                 listed.extend(privileges.contains("GRANT").then_some("GRANT OPTION"));
-                let sql =
-                    format!("REVOKE {} ON {} FROM {}", listed.join(", "), self.on(object), self.account());
+                let sql = format!("REVOKE {} ON {} FROM {}", listed.join(", "), on(object), self.account());
                 steps.push(Statement { what: "taking privileges", sql });
             }
         }
@@ -128,7 +128,7 @@ impl MysqlUser {
                     privileges.iter().filter(|p| *p != "GRANT").map(String::as_str).collect();
                 let option = if privileges.contains("GRANT") { " WITH GRANT OPTION" } else { "" };
                 let listed = if listed.is_empty() { "USAGE".to_owned() } else { listed.join(", ") };
-                let sql = format!("GRANT {listed} ON {} TO {}{option}", self.on(object), self.account());
+                let sql = format!("GRANT {listed} ON {} TO {}{option}", on(object), self.account());
                 steps.push(Statement { what: "granting privileges", sql });
             }
         }

@@ -150,14 +150,15 @@ impl Call {
     }
 
     pub(super) async fn send(&self, quay: &Rest<Web>) -> Result<Value, ModuleError> {
-        quay.call(self.verb, &self.path, self.body.as_ref(), &self.what).await.map_err(failed)
+        quay.call(self.verb, &self.path, self.body.as_ref(), &self.what).await.map_err(ModuleError::from)
     }
 }
 
-/// Quay's error as a module's.
-pub(super) fn failed(error: QuayError) -> ModuleError {
-    let hint = error.hint();
-    ModuleError::failed(error.to_string()).hint(hint)
+impl From<QuayError> for ModuleError {
+    fn from(error: QuayError) -> Self {
+        let hint = error.hint();
+        Self::failed(error.to_string()).hint(hint)
+    }
 }
 
 /// What is at a path. In check mode an earlier task may have foreseen Quay itself, its users and what is above that
@@ -173,7 +174,7 @@ pub(super) async fn look(
             | QuayError::Login { .. }
             | QuayError::Refused { status: 400 | 403, .. },
         ) if cx.check => Ok(None),
-        other => other.map_err(failed),
+        other => other.map_err(ModuleError::from),
     }
 }
 

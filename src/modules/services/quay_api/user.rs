@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::call::{Access, Call, State, failed, look, plan, text, with_quay};
+use super::call::{Access, Call, State, look, plan, text, with_quay};
 use crate::host::Secret;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::Verb;
@@ -45,7 +45,7 @@ impl QuayUser {
             verify: self.validate_certs,
             authorities: self.ca_cert.as_deref(),
         };
-        access.open(cx)?.may_enter().await.map_err(failed)
+        access.open(cx)?.may_enter().await.map_err(ModuleError::from)
     }
 
     /// What differs, as the API takes it; `now` is `None` for a user who was only just made.
@@ -55,7 +55,7 @@ impl QuayUser {
         {
             body.insert("email".into(), json!(email));
         }
-        if let Some(enabled) = self.enabled.filter(|e| now.map_or(true, |f| f.enabled) != *e) {
+        if let Some(enabled) = self.enabled.filter(|e| now.is_none_or(|f| f.enabled) != *e) {
             body.insert("enabled".into(), json!(enabled));
         }
         if let Some(password) = self.password.as_ref().filter(|_| now.is_none_or(|f| !f.enters)) {

@@ -2,6 +2,9 @@
 
 use std::process::{Command, Stdio};
 
+use jiff::{Timestamp, ToSpan};
+use quaylab::quay::authority::{issue, make_authority};
+
 use super::support::{Postgres, RedisServer, skip_without};
 
 pub(super) struct Ran {
@@ -80,7 +83,125 @@ TAG_EXPIRATION_OPTIONS: [0s, 2 weeks]
     for secret in ["red-secret", "db-secret", "s3-secret", "0123456789abcdef", "fedcba9876543210"] {
         assert!(!ran.out.contains(secret), "{secret} is shown: {}", ran.out);
     }
-    insta::assert_snapshot!(ran.out);
+    insta::assert_snapshot!(ran.out, @r"
+    error: USER_EVENTS_REDIS is required
+      hint: USER_EVENTS_REDIS: {host: redis, port: 6379, password: ...}
+
+    error: FEATURE_MAILING needs MAIL_SERVER
+      hint: FEATURE_MAILING is true unless it is set to false; a lab does without
+
+    warning: TESTING is on, which is also Quay's default
+      hint: set TESTING: false
+
+    error: Quay has no AUTHENTICATION_TYPE Datbase
+     --> config.yaml:1:22
+      |
+    1 | AUTHENTICATION_TYPE: Datbase
+      |                      ^^^^^^^
+      hint: did you mean Database?
+
+    error: BUILDLOGS_REDIS: Quay's Redis client does not know hots
+     --> config.yaml:2:19
+      |
+    2 | BUILDLOGS_REDIS: {hots: redis, port: 99999, password: **********}
+      |                   ^^^^
+      hint: did you mean host?
+
+    error: BUILDLOGS_REDIS: port is a number from 1 to 65535
+     --> config.yaml:2:38
+      |
+    2 | BUILDLOGS_REDIS: {hots: redis, port: 99999, password: **********}
+      |                                      ^^^^^
+      hint: write port: 6379
+
+    error: Quay's start does not know the database postgres
+     --> config.yaml:4:9
+      |
+    4 | DB_URI: postgres://quay:*********@db:5432/quay
+      |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      hint: write postgresql://
+
+    error: DEFAULT_TAG_EXPIRATION 3w is not one of TAG_EXPIRATION_OPTIONS
+     --> config.yaml:5:25
+      |
+    5 | DEFAULT_TAG_EXPIRATION: 3w
+      |                         ^^
+      hint: add 3w to them, or take one of them
+
+    error: the storage default: RadosGWStorage needs bucket_name
+     --> config.yaml:7:13
+      |
+    7 |   default: [RadosGWStorage, {hostname: 'http://rgw', is_secure: no, storage_path: /x, access_key: a, secret_key: *********, bucket: b}]
+      |             ^^^^^^^^^^^^^^
+      hint: RadosGWStorage needs hostname, is_secure, storage_path, access_key, secret_key, bucket_name
+
+    error: the storage default: hostname is a name only, not a URL
+     --> config.yaml:7:40
+      |
+    7 |   default: [RadosGWStorage, {hostname: 'http://rgw', is_secure: no, storage_path: /x, access_key: a, secret_key: *********, bucket: b}]
+      |                                        ^^^^^^^^^^^^
+      hint: the scheme is is_secure: true or false, the port is port: NUMBER
+
+    error: the storage default: RadosGWStorage does not know bucket, and Quay would not start
+     --> config.yaml:7:125
+      |
+    7 |   default: [RadosGWStorage, {hostname: 'http://rgw', is_secure: no, storage_path: /x, access_key: a, secret_key: *********, bucket: b}]
+      |                                                                                                                             ^^^^^^
+      hint: it takes hostname, is_secure, storage_path, access_key, secret_key, bucket_name, region_name, signature_version, port, minimum_chunk_size_mb, maximum_chunk_size_mb, server_side_assembly
+
+    error: Quay has no storage driver LocalStorge
+     --> config.yaml:8:11
+      |
+    8 |   other: [LocalStorge, {storage_path: /x}]
+      |           ^^^^^^^^^^^
+      = for a name that it does not know Quay takes one that keeps nothing, without a word
+      hint: did you mean LocalStorage?
+
+    error: DISTRIBUTED_STORAGE_PREFERENCE: DISTRIBUTED_STORAGE_CONFIG has no storage defualt
+     --> config.yaml:9:34
+      |
+    9 | DISTRIBUTED_STORAGE_PREFERENCE: [defualt]
+      |                                  ^^^^^^^
+      hint: did you mean default?
+
+    warning: Quay does not know FEATURE_MALING and would pass over it
+      --> config.yaml:10:1
+       |
+    10 | FEATURE_MALING: false
+       | ^^^^^^^^^^^^^^
+      hint: did you mean FEATURE_MAILING?
+
+    error: ssl.cert and ssl.key are missing in .
+      --> config.yaml:11:23
+       |
+    11 | PREFERRED_URL_SCHEME: https
+       |                       ^^^^^
+      = PREFERRED_URL_SCHEME: https means that Quay itself speaks TLS
+      hint: put them there, or set EXTERNAL_TLS_TERMINATION: true where something in front of Quay speaks TLS
+
+    error: SERVER_HOSTNAME quay has no dot in it, and Quay refuses a single word
+      --> config.yaml:13:18
+       |
+    13 | SERVER_HOSTNAME: quay
+       |                  ^^^^
+      hint: give it a domain, such as quay.quaylab.lan
+
+    error: SETUP_COMPLETE is true or false, not a string
+      --> config.yaml:14:17
+       |
+    14 | SETUP_COMPLETE: 'true'
+       |                 ^^^^^^
+      hint: write it without quotes
+
+    error: TAG_EXPIRATION_OPTIONS: each is a number and w, m, d, h or s, such as 2w
+      --> config.yaml:15:30
+       |
+    15 | TAG_EXPIRATION_OPTIONS: [0s, 2 weeks]
+       |                              ^^^^^^^
+      hint: 0s stands for at once
+
+    config.yaml: 16 errors, 2 warnings
+    ");
 }
 
 #[test]
@@ -94,29 +215,19 @@ fn a_broken_file_shows_no_secret() {
 
 #[test]
 fn certificates_are_looked_at() {
-    if skip_without("certificates", &["openssl"]) {
-        return;
-    }
     let https = GOOD.replace("PREFERRED_URL_SCHEME: http\n", "PREFERRED_URL_SCHEME: https\n");
-    let made = |name: &str, days: &str| {
-        let folder = tempfile::tempdir().expect("done");
-        let subject = ["-subj", "/CN=quay", "-addext", &format!("subjectAltName=DNS:{name}")];
-        let done = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-            .args(["-keyout", "key.pem", "-out", "cert.pem", "-days", days])
-            .args(subject)
-            .current_dir(folder.path())
-            .output()
-            .expect("done");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("done");
-        (read("cert.pem"), read("key.pem"))
+    // Ten days old, valid for so many.
+    let made = |name: &str, days: i64| {
+        let at = Timestamp::now() - (10 * 24).hours();
+        let signer = make_authority("a test's", 100, at).expect("an authority");
+        let made = issue("a test's", &signer, &[name.to_owned()], days, at).expect("a certificate");
+        (made.certificate, made.key.0)
     };
-    let (good, key) = made("quay.quaylab.lan", "90");
-    let (wildcard, wildcard_key) = made("*.quaylab.lan", "90");
-    let (expired, expired_key) = made("quay.quaylab.lan", "-1");
-    let (soon, soon_key) = made("quay.quaylab.lan", "3");
-    let (other, other_key) = made("other.lan", "90");
+    let (good, key) = made("quay.quaylab.lan", 100);
+    let (wildcard, wildcard_key) = made("*.quaylab.lan", 100);
+    let (expired, expired_key) = made("quay.quaylab.lan", 5);
+    let (soon, soon_key) = made("quay.quaylab.lan", 13);
+    let (other, other_key) = made("other.lan", 100);
     for (beside, code, said) in [
         (vec![("ssl.cert", good.as_str()), ("ssl.key", &key)], 0, "Quay would take it"),
         (vec![("ssl.cert", wildcard.as_str()), ("ssl.key", &wildcard_key)], 0, "Quay would take it"),

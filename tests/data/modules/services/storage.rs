@@ -86,9 +86,13 @@ async fn a_gateway_gives_quay_its_bucket() {
         assert!(!ran.out.contains(secret), "{}", ran.out);
     }
     let gone = json!({"state": "absent"});
+    let held = fail(&site, "s3_bucket", bucket("quay", &keys, gone.clone())).await;
+    assert!(held.contains("the bucket quay holds objects"), "{held}");
+    let gone = json!({"state": "absent", "force": true});
     for expected in [true, false] {
         assert_eq!(run(&site, "s3_bucket", bucket("quay", &keys, gone.clone())).await.changed, expected);
     }
+    let gone = json!({"state": "absent"});
     for expected in [true, false] {
         assert_eq!(run(&site, "ceph_rgw_user", user(gone.clone())).await.changed, expected);
     }
