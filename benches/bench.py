@@ -200,7 +200,7 @@ def many_tasks(count, loop):
     head = "- hosts: all\n  gather_facts: false\n  tasks:\n    - file: {path: '{{ base }}', state: directory, mode: '0755'}\n"
     task = "    - copy: {{content: \"content {0}\\n\", dest: '{{{{ base }}}}/f{0}', mode: '0644'}}\n"
     if loop:
-        return head + task.format("{{ item }}").replace("content {{ item }}", "content {{ item }}") + f"      loop: \"{{{{ range({count}) | list }}}}\"\n"
+        return head + task.format("{{ item }}") + f"      loop: \"{{{{ range({count}) | list }}}}\"\n"
     return head + "".join(task.format(n) for n in range(count))
 
 
@@ -263,10 +263,7 @@ class Delay:
 def tasks_section(lab, quaylab, rounds):
     """(b) 200 tasks, nothing to change, on one host."""
     f = lab.folder
-    (f / "tasks.yml").write_text(many_tasks(200, False))
     (f / "loop.yml").write_text(many_tasks(200, True))
-    (f / "login.yml").write_text(LOGIN)
-    (f / "tasks.sh").write_text(many_by_hand(200))
     run = lambda book, *more: lambda: timed(lab.inside([quaylab, "run", "-i", f / "inventory", "-l", lab.hosts[0], *more, f / book]), f)
     options = " ".join(lab.ssh_options())
     by_hand = lambda: timed(lab.inside(["sh", "-c", f"ssh {options} root@{lab.hosts[0]} sh -s {f}/work/{lab.hosts[0]} <{f}/tasks.sh"]), f)
@@ -440,6 +437,8 @@ def main():
                                  f"![unchanged runs](benchmarks.svg)\n\n" + "\n".join(sections)))
             (ROOT / "docs/benchmarks.svg").write_text(plot(drawn))
         (lab.folder / "login.yml").write_text(LOGIN)
+        (lab.folder / "tasks.yml").write_text(many_tasks(200, False))
+        (lab.folder / "tasks.sh").write_text(many_by_hand(200))
         parts = {"tasks": lambda: tasks_section(lab, options.quaylab, options.rounds), "delay": lambda: delay_section(lab, options.quaylab, options.rounds),
                  "hosts": lambda: hosts_section(lab, options.quaylab, options.many, options.rounds), "start": lambda: start_section(lab, options.quaylab, options.rounds)}
         head = f"Medians of {options.rounds} rounds in alternation on {machine()}.\n\n"

@@ -99,7 +99,8 @@ pub(super) fn remember(play: &PlayRun, host: &str, shell: &Shell) {
 
 /// Sends the probes of what comes after the present task (or item) ahead, as far as they are known and there is room.
 pub(super) async fn look_ahead(play: &Arc<PlayRun>, host: &str, context: &Context, left: Option<Loop<'_>>) {
-    if !play.run.options.speculate {
+    // Who is asked before each task does not want later ones to be begun.
+    if !play.run.options.speculate || play.run.options.course.step.is_some() {
         return;
     }
     let state = play.run.host(host);
