@@ -8,8 +8,11 @@ use quaylab::playbook::{Folder, Loader};
 use quaylab::vault::{Envelope, Key, Vault};
 use quaylab::yaml::{self, Kind, Mapping, Node};
 
+/// What is done with arbitrary bytes.
+type Target = fn(&[u8]);
+
 /// A target's name and what it does.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub(crate) const TARGETS: [(&str, Target); 5] = [
     ("inventory", inventory),
     ("yaml", document),
     ("pattern", pattern),

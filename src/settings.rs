@@ -224,14 +224,11 @@ impl Settings {
                      the filter `combine`"
                 ));
             }
-            (_, "hash_behaviour") => {}
             (_, "verbosity") => self.verbosity = u8::try_from(number()?).unwrap_or(4),
-            (_, "stdout_callback")
-                if !["default", "ansible.builtin.default"].contains(&value.trim()) => {
-                    self.notes.push(format!(
-                        "stdout_callback = {value} is not used: the output is that of `default`"
-                    ));
-                }
+            (_, "stdout_callback") if !["default", "ansible.builtin.default"].contains(&value.trim()) => {
+                self.notes
+                    .push(format!("stdout_callback = {value} is not used: the output is that of `default`"));
+            }
             (_, "library" | "filter_plugins" | "callbacks_enabled") => {
                 self.notes
                     .push(format!("{key} is not used: modules, filters and callbacks in Python are not run"));

@@ -164,6 +164,8 @@ fn steady(output: &str) -> String {
     times.replace_all(output, "\"$1\": \"<time>\"").into_owned()
 }
 
+type Side<'a> = &'a dyn Fn(&[&str]) -> Output;
+
 #[test]
 fn either_opens_what_the_other_closed() {
     let place = Place::new();
@@ -172,7 +174,6 @@ fn either_opens_what_the_other_closed() {
     let ours = |arguments: &[&str]| place.ours("ansible-vault", arguments);
     let path = place.folder.path().join("work/plain.yml");
     let plain = fs::read_to_string(&path).expect("readable");
-    type Side<'a> = &'a dyn Fn(&[&str]) -> Output;
     for (close, open) in [(&theirs as Side<'_>, &ours as Side<'_>), (&ours, &theirs)] {
         for (id, source) in [("--vault-password-file", "pw"), ("--vault-id", "dev@pw")] {
             assert!(close(&["encrypt", id, source, "plain.yml"]).status.success());

@@ -124,8 +124,8 @@ fn serve(folder: &Path, site: &Arc<Site>) -> Option<String> {
 fn fetch(folder: &Path, uri: &str, checksum: Option<&str>, trusted: bool) -> Output {
     let checksum = checksum.map(|c| format!("        checksum: {c:?}\n")).unwrap_or_default();
     let playbook = format!(
-        "- hosts: all\n  gather_facts: false\n  connection: local\n  tasks:\n    - quaylab.lab.virt_image:\n        image_uri: {uri:?}\n        cache_dir: {:?}\n{checksum}      register: image\n    - debug: {{msg: '{{{{ image.path }}}} {{{{ image.virtual_size }}}}'}}\n",
-        folder.join("cache")
+        "- hosts: all\n  gather_facts: false\n  connection: local\n  tasks:\n    - quaylab.lab.virt_image:\n        image_uri: {uri:?}\n        cache_dir: '{}'\n{checksum}      register: image\n    - debug: {{msg: '{{{{ image.path }}}} {{{{ image.virtual_size }}}}'}}\n",
+        folder.join("cache").display()
     );
     std::fs::write(folder.join("image.yml"), playbook).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_quaylab"));
@@ -157,8 +157,8 @@ fn images_come_by_https_whole_and_checked() {
         eprintln!("skipped: qemu-img is not installed");
         return;
     }
-    let raw: Vec<u8> = (0..300_000_u32).map(|i| u8::try_from(i * i % 251).unwrap()).collect();
-    let size = raw.len().div_ceil(512) * 512;
+    let raw: Vec<u8> = (0..300_000_u64).map(|i| u8::try_from(i * i % 251).unwrap()).collect();
+    let length = raw.len().div_ceil(512) * 512;
     let digest = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
     site.put("/disk.img", &raw);
 
@@ -174,7 +174,7 @@ fn images_come_by_https_whole_and_checked() {
     let output = fetch(folder, &format!("{base}/disk.img"), None, true);
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(site.asked.lock().unwrap().last().unwrap(), "/disk.img bytes=150000-");
-    assert!(said(&output).contains(&format!(" {size}")), "{}", said(&output));
+    assert!(said(&output).contains(&format!(" {length}")), "{}", said(&output));
     let requests = site.asked.lock().unwrap().len();
     let output = fetch(folder, &format!("{base}/disk.img"), None, true);
     assert!(said(&output).contains("changed=0"), "{}", said(&output));
@@ -219,7 +219,7 @@ fn images_come_by_https_whole_and_checked() {
         let sum = format!("sha256:{}", digest(&packed.stdout));
         let output = fetch(folder, &format!("{base}{path}"), Some(&sum), true);
         assert!(output.status.success(), "{}", said(&output));
-        assert!(said(&output).contains(&format!(" {size}")), "{program}: {}", said(&output));
+        assert!(said(&output).contains(&format!(" {length}")), "{program}: {}", said(&output));
         let again = fetch(folder, &format!("{base}{path}"), Some(&sum), true);
         assert!(said(&again).contains("changed=0"), "{program}: {}", said(&again));
     }

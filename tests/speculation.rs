@@ -224,13 +224,13 @@ impl Step {
     fn yaml(&self, indent: &str) -> String {
         let (p, o) = (format!("{{{{ base }}}}/{}", self.path), format!("{{{{ base }}}}/{}", self.other));
         let mut register = None;
-        let mut more = String::new();
+        let mut extra = String::new();
         let action = match &self.kind {
             Kind::File(state) => format!("file: {{path: '{p}', state: {state}}}"),
             Kind::Mode(mode) => format!("file: {{path: '{p}', mode: '{mode}'}}"),
             Kind::Copy(text) => format!("copy: {{content: \"{text} {{{{ fact }}}}\\n\", dest: '{p}'}}"),
             Kind::Many => {
-                more = "loop: [a, b, dir/c, a]".into();
+                extra = "loop: [a, b, dir/c, a]".into();
                 "copy: {content: '{{ item }}', dest: '{{ base }}/{{ item }}'}".into()
             }
             Kind::Template => format!("template: {{src: t.j2, dest: '{p}', mode: '0644'}}"),
@@ -257,14 +257,14 @@ impl Step {
             }
             Kind::Until => {
                 register = Some("tried");
-                more = "until: tried.stat.exists\nretries: 2\ndelay: 0".into();
+                extra = "until: tried.stat.exists\nretries: 2\ndelay: 0".into();
                 format!("stat: {{path: '{p}'}}")
             }
             Kind::Flush => "meta: flush_handlers".into(),
             Kind::Fail => "fail: {msg: as asked}".into(),
         };
         let mut lines = vec![action];
-        lines.extend(more.lines().map(str::to_owned));
+        lines.extend(extra.lines().map(str::to_owned));
         let is_meta = matches!(self.kind, Kind::Flush);
         if let (Some(wanted), false) = (self.when, is_meta) {
             lines.push(format!("when: (seen.stat | default({{}})).exists | default(false) == {wanted}"));
@@ -295,7 +295,9 @@ fn playbook(parts: &[Part]) -> String {
             Part::Block { tasks, rescue, always } => {
                 for (name, steps) in [("- block", tasks), ("  rescue", rescue), ("  always", always)] {
                     let _ = writeln!(text, "    {name}:");
-                    steps.iter().for_each(|step| text.push_str(&step.yaml("        ")));
+                    for step in steps {
+                        text.push_str(&step.yaml("        "));
+                    }
                 }
             }
         }

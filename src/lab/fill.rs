@@ -79,7 +79,9 @@ impl Filler {
     pub async fn create(&self, pool: &str, name: &str, xml: String) -> Result<(), LabError> {
         let full = format!("{pool}/{name}");
         self.remember(&full, None).await?;
-        let made = if let Some((lvm, group)) = self.group(pool).await? { self.create_logical(&lvm, pool, &group, name, &xml).await } else {
+        let made = if let Some((lvm, group)) = self.group(pool).await? {
+            self.create_logical(&lvm, pool, &group, name, &xml).await
+        } else {
             let pool = pool.to_owned();
             self.hypervisor.call(move |d| d.create_volume(&pool, &xml)).await
         };

@@ -41,8 +41,9 @@ pub fn cached_images(folder: &Path) -> Result<Vec<CachedImage>, LabError> {
             continue;
         }
         let path = entry.path();
-        let complete = !file.ends_with(".part");
-        let bare = file.strip_suffix(".part").unwrap_or(&file);
+        let unfinished = file.strip_suffix(".part");
+        let complete = unfinished.is_none();
+        let bare = unfinished.unwrap_or(&file);
         let name = match bare.split_once('-') {
             Some((key, name)) if key.len() == 12 && key.bytes().all(|b| b.is_ascii_hexdigit()) => name,
             _ => bare,
@@ -118,7 +119,9 @@ pub fn users_of_images(labs: &Path) -> Result<BTreeMap<String, Vec<String>>, Lab
             }
         }
     }
-    users.values_mut().for_each(|labs| labs.sort());
+    for labs in users.values_mut() {
+        labs.sort();
+    }
     Ok(users)
 }
 
@@ -150,7 +153,9 @@ mod tests {
                 ("late.img", 3, false, false)
             ]
         );
-        all.iter().for_each(|image| image.remove().expect("removed"));
+        for image in &all {
+            image.remove().expect("removed");
+        }
         assert_eq!(std::fs::read_dir(cache.path()).expect("read").count(), 0);
         assert_eq!(cached_images(&at("no such folder")).expect("none"), []);
     }

@@ -251,8 +251,8 @@ pub fn volume_warnings(spec: &VolumeSpec, now: &VolumeState) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn user(running: bool, ours: bool) -> Option<DiskUser> {
-        Some(DiskUser { vm: "quay".into(), disk: "vda".into(), running, ours })
+    fn user(running: bool, ours: bool) -> DiskUser {
+        DiskUser { vm: "quay".into(), disk: "vda".into(), running, ours }
     }
 
     fn image() -> SourceImage {
@@ -316,13 +316,13 @@ mod tests {
         let finished = VolumeState { source: Some("sha256:older".into()), ..there(4 * GIB) };
         assert_eq!(plan(&lv, &finished), Ok(vec![]));
         for running in [true, false] {
-            let used = VolumeState { used_by: user(running, true), ..there(4 * GIB) };
+            let used = VolumeState { used_by: Some(user(running, true)), ..there(4 * GIB) };
             assert_eq!(plan(&lv, &used), Ok(vec![]));
         }
         let foreign = VolumeState { ours: false, ..there(4 * GIB) };
         assert!(plan(&lv, &foreign).expect_err("refused").contains("nor written over"));
         assert!(plan(&spec(VolumeContent::Empty, Some(GIB)), &foreign).is_err(), "nor is it used");
-        let anothers = VolumeState { used_by: user(false, false), ..there(4 * GIB) };
+        let anothers = VolumeState { used_by: Some(user(false, false)), ..there(4 * GIB) };
         assert!(plan(&lv, &anothers).expect_err("refused").contains("a disk of the VM quay"));
     }
 
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(plan(&empty(5 * GIB), &there(10 * GIB)), Ok(vec![]));
         // LVM rounded up or down by less than an extent.
         assert_eq!(plan(&empty(10 * GIB + 512), &there(10 * GIB)), Ok(vec![]));
-        let used = |running| VolumeState { used_by: user(running, true), ..there(10 * GIB) };
+        let used = |running| VolumeState { used_by: Some(user(running, true)), ..there(10 * GIB) };
         assert_eq!(plan(&empty(20 * GIB), &used(false)), grow(None));
         assert_eq!(plan(&empty(20 * GIB), &used(true)), grow(Some(("quay".into(), "vda".into()))));
         assert!(volume_warnings(&empty(5 * GIB), &there(10 * GIB))[0].contains("never shrinks"));
@@ -348,7 +348,7 @@ mod tests {
             |now: &VolumeState| plan_volume(&spec(VolumeContent::Empty, None), true, now).map(|p| p.0);
         assert_eq!(remove(&there(1)).expect("planned"), [VolumeStep::Delete]);
         assert!(remove(&VolumeState { ours: false, ..there(1) }).is_err());
-        assert!(remove(&VolumeState { used_by: user(false, true), ..there(1) }).is_err());
+        assert!(remove(&VolumeState { used_by: Some(user(false, true)), ..there(1) }).is_err());
         assert_eq!(remove(&VolumeState::default()).expect("planned"), []);
     }
 }

@@ -226,7 +226,9 @@ impl Loader {
                 handlers.extend(loaded.handlers);
                 if let Some((own, dependencies)) = loaded.roles.split_last() {
                     push_new(&mut play.role_names, &own.name);
-                    dependencies.iter().for_each(|role| push_new(&mut play.dependencies, &role.name));
+                    for role in dependencies {
+                        push_new(&mut play.dependencies, &role.name);
+                    }
                 }
                 roles.extend(loaded.roles);
                 play.sections[1].push(Entry::Block(loaded.block));

@@ -30,7 +30,7 @@ impl Minimal {
         }
     }
 
-    fn result(&self, host: &str, task: &TaskLabel, result: &HostResult) -> String {
+    fn result(self, host: &str, task: &TaskLabel, result: &HostResult) -> String {
         let raw = RAW.contains(&task.action.as_str()) && !result.result.contains_key("ansible_job_id");
         let (caption, paint): (&str, fn(Palette, &str) -> String) = match result.status {
             Status::Ok => ("SUCCESS", Palette::ok),
@@ -60,7 +60,7 @@ impl Minimal {
         format!("{diffs}{}", paint(self.palette, &text))
     }
 
-    fn raw(&self, host: &str, caption: &str, result: &Map) -> String {
+    fn raw(self, host: &str, caption: &str, result: &Map) -> String {
         let text = |key: &str| result.get(key).map(plain).unwrap_or_default();
         let rc = result.get("rc").map_or_else(|| "-1".to_owned(), plain);
         if self.one_line {

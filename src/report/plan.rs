@@ -270,11 +270,13 @@ impl State {
                 }
             }
             Status::Changed => self.task(host, task, item, result),
-            Status::Skipped if task.action == "virt_wait" && result.result.contains_key("skip_reason")
+            Status::Skipped
+                if task.action == "virt_wait" && result.result.contains_key("skip_reason")
                 // A false condition is no word about the VM.
-                && !result.result.contains_key("false_condition") => {
-                    self.to_come.insert(host.to_owned());
-                }
+                && !result.result.contains_key("false_condition") =>
+            {
+                self.to_come.insert(host.to_owned());
+            }
             Status::Failed | Status::Unreachable if !result.ignored => {
                 let message = result.result.get("msg").map(plain).unwrap_or_default();
                 self.failures.push(PlanFailure {

@@ -207,11 +207,11 @@ fn render(all: &[Snapshot], now: u64) -> String {
                 .map(|(role, _)| role.as_str())
                 .collect();
             let mut distinct: Vec<&str> = Vec::new();
-            roles.into_iter().for_each(|role| {
+            for role in roles {
                 if !distinct.contains(&role) {
                     distinct.push(role);
                 }
-            });
+            }
             vec![
                 snapshot.name.clone(),
                 format!("{} ago", span(now.saturating_sub(snapshot.created))),

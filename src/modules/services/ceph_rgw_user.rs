@@ -116,24 +116,31 @@ impl CephRgwUser {
         options
     }
 
-    /// Bytes of the quota that is asked for; `Some(None)` is none.
-    fn asked_quota(&self) -> Result<Option<Option<i64>>, ModuleError> {
+    /// The quota that is asked for.
+    fn asked_quota(&self) -> Result<Option<Quota>, ModuleError> {
         let quota = self.quota.as_deref().map(bytes).transpose().map_err(ModuleError::Arguments)?;
-        Ok(quota.map(|size| (size > 0).then_some(size)))
+        Ok(quota.map(|size| if size > 0 { Quota::Bytes(size) } else { Quota::Off }))
     }
 
     fn quota_steps(&self, now: Option<i64>) -> Result<Vec<Step>, ModuleError> {
         let scope = || ("quota-scope", "user".to_owned());
         Ok(match self.asked_quota()? {
-            Some(asked) if asked == now => Vec::new(),
-            Some(Some(size)) => vec![
+            Some(asked) if asked == now.map_or(Quota::Off, Quota::Bytes) => Vec::new(),
+            Some(Quota::Bytes(size)) => vec![
                 self.words(&["quota", "set"], &[scope(), ("max-size", size.to_string())]),
                 self.words(&["quota", "enable"], &[scope()]),
             ],
-            Some(None) => vec![self.words(&["quota", "disable"], &[scope()])],
+            Some(Quota::Off) => vec![self.words(&["quota", "disable"], &[scope()])],
             None => Vec::new(),
         })
     }
+}
+
+/// How much a user may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quota {
+    Off,
+    Bytes(i64),
 }
 
 fn shown(found: &Found) -> String {

@@ -26,7 +26,8 @@ pub(super) struct VirtPlace {
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Free {
     candidate: String,
-    free_memory: u64,
+    #[serde(rename = "free_memory")]
+    memory: u64,
     pools: BTreeMap<String, u64>,
     vms: Vec<String>,
 }
@@ -86,7 +87,7 @@ impl Action for VirtPlace {
         let candidates: Vec<Candidate> = self
             .hypervisors
             .into_iter()
-            .map(|h| Candidate { name: h.candidate, free_memory: h.free_memory, pools: h.pools, vms: h.vms })
+            .map(|h| Candidate { name: h.candidate, free_memory: h.memory, pools: h.pools, vms: h.vms })
             .collect();
         let mut places = place(&candidates, &guests)?;
         let Some(hypervisor) = places.remove(&self.name) else {

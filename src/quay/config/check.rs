@@ -95,17 +95,15 @@ pub fn check(file: &Arc<SourceFile>, bundle: &Bundle, now: Timestamp) -> Checked
     };
     let mut checked = if let Some(root) = document.as_map() {
         let mut reader = Reader { root, findings: Vec::new() };
-        warnings.into_iter().for_each(|w| reader.warning(w));
+        for warning in warnings {
+            reader.warning(warning);
+        }
         let config = read(&mut reader, bundle, now);
         Checked { config, findings: reader.findings }
     } else {
-        let said =
-            Diagnostic::new(format!("config.yaml is a mapping of keys, not {}", document.type_name()));
+        let said = Diagnostic::new(format!("config.yaml is a mapping of keys, not {}", document.type_name()));
         let diagnostic = said.at(&document.origin).hint("each line is KEY: value");
-        Checked {
-            findings: vec![Finding { severity: Severity::Error, diagnostic }],
-            ..Checked::default()
-        }
+        Checked { findings: vec![Finding { severity: Severity::Error, diagnostic }], ..Checked::default() }
     };
     checked.findings.sort_by_key(|f| f.diagnostic.origin.as_ref().map(|o| (o.line, o.column)));
     hide(&mut checked.findings, &secrets::hide(file, Some(&document)));
@@ -196,8 +194,7 @@ fn authentication(reader: &mut Reader<'_>) {
     } else {
         let names = AUTHENTICATION.iter().map(|(name, _)| *name);
         let same = names.clone().find(|n| n.eq_ignore_ascii_case(kind));
-        let near =
-            same.or_else(|| closest(kind, names.clone())).map(|near| format!("did you mean {near}?"));
+        let near = same.or_else(|| closest(kind, names.clone())).map(|near| format!("did you mean {near}?"));
         reader.error(
             Diagnostic::new(format!("Quay has no AUTHENTICATION_TYPE {kind}"))
                 .at(at)

@@ -52,14 +52,18 @@ fn read_one(reader: &mut Reader<'_>, key: &str) -> Option<RedisServer> {
     }
     let number = match settings.get("port") {
         None => 6379,
-        Some(node) => if let Some(number) = port(node) { number } else {
-            reader.error(
-                Diagnostic::new(format!("{key}: port is a number from 1 to 65535"))
-                    .at(&node.origin)
-                    .hint("write port: 6379"),
-            );
-            return None;
-        },
+        Some(node) => {
+            if let Some(number) = port(node) {
+                number
+            } else {
+                reader.error(
+                    Diagnostic::new(format!("{key}: port is a number from 1 to 65535"))
+                        .at(&node.origin)
+                        .hint("write port: 6379"),
+                );
+                return None;
+            }
+        }
     };
     let tls = matches!(settings.get("ssl").map(|n| &n.kind), Some(Kind::Bool(true)));
     let host = match settings.get("host").map(|n| (n.as_str(), &n.origin)) {

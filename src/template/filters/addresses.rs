@@ -165,7 +165,6 @@ fn answer(network: Network, query: &Value) -> Result<Option<Value>, Error> {
         }
         "prefix" => Ok(Some(Value::from(network.prefix))),
         "broadcast" if network.host_bits() > 1 => text(network.with(network.last()).to_string()),
-        "broadcast" => Ok(None),
         "size" => Ok(Some(Value::from(network.host_mask().saturating_add(1)))),
         "first_usable" if network.host_bits() > 0 => text(network.usable(first)),
         "last_usable" if network.host_bits() > 0 => text(network.usable(last)),
@@ -178,7 +177,7 @@ fn answer(network: Network, query: &Value) -> Result<Option<Value>, Error> {
         "previous_usable" => {
             Ok((network.number() > first).then(|| Value::from(network.usable(network.number() - 1))))
         }
-        "first_usable" | "last_usable" | "range_usable" => Ok(None),
+        "broadcast" | "first_usable" | "last_usable" | "range_usable" => Ok(None),
         "version" | "type" if network.address.is_ipv4() => Ok(Some(Value::from(4))),
         "version" => Ok(Some(Value::from(6))),
         "int" => Ok(Some(Value::from(network.number()))),

@@ -61,6 +61,7 @@ fn whole_numbers(value: crate::value::Value) -> crate::value::Value {
 }
 
 /// `%41+b` as `A b`.
+#[expect(clippy::unnecessary_wraps, reason = "the signature of all filters")]
 fn url_decode(call: &mut Call<'_, '_, '_>) -> Result<Value, Error> {
     let text = python::py_str(call.input());
     let bytes = text.as_bytes();

@@ -8,7 +8,7 @@ use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext}
 use crate::value::Map;
 
 with_login! {
-    /// A database of MySQL's or MariaDB's.
+    /// A database of `MySQL`'s or `MariaDB`'s.
     pub(super) struct MysqlDb {
         #[serde(alias = "db")]
         name: String,

@@ -12,7 +12,7 @@ use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext}
 use crate::value::Map;
 
 with_login! {
-    /// A user of MySQL's or MariaDB's, its password and what it may do.
+    /// A user of `MySQL`'s or `MariaDB`'s, its password and what it may do.
     pub(super) struct MysqlUser {
         #[serde(alias = "user")]
         name: String,

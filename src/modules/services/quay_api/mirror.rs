@@ -10,7 +10,7 @@ use crate::quay::http::percent;
 use crate::value::{Map, Value};
 
 with_quay! {
-    /// Makes a repository the mirror of one in another registry (FEATURE_REPO_MIRROR).
+    /// Makes a repository the mirror of one in another registry (`FEATURE_REPO_MIRROR`).
     pub(super) struct QuayMirror {
         /// `NAMESPACE/NAME`; the repository must be there.
         name: String,

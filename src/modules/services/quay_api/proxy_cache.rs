@@ -9,7 +9,7 @@ use crate::quay::http::percent;
 use crate::value::{Map, Value};
 
 with_quay! {
-    /// Makes an organization a cache of another registry (FEATURE_PROXY_CACHE).
+    /// Makes an organization a cache of another registry (`FEATURE_PROXY_CACHE`).
     pub(super) struct QuayProxyCache {
         organization: String,
         /// The other registry: `HOST` or `HOST/NAMESPACE`.

@@ -130,7 +130,6 @@ impl NativeResource for QuayRobot {
         let name = &self.name;
         let mut tasks = Vec::new();
         match (self.state, now) {
-            (State::Absent, None) => {}
             (State::Absent, Some(_)) => {
                 tasks.push(Task::Call(Call::new(
                     Verb::Delete,
@@ -157,7 +156,7 @@ impl NativeResource for QuayRobot {
                     format!("a new token for {name}"),
                 )));
             }
-            (State::Present, Some(_)) => {}
+            (State::Absent, None) | (State::Present, Some(_)) => {}
         }
         let stale = self.state == State::Present
             && self.docker_config.is_some()
