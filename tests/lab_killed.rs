@@ -42,12 +42,17 @@ fn a_lab_is_brought_up_whole_after_any_break() {
     println!("QUAYLAB_TEST_SEED={seed}");
     let before = lab.namespace.all();
     let run = ["run", "-i", "lab.inv", "lab.yml"];
-    let since = Instant::now();
-    lab.good(&run);
-    let whole = since.elapsed();
-    assert_eq!(things(&lab), WHOLE);
-    lab.good(&["destroy", "-i", "lab.inv", "--yes"]);
-    assert_eq!(lab.namespace.all(), before);
+    let begun = Instant::now();
+    // The first run also finds out about KVM; how long the others take is what the second says.
+    let mut whole = Duration::ZERO;
+    for _ in 0..2 {
+        let since = Instant::now();
+        lab.good(&run);
+        whole = since.elapsed();
+        assert_eq!(things(&lab), WHOLE);
+        lab.good(&["destroy", "-i", "lab.inv", "--yes"]);
+        assert_eq!(lab.namespace.all(), before);
+    }
 
     let mut state = seed | 1;
     let mut broken = 0;
@@ -81,7 +86,7 @@ fn a_lab_is_brought_up_whole_after_any_break() {
         }
         let marks = Path::new("/var/lib/quaylab/marks").join(&lab.name);
         assert!(!marks.exists(), "{at}: {} is left", marks.display());
-        assert!(since.elapsed() < Duration::from_secs(600), "{at}: it takes too long");
+        assert!(begun.elapsed() < Duration::from_secs(600), "{at}: it takes too long");
     }
     assert!(broken >= POINTS / 2, "only {broken} of {POINTS} runs were broken off");
     println!("{broken} of {POINTS} runs were broken off; each lab was whole again, or gone");
