@@ -213,7 +213,10 @@ fn lab(run: &LabRun<'_>) -> Result<Exit> {
         seen.see(&event);
         shown(event);
     });
-    let summary = execution.run(run.playbook(), options, sink)?;
+    let mut summary = execution.run(run.playbook(), options, sink)?;
+    if let Some(missed) = summary.no_start.take() {
+        return Err(missed.into());
+    }
     if !check {
         // With tags a role may have run in part, which says nothing about the whole of it.
         if execution.options.tags.is_empty() && execution.options.skip_tags.is_empty() {
@@ -237,6 +240,9 @@ fn one_by_one(run: &LabRun<'_>) -> Result<Exit> {
         let options = run.execution.options.clone();
         let sink = execute::sink(Output::Ansible, options.verbosity);
         let summary = run.execution.run(playbook.clone(), options, sink)?;
+        if let Some(missed) = &summary.no_start {
+            tell(&format!("[ERROR]: {missed}"));
+        }
         exit = exit.max(Exit::of(&summary));
         if exit != Exit::Good {
             break;

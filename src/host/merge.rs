@@ -140,12 +140,12 @@ pub(super) fn merged(scripts: &[Script]) -> Script {
         text.push_str("h me; echo \"$(umask) $(id)\"\n");
     }
     if !needs.stat.is_empty() {
-        // After the first look only the links are left in the list.
+        // After the first look only the links are left in the list; one that leads into itself keeps readlink busy.
         let _ = write!(
             text,
             "set --{}\nh stat; stat -c \"$F\" \"$@\" 2>/dev/null\n\
              for p do shift; [ -L \"$p\" ] && set -- \"$@\" \"$p\"; done\n\
-             for p do h \"link $p\"; line \"$(readlink \"$p\")\"; line \"$(readlink -f \"$p\")\"; done\n",
+             for p do h \"link $p\"; line \"$(readlink \"$p\")\"; line \"$(if [ -e \"$p\" ]; then readlink -f \"$p\"; else timeout 2 readlink -f \"$p\"; fi)\"; done\n",
             words(&needs.stat)
         );
         let _ = writeln!(text, "set -- \"$@\"{}", words(&needs.behind));

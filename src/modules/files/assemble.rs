@@ -70,7 +70,6 @@ impl Resource for Assemble {
             validate: self.validate.clone(),
             check: cx.check,
             diff: cx.diff,
-            src: Some(self.src.clone()),
         });
         Ok(())
     }

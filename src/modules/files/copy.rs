@@ -140,7 +140,6 @@ impl Resource for Copy {
             validate: self.validate.clone(),
             check: cx.check,
             diff: cx.diff,
-            src: self.src.clone(),
         })));
         Ok(())
     }

@@ -71,8 +71,6 @@ pub(super) struct Placement {
     pub(super) validate: Option<String>,
     pub(super) check: bool,
     pub(super) diff: bool,
-    /// The argument, for what is registered.
-    pub(super) src: Option<String>,
 }
 
 pub(super) struct Place {
@@ -175,9 +173,6 @@ impl Placement {
         if self.is_tree {
             result = Map::new();
             result.insert("dest".into(), format!("{}/", self.dest.path).into());
-        }
-        if let Some(src) = &self.src {
-            result.insert("src".into(), src.clone().into());
         }
         Ok(Decision { plan, result })
     }

@@ -2,6 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::modules::{Mode, ModuleError, RemotePath};
+use crate::value::Map;
 
 use super::attributes::Attributes;
 use super::edit::{Edit, Edited, Edition, edits, failed};
@@ -102,7 +103,8 @@ impl Edit for Replace {
             return Ok(Edition::default());
         }
         let new = [&text[..section.start], &new, &text[section.end..]].concat();
-        Ok(Edition { text: Some(new), message: format!("{count} replacements made"), ..Edition::default() })
+        let result = Map::from_iter([("rc".to_owned(), 0.into())]);
+        Ok(Edition { text: Some(new), message: format!("{count} replacements made"), result })
     }
 }
 

@@ -93,7 +93,6 @@ impl Resource for Template {
             validate: self.validate.clone(),
             check: cx.check,
             diff: cx.diff,
-            src: Some(self.src.clone()),
         });
         Ok(())
     }
