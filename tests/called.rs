@@ -94,6 +94,8 @@ impl Place {
             .env("ANSIBLE_DEPRECATION_WARNINGS", "0")
             .env("ANSIBLE_VAULT_ENCRYPT_SALT", "always the same")
             .env("XDG_STATE_HOME", root.join("state"))
+            // One that only a version manager knows is no use to the real programs.
+            .env("ANSIBLE_PYTHON_INTERPRETER", python())
             .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null())
             .output()

@@ -89,7 +89,15 @@ impl Jobs {
 
 /// A job that is waited for: the same result as in the background, in the foreground.
 pub(super) async fn foreground(limit: Duration, work: impl Future<Output = ItemOutcome>) -> ItemOutcome {
-    bounded(limit, work, &number()).await
+    let number = number();
+    let Ok(mut outcome) = tokio::time::timeout(limit, work).await else {
+        let seconds = limit.as_secs();
+        return ItemOutcome::failed(format!(
+            "async task did not complete within the requested time - {seconds}s"
+        ));
+    };
+    tell_of(&mut outcome, &number);
+    outcome
 }
 
 async fn bounded(limit: Duration, work: impl Future<Output = ItemOutcome>, number: &str) -> ItemOutcome {
@@ -97,11 +105,15 @@ async fn bounded(limit: Duration, work: impl Future<Output = ItemOutcome>, numbe
         Ok(outcome) => outcome,
         Err(_) => ItemOutcome::failed("Timeout exceeded"),
     };
+    tell_of(&mut outcome, number);
+    outcome
+}
+
+fn tell_of(outcome: &mut ItemOutcome, number: &str) {
     for (key, value) in about(number) {
         outcome.result.entry(key).or_insert(value);
     }
     outcome.result.insert("finished".into(), json!(true));
-    outcome
 }
 
 /// What every answer about a job holds.

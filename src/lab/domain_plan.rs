@@ -112,7 +112,7 @@ pub fn plan_domain(
         steps.push(DomainStep::Define(spec.to_xml(mark, Some(&now.uuid))));
     }
     if goes_on && !restart {
-        steps.extend(live_steps(now, spec)?);
+        steps.extend(live_steps(now, spec, is != wanted)?);
     }
     if now.autostart != autostart {
         steps.push(DomainStep::Autostart(autostart));
@@ -146,8 +146,8 @@ fn check_owner(name: &str, there: &Element, mark: &Mark) -> Result<(), LabError>
     }
 }
 
-/// What a running VM is given while it runs.
-fn live_steps(now: &DomainNow, spec: &DomainSpec) -> Result<Vec<DomainStep>, LabError> {
+/// What a running VM is given while it runs; `fresh` where its definition changes as well.
+fn live_steps(now: &DomainNow, spec: &DomainSpec, fresh: bool) -> Result<Vec<DomainStep>, LabError> {
     let Some(live) = now.live.as_deref().map(Element::parse).transpose()? else { return Ok(Vec::new()) };
     let mut steps = Vec::new();
     let differs = |line: &str| !facts_of(&live).lines().any(|l| l == line);
@@ -156,7 +156,8 @@ fn live_steps(now: &DomainNow, spec: &DomainSpec) -> Result<Vec<DomainStep>, Lab
         steps.push(DomainStep::LiveVcpus(spec.vcpus));
     }
     let most_memory = live.find("memory").and_then(mebibytes).unwrap_or(0);
-    if differs(&format!("memory: {} MiB", spec.memory)) && spec.memory <= most_memory {
+    // It is asked for once: a guest that gives nothing back would be asked for ever.
+    if fresh && differs(&format!("memory: {} MiB", spec.memory)) && spec.memory <= most_memory {
         steps.push(DomainStep::LiveMemory(spec.memory));
     }
     let disks = super::disks_of(&live);
@@ -188,7 +189,7 @@ pub fn at_next_boot(spec: &DomainSpec, now: &DomainNow, predicted: bool) -> Resu
     }
     let mut waiting = pending(now, spec)?;
     if predicted {
-        let live = live_steps(now, spec)?;
+        let live = live_steps(now, spec, true)?;
         let has = |wanted: fn(&DomainStep) -> bool| live.iter().any(wanted);
         waiting.retain(|line| match line.split_once(' ').map_or("", |(word, _)| word) {
             "vcpus:" => !has(|s| matches!(s, DomainStep::LiveVcpus(_))),

@@ -54,14 +54,17 @@ pub(super) async fn unpack(packing: Packing, from: &Path, to: &Path) -> Result<(
         .arg(from)
         .stdin(Stdio::null())
         .stdout(out)
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output()
-        .await
+        .spawn()
         .map_err(|e| {
             let missing = e.kind() == std::io::ErrorKind::NotFound;
             let error = LabError::failed(what(), e.to_string());
             if missing { error.with_hint(format!("install {package}")) } else { error }
-        })?;
+        })?
+        .wait_with_output()
+        .await
+        .map_err(LabError::io(what()))?;
     if !output.status.success() {
         let _ = tokio::fs::remove_file(&half).await;
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();

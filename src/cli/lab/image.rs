@@ -248,7 +248,7 @@ mod tests {
             (image("half.qcow2", false, None), Vec::new()),
         ];
         insta::assert_snapshot!(render(&all, 8_200), @r"
-        image            size     digest        from         labs
+        image            size     digest        from           labs
         debian-12.qcow2  454 MiB  0123456789ab  2 h 0 min ago  quay
         half.qcow2       454 MiB  -             2 h 0 min ago  broke off
         ");

@@ -150,12 +150,14 @@ pub(super) fn decide(edit: &impl Edit, now: &Open) -> Result<Decision, ModuleErr
     } else if is_there {
         plan.steps = adjustment.steps;
     }
-    if is_there && adjustment.before_text != adjustment.after_text {
-        plan.diff.push(Diff::new(
-            &format!("{path} (attributes)"),
-            adjustment.before_text,
-            adjustment.after_text,
-        ));
+    if adjustment.before_text != adjustment.after_text {
+        if is_there {
+            plan.diff.push(Diff::new(
+                &format!("{path} (attributes)"),
+                adjustment.before_text,
+                adjustment.after_text,
+            ));
+        }
         if !message.is_empty() {
             message.push_str(" and ");
         }

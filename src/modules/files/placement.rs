@@ -288,6 +288,8 @@ impl Placement {
         let same = (followed || !is_link) && place.sha1.as_ref() == Some(&source.sha1);
         if let Some(inode) = inode.filter(|_| same) {
             let adjustment = attributes.adjust(path, inode, now.ids);
+            // Where the content is right core leaves the rest to `file`, whose results have this.
+            result.insert("path".into(), path.clone().into());
             adjustment.after.describe(result);
             push(plan, path, adjustment);
             return Ok(());

@@ -349,7 +349,8 @@ mod tests {
             assert_eq!(sorted(&together), sorted(alone), "{:?}", probe.looks);
         }
         let odd = probes.iter().filter(|p| format!("{:?}", p.looks).contains("\\\\")).count() as u64;
-        assert!(target.traffic().requests - before <= odd + 1, "the others are one request");
+        let asked = target.traffic().requests - before;
+        assert!(asked <= odd + 1, "{asked} requests: besides {odd} odd ones the others are one");
         assert!(told > probes.len() * 3 / 4, "{told} of {}", probes.len());
         target.close().await;
     }
