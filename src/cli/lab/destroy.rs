@@ -161,6 +161,11 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String], only: Option<&st
     }
     if plans.iter().all(|(_, plan)| plan.is_empty()) && snapshots.is_empty() && names.is_empty() {
         let what = only.map_or_else(|| format!("the lab {}", lab.name), str::to_owned);
+        if only.is_none() && !args.check {
+            for (hypervisor, _) in &plans {
+                forget(&Ledger::new(hypervisor, &lab.state_dir, &lab.name), lab).await?;
+            }
+        }
         say(&format!("nothing of {what} is left"));
         return Ok(Some(Done::default()));
     }
@@ -206,8 +211,21 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String], only: Option<&st
         all.removed.extend(done.removed);
         all.kept.extend(done.kept);
         all.failed.extend(done.failed);
+        if only.is_none() && all.failed.is_empty() {
+            forget(&ledger, lab).await?;
+        }
     }
     Ok(Some(all))
+}
+
+/// Marks of what was never made, because a run was broken off between the two, go with the lab.
+async fn forget(ledger: &Ledger, lab: &Lab) -> Result<()> {
+    for made in ledger.all().await? {
+        ledger.remove(made.kind, &made.name).await?;
+        // The list that is written anew by this is empty.
+        let _there_or_not = std::fs::remove_file(lab.state_dir.join("made.json"));
+    }
+    Ok(())
 }
 
 /// What of a plan belongs to one VM: itself, its disks and seed, its host key.
