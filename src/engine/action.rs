@@ -45,7 +45,7 @@ pub(super) async fn perform(
         other => match defaults(play, context, other.name(), &shared) {
             Ok(given) => {
                 let _change = (!speculate::is_harmless(other)).then(|| play.run.world.change());
-                builtin::perform(play, task, other, host, scope, given)
+                builtin::perform(play, task, other, host, scope, &given)
             }
             Err(error) => return ItemOutcome::failed(error.to_string()),
         },

@@ -27,9 +27,9 @@ pub(super) fn perform(
     action: &Action,
     host: &str,
     scope: &HostScope,
-    defaults: Map,
+    defaults: &Map,
 ) -> ItemOutcome {
-    let args = with_defaults(&task.args, &defaults);
+    let args = with_defaults(&task.args, defaults);
     let work = Work { play, task, args, host, scope: scope.clone().shared() };
     let outcome = match action {
         Action::AsyncStatus => return work.async_status(),
