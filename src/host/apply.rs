@@ -172,7 +172,7 @@ fn write_file(file: &WriteFile<'_>) -> Result<String, String> {
     };
     Ok(format!(
         r#"f={path}
-if [ -L "$f" ]; then r=$(readlink -f -- "$f" && echo .) || {{ echo "the link $f leads nowhere" >&2; exit 1; }}; f=${{r%??}}; fi
+if [ -L "$f" ]; then r=$(if [ -e "$f" ]; then readlink -f -- "$f"; else timeout 5 readlink -f -- "$f"; fi && echo .) || {{ echo "the link $f leads nowhere" >&2; exit 1; }}; f=${{r%??}}; fi
 if [ -d "$f" ]; then echo "$f is a directory" >&2; exit 1; fi
 d=${{f%/*}}; d=${{d:-/}}
 if [ ! -d "$d" ]; then echo "the folder $d does not exist" >&2; exit 1; fi
