@@ -2,10 +2,8 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use quaylab::engine::{self, Event, Options, Sink, Stats, Status};
-use quaylab::host::BecomeMethod;
 use quaylab::inventory::{Inventory, VarMap, parse_extra_vars};
 use quaylab::playbook::{Folder, Loader};
 use tokio_util::sync::CancellationToken;
@@ -66,31 +64,11 @@ impl Case {
             Arc::new(move |event| events.lock().expect("unpoisoned").push(event))
         };
         let options = Options {
-            inventory,
-            limit: None,
             tags: self.tags.clone(),
             skip_tags: self.skip_tags.clone(),
             extra_vars: self.extra.clone(),
             check: self.check,
-            diff: false,
-            forks: 5,
-            remote_user: None,
-            r#become: false,
-            become_user: None,
-            become_method: BecomeMethod::Sudo,
-            become_password: None,
-            ssh_password: None,
-            private_key_file: None,
-            host_key_checking: true,
-            timeout: Duration::from_secs(5),
-            verbosity: 0,
-            force_handlers: false,
-            speculate: true,
-            state_dir: folder.join("state"),
-            lab: "test".into(),
-            ask: Arc::new(|q| Err(format!("{} was asked for", q.variable))),
-            vault: Arc::default(),
-            course: engine::Course::default(),
+            ..Options::new(inventory, "test", folder.join("state"))
         };
         let outcome = match loader.playbook(&Folder::Disk(folder.to_owned()), "site.yml") {
             Ok(playbook) => engine::run(playbook, loader, options, sink, CancellationToken::new()).await,

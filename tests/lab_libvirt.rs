@@ -2,12 +2,15 @@
 #![cfg(feature = "libvirt")]
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+#[path = "lab/namespace.rs"]
+#[expect(dead_code, reason = "other tests run commands in it")]
+mod namespace;
 
-use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Target};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, LazyLock};
+
+use quaylab::host::{ConnectionSpec, Target};
 use quaylab::lab::{Doomed, Hypervisor, Ledger, Mark, StandsOn, destroy, lab_status, plan_destroy};
 use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
 use serde_json::{Value, json};
@@ -40,18 +43,7 @@ impl Controller for TestController {
 }
 
 fn context(state_dir: &Path, check: bool) -> TaskContext {
-    let target = Target::new(ConnectionSpec {
-        name: "hv".into(),
-        kind: ConnectionKind::Local,
-        address: "127.0.0.1".into(),
-        port: 22,
-        user: "root".into(),
-        password: None,
-        private_key_file: None,
-        host_key: HostKeyCheck::KnownHosts,
-        proxy_jump: Vec::new(),
-        timeout: Duration::from_secs(10),
-    });
+    let target = Target::new(ConnectionSpec::local("hv"));
     TaskContext {
         shell: target.shell(None),
         host: "hv".into(),
@@ -129,62 +121,6 @@ async fn libvirts_test_driver_keeps_what_is_declared() {
     assert!(plan_destroy(&hypervisor, lab(), state.path()).await.unwrap().is_empty());
 }
 
-/// A libvirtd in namespaces; all of it ends when this is dropped, or when the test dies.
-struct Namespace {
-    child: Child,
-    work: tempfile::TempDir,
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
-
-impl Namespace {
-    fn start() -> Result<Self, String> {
-        for tool in ["libvirtd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "unshare", "iptables"] {
-            let found =
-                Command::new("sh").args(["-c", "command -v \"$0\"", tool]).stdout(Stdio::null()).status();
-            if !found.is_ok_and(|s| s.success()) {
-                return Err(format!("{tool} is not installed"));
-            }
-        }
-        let namespaces =
-            Command::new("unshare").args(["--net", "--mount", "--pid", "--fork", "true"]).status();
-        if !namespaces.is_ok_and(|s| s.success()) {
-            return Err("this user may not make namespaces".into());
-        }
-        let work = tempfile::tempdir().unwrap();
-        let child = Command::new("sh")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lab/namespace.sh"))
-            .arg(work.path())
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Ok(Self { child, work })
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.work.path().join(name).to_string_lossy().into_owned()
-    }
-
-    async fn uri(&self) -> String {
-        let uri = format!("qemu+unix:///system?socket={}", self.path("sock/libvirt-sock"));
-        for _ in 0..240 {
-            if Hypervisor::open(&uri).await.is_ok() {
-                return uri;
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-        panic!(
-            "libvirtd did not start: {}",
-            std::fs::read_to_string(self.path("libvirtd.log")).unwrap_or_default()
-        );
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lab_on_a_real_libvirtd_comes_changes_and_goes() {
     let namespace = match Namespace::start() {
@@ -194,7 +130,7 @@ async fn a_lab_on_a_real_libvirtd_comes_changes_and_goes() {
             return;
         }
     };
-    let uri = &namespace.uri().await;
+    let uri = &namespace.uri();
     let hypervisor = Hypervisor::shared(uri).await.unwrap();
     let foreign = format!(
         "<pool type='dir'><name>foreign</name><target><path>{}</path></target></pool>",

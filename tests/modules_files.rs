@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Target};
+use quaylab::host::{ConnectionSpec, Target};
 use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
 use serde_json::{Value, json};
 
@@ -53,18 +53,7 @@ impl Bench {
         let files = folder.path().join("controller");
         fs::create_dir(&files).expect("a folder");
         fs::create_dir(folder.path().join("target")).expect("a folder");
-        let target = Target::new(ConnectionSpec {
-            name: "here".into(),
-            kind: ConnectionKind::Local,
-            address: "localhost".into(),
-            port: 22,
-            user: "root".into(),
-            password: None,
-            private_key_file: None,
-            host_key: HostKeyCheck::Off,
-            proxy_jump: Vec::new(),
-            timeout: Duration::from_secs(10),
-        });
+        let target = Target::new(ConnectionSpec::local("here"));
         let cx = TaskContext {
             shell: target.shell(None),
             host: "here".into(),

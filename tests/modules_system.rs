@@ -6,13 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 #[path = "support/oracle.rs"]
 mod oracle;
 
 use async_trait::async_trait;
-use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Target};
+use quaylab::host::{ConnectionSpec, Target};
 use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
 use quaylab::value::Value;
 use serde_json::json;
@@ -48,18 +47,7 @@ struct Here {
 impl Here {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let target = Target::new(ConnectionSpec {
-            name: "here".to_owned(),
-            kind: ConnectionKind::Local,
-            address: "localhost".to_owned(),
-            port: 22,
-            user: "root".to_owned(),
-            password: None,
-            private_key_file: None,
-            host_key: HostKeyCheck::Off,
-            proxy_jump: Vec::new(),
-            timeout: Duration::from_secs(20),
-        });
+        let target = Target::new(ConnectionSpec::local("here"));
         let cx = TaskContext {
             shell: target.shell(None),
             host: "here".to_owned(),

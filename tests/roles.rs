@@ -143,17 +143,7 @@ fn docker_storage_setup_is_run_once_and_refuses_foreign_disks() {
     );
     write("lab.inv", "[lab]\nhere ansible_connection=local\n");
     let run = |options: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_quaylab"))
-            .args(["run", "-i", "lab.inv", "storage.yml"])
-            .args(options)
-            .current_dir(folder.path())
-            .env("HOME", folder.path())
-            .env("XDG_STATE_HOME", at("state"))
-            .stdin(Stdio::null())
-            .output()
-            .expect("quaylab");
-        let text = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
-        Run { code: output.status.code(), text }
+        Run::of(folder.path(), &[&["run", "-i", "lab.inv", "storage.yml"], options].concat())
     };
     let foreseen = run(&["--check"]);
     foreseen.succeeded();
@@ -205,19 +195,10 @@ fn a_host_is_registered_once_whichever_way() {
         std::fs::write(at("rhel.yml"), playbook).expect("the playbook");
         std::fs::write(at("lab.inv"), "[lab]\nhere ansible_connection=local\n").expect("the inventory");
         let run = |options: &[&str]| {
-            let output = Command::new(env!("CARGO_BIN_EXE_quaylab"))
-                .args(["run", "-i", "lab.inv", "rhel.yml", "-vvvv", "--diff", "-e", form])
-                .args(options)
-                .current_dir(folder.path())
-                .env("HOME", folder.path())
-                .env("XDG_STATE_HOME", at("state"))
-                .stdin(Stdio::null())
-                .output()
-                .expect("quaylab");
-            let text =
-                [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
-            assert!(!text.contains("s3cret"), "{text}");
-            Run { code: output.status.code(), text }
+            let words = ["run", "-i", "lab.inv", "rhel.yml", "-vvvv", "--diff", "-e", form];
+            let run = Run::of(folder.path(), &[&words, options].concat());
+            assert!(!run.text.contains("s3cret"), "{}", run.text);
+            run
         };
         let first = run(&[]);
         first.succeeded();
@@ -531,6 +512,20 @@ impl<'a> Site<'a> {
 }
 
 impl Run {
+    /// The program in a folder that is its home as well.
+    fn of(folder: &Path, words: &[&str]) -> Self {
+        let output = Command::new(env!("CARGO_BIN_EXE_quaylab"))
+            .args(words)
+            .current_dir(folder)
+            .env("HOME", folder)
+            .env("XDG_STATE_HOME", folder.join("state"))
+            .stdin(Stdio::null())
+            .output()
+            .expect("quaylab");
+        let text = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+        Self { code: output.status.code(), text }
+    }
+
     fn succeeded(&self) {
         assert_eq!(self.code, Some(0), "{}", self.text);
     }

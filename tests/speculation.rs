@@ -5,11 +5,9 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use proptest::prelude::*;
 use quaylab::engine::{self, Event, Options, Sink, Summary};
-use quaylab::host::BecomeMethod;
 use quaylab::inventory::{Inventory, VarMap};
 use quaylab::playbook::{Folder, Loader};
 use quaylab::value::Value as Known;
@@ -25,33 +23,7 @@ async fn run(folder: &Path, speculate: bool) -> (Summary, Vec<Event>) {
         let events = Arc::clone(&events);
         Arc::new(move |event| events.lock().expect("unpoisoned").push(event))
     };
-    let options = Options {
-        inventory,
-        limit: None,
-        tags: Vec::new(),
-        skip_tags: Vec::new(),
-        extra_vars: VarMap::new(),
-        check: false,
-        diff: false,
-        forks: 5,
-        remote_user: None,
-        r#become: false,
-        become_user: None,
-        become_method: BecomeMethod::Sudo,
-        become_password: None,
-        ssh_password: None,
-        private_key_file: None,
-        host_key_checking: true,
-        timeout: Duration::from_secs(20),
-        verbosity: 0,
-        force_handlers: false,
-        speculate,
-        state_dir: folder.join("state"),
-        lab: "test".into(),
-        ask: Arc::new(|q| Err(format!("{} was asked for", q.variable))),
-        vault: Arc::default(),
-        course: quaylab::engine::Course::default(),
-    };
+    let options = Options { speculate, ..Options::new(inventory, "test", folder.join("state")) };
     let playbook = loader.playbook(&Folder::Disk(folder.to_owned()), "site.yml").expect("a playbook");
     let summary =
         engine::run(playbook, loader, options, sink, CancellationToken::new()).await.expect("a run");

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{ArgGroup, Args};
 
+use crate::cli::say::show;
 use crate::diag::Diagnostic;
 use crate::inventory::{self, Inventory};
 
@@ -72,21 +73,12 @@ pub fn run(args: &InventoryArgs) -> Result<ExitCode> {
         write(&value, args.yaml)?
     };
     warn(&warnings);
-    print(&text)?;
+    show(&(text + "\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn write(value: &crate::value::Value, yaml: bool) -> Result<String> {
     Ok(if yaml { serde_yaml::to_string(value)?.trim_end().to_owned() } else { inventory::json_text(value) })
-}
-
-/// Prints a text; a reader that went away is no error.
-fn print(text: &str) -> Result<()> {
-    use std::io::{ErrorKind, Write as _};
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 #[expect(clippy::print_stderr, reason = "the command line's own room")]

@@ -12,6 +12,7 @@ mod plan;
 mod program;
 mod quay_config;
 mod run;
+mod say;
 mod vault;
 
 pub use app::main;

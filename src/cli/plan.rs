@@ -15,6 +15,7 @@ use super::execute::{self, Exit};
 use super::program::Program;
 use super::run::{LabRun, Read, RunArgs};
 use super::tell;
+use crate::cli::say::show;
 use crate::diag::Diagnostic;
 use crate::engine::{Event, Sink, Summary};
 use crate::inventory::Inventory;
@@ -68,8 +69,7 @@ fn planned(args: &PlanArgs) -> Result<ExitCode> {
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
     let text = if args.json { json + "\n" } else { plan.render(Palette::detect()) };
-    // A reader that went away is no error.
-    let _closed = std::io::stdout().write_all(text.as_bytes());
+    show(&text)?;
     if !args.detailed_exitcode {
         return Ok(if plan.failures.is_empty() && !summary.interrupted {
             ExitCode::SUCCESS

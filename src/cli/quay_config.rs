@@ -1,7 +1,6 @@
 //! `quaylab quay-config`: what Quay's start would say of a configuration, before it is started.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use super::app::EXIT_INPUT;
+use crate::cli::say::show;
 use crate::diag::{Diagnostic, SourceFile};
 use crate::quay::config::{Bundle, Checked, Severity, check};
 use crate::quay::http::{Direct, Trust, certificates};
@@ -62,7 +62,7 @@ pub(super) fn run(args: &QuayConfigArgs) -> Result<ExitCode> {
     let folder = args.bundle.clone().unwrap_or_else(|| path.parent().unwrap_or(Path::new(".")).to_owned());
     let file = SourceFile::new(path.display().to_string(), text);
     let checked = check(&file, &bundle(&folder), jiff::Timestamp::now());
-    print(&report(&checked, &file.name))?;
+    show(&(report(&checked, &file.name) + "\n"))?;
     let wrong = checked.errors() > 0 || (args.strict && checked.warnings() > 0);
     if !args.probe {
         return Ok(if wrong { ExitCode::from(EXIT_INPUT) } else { ExitCode::SUCCESS });
@@ -77,7 +77,7 @@ pub(super) fn run(args: &QuayConfigArgs) -> Result<ExitCode> {
         .context("cannot start the runtime")?;
     let wait = Duration::from_secs(args.timeout.max(1));
     let probed = runtime.block_on(probe(&checked.config, &Direct, &trust, wait));
-    print(&table(&probed))?;
+    show(&(table(&probed) + "\n"))?;
     Ok(match (wrong, probed.iter().any(Probed::failed)) {
         (true, _) => ExitCode::from(EXIT_INPUT),
         (false, true) => ExitCode::from(EXIT_FAILED),
@@ -141,14 +141,6 @@ fn table(probed: &[Probed]) -> String {
         }
     }
     text.trim_end().to_owned()
-}
-
-/// Prints a text; a reader that went away is no error.
-fn print(text: &str) -> Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

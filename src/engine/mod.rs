@@ -13,6 +13,7 @@ mod jobs;
 mod looping;
 mod options;
 mod play;
+mod play_vars;
 mod preflight;
 mod register;
 mod run;

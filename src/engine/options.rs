@@ -43,6 +43,39 @@ pub struct Options {
     pub course: Course,
 }
 
+impl Options {
+    /// A run over an inventory with Ansible's own settings, which nobody can be asked anything in.
+    pub fn new(inventory: Inventory, lab: impl Into<String>, state_dir: PathBuf) -> Self {
+        Self {
+            inventory,
+            limit: None,
+            tags: Vec::new(),
+            skip_tags: Vec::new(),
+            extra_vars: VarMap::new(),
+            check: false,
+            diff: false,
+            forks: 5,
+            remote_user: None,
+            r#become: false,
+            become_user: None,
+            become_method: BecomeMethod::Sudo,
+            become_password: None,
+            ssh_password: None,
+            private_key_file: None,
+            host_key_checking: true,
+            timeout: Duration::from_secs(10),
+            verbosity: 0,
+            force_handlers: false,
+            speculate: true,
+            state_dir,
+            lab: lab.into(),
+            ask: Arc::new(|question| Err(format!("{} was asked for", question.variable))),
+            vault: Arc::default(),
+            course: Course::default(),
+        }
+    }
+}
+
 /// What settings and flags say about the course of a run, besides what tags choose.
 #[derive(Clone, Default)]
 pub struct Course {

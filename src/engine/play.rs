@@ -1,20 +1,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::json;
-
 use super::event::Event;
 use super::flow::{self, Hosts};
 use super::options::{Gathering, Question};
+use super::play_vars::RoleVars;
 use super::run::Run;
-use super::scope::{Context, HostScope, Vars, raw};
+use super::scope::{Context, HostScope, Vars};
 use super::speculate::Rest;
 use super::{facts, handlers, select, task};
 use crate::diag::Diagnostic;
-use crate::inventory::{self, VarMap};
 use crate::playbook::{Action, Entry, Handler, Keywords, Play, Role, Task};
 use crate::value::{Value, plain, truth};
-use crate::vars::{Layers, Level, Scope, Var};
+use crate::vars::{Layers, Scope, Var};
 use crate::yaml::{Kind, Node};
 
 /// One play while it runs.
@@ -23,12 +21,12 @@ pub(super) struct PlayRun {
     pub play: Arc<Play>,
     pub name: String,
     /// Every host of the play, and those of the current batch.
-    hosts: Mutex<Vec<String>>,
-    batch: Mutex<Vec<String>>,
-    prompted: Arc<Vars>,
+    pub(super) hosts: Mutex<Vec<String>>,
+    pub(super) batch: Mutex<Vec<String>>,
+    pub(super) prompted: Arc<Vars>,
     /// `vars_files`, by host since their names may hold templates.
-    files: Mutex<HashMap<String, Arc<Vars>>>,
-    inventory_layers: Mutex<HashMap<String, Layers>>,
+    pub(super) files: Mutex<HashMap<String, Arc<Vars>>>,
+    pub(super) inventory_layers: Mutex<HashMap<String, Layers>>,
     roles: Mutex<Vec<Arc<Role>>>,
     pub handlers: Mutex<Vec<Handler>>,
     pub free: bool,
@@ -36,31 +34,11 @@ pub(super) struct PlayRun {
     /// The share of a batch's hosts that may fail, in percent.
     max_fail: Option<f64>,
     /// What roles' variables are as layers, which every task of every host sees.
-    role_vars: Mutex<HashMap<usize, Arc<RoleVars>>>,
+    pub(super) role_vars: Mutex<HashMap<usize, Arc<RoleVars>>>,
     /// Roles that ran on a host, by what tells two uses of one role apart.
     ran: Mutex<HashSet<(String, String)>>,
     /// `meta: end_play`, or errors that are fatal to all.
     ended: Mutex<Ended>,
-}
-
-/// A role's variables by their levels.
-pub(super) struct RoleVars {
-    #[expect(dead_code, reason = "held so that no other role takes its place in memory")]
-    role: Arc<Role>,
-    pub defaults: Arc<Vars>,
-    pub vars: Arc<Vars>,
-    pub params: Arc<Vars>,
-}
-
-impl RoleVars {
-    fn of(role: &Arc<Role>) -> Self {
-        Self {
-            role: Arc::clone(role),
-            defaults: Arc::new(raw(&role.defaults)),
-            vars: Arc::new(raw(&role.vars)),
-            params: Arc::new(raw(&role.params)),
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,35 +49,6 @@ enum Ended {
 }
 
 impl PlayRun {
-    pub(super) const MAGIC: &'static [&'static str] = &[
-        "inventory_hostname",
-        "inventory_hostname_short",
-        "inventory_file",
-        "inventory_dir",
-        "groups",
-        "group_names",
-        "play_hosts",
-        "ansible_play_hosts",
-        "ansible_play_hosts_all",
-        "ansible_play_batch",
-        "ansible_play_name",
-        "ansible_play_role_names",
-        "ansible_role_names",
-        "ansible_dependent_role_names",
-        "ansible_check_mode",
-        "ansible_diff_mode",
-        "ansible_verbosity",
-        "ansible_version",
-        "ansible_run_tags",
-        "ansible_skip_tags",
-        "ansible_limit",
-        "ansible_forks",
-        "ansible_facts",
-        "playbook_dir",
-        "quaylab_state_dir",
-        "quaylab_lab",
-    ];
-
     /// Runs a play. `false`: the run ends here.
     pub(super) async fn run(run: &Arc<Run>, play: &Arc<Play>) -> Result<bool, Diagnostic> {
         let bare = Arc::new(Self::new(run, play, String::new(), Vec::new(), Vars::new(), false, false));
@@ -120,7 +69,9 @@ impl PlayRun {
             run.warn(warning);
         }
         let all = hosts.clone();
-        order(&mut hosts, play.order.as_ref().map(text).transpose()?.as_deref());
+        if let Some(node) = &play.order {
+            order(&mut hosts, &text(node)?).map_err(|e| e.at(&node.origin))?;
+        }
         hosts.retain(|h| run.host(h).active());
         if hosts.is_empty() {
             run.emit(Event::PlaySkipped { name, reason: format!("no hosts matched {pattern:?}") });
@@ -142,7 +93,7 @@ impl PlayRun {
             })?);
         }
         let limit =
-            play.max_fail_percentage.as_ref().map(text).transpose()?.and_then(|t| t.parse::<f64>().ok());
+            play.max_fail_percentage.as_ref().map(|node| percentage(&text(node)?, node)).transpose()?;
         let mut this = Self::new(run, play, name, all, prompted, free, force);
         this.max_fail = limit;
         let this = Arc::new(this);
@@ -228,14 +179,6 @@ impl PlayRun {
             role_vars: Mutex::default(),
             ran: Mutex::default(),
         }
-    }
-
-    /// A role's variables, made into layers once.
-    pub(super) fn role_vars(&self, role: &Arc<Role>) -> Arc<RoleVars> {
-        let mut known = self.role_vars.lock().unwrap_or_else(PoisonError::into_inner);
-        // The role is kept with them, so that its place in memory stays its own.
-        let vars = known.entry(Arc::as_ptr(role).addr()).or_insert_with(|| Arc::new(RoleVars::of(role)));
-        Arc::clone(vars)
     }
 
     /// A play that only lends its variables, for checks before the run.
@@ -369,168 +312,6 @@ impl PlayRun {
     pub(super) fn forget_inventory(&self) {
         self.inventory_layers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
-
-    /// All layers of a host but those of roles, blocks and tasks.
-    pub(super) fn host_layers(&self, name: &str) -> Layers {
-        let base = self.inventory_layers.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        let base = base.unwrap_or_else(|| {
-            let layers = self.read_inventory(name);
-            self.inventory_layers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(name.to_owned(), layers.clone());
-            layers
-        });
-        let host = self.run.host(name);
-        let (facts, set, included) = {
-            let state = host.state();
-            (Arc::clone(&state.facts), Arc::clone(&state.set), Arc::clone(&state.included))
-        };
-        base.with(Level::Facts, facts)
-            .with(Level::PlayFiles, self.vars_files(name))
-            .with(Level::IncludeVars, included)
-            .with(Level::SetFact, set)
-    }
-
-    fn read_inventory(&self, name: &str) -> Layers {
-        let inventory = self.run.inventory.read().unwrap_or_else(PoisonError::into_inner);
-        let with = |layers: Layers, level, vars: &VarMap| layers.with(level, Arc::new(raw(vars)));
-        let mut layers = Layers::new();
-        if !name.is_empty() {
-            let by_strength = inventory.group_layers(name);
-            for (_, vars) in &by_strength {
-                layers = with(layers, Level::InventoryGroup, vars);
-            }
-            // What `group_vars/all` says comes first and is weaker than what any other group says.
-            let level = |index: usize, all, others| if index == 0 { all } else { others };
-            for (index, vars) in inventory.group_files(name).iter().enumerate() {
-                layers =
-                    with(layers, level(index, Level::InventoryGroupVarsAll, Level::InventoryGroupVars), vars);
-            }
-            layers = with(layers, Level::InventoryHost, &inventory.host_layer(name));
-            layers = with(layers, Level::InventoryHostVars, &inventory.host_files(name));
-            if let Some(folder) = self.play.folder.path() {
-                let others = by_strength.into_iter().map(|(group, _)| group).filter(|g| g != "all");
-                let groups: Vec<String> = std::iter::once("all".to_owned()).chain(others).collect();
-                match inventory::vars_beside(folder, &groups, name, &self.run.options.vault) {
-                    Ok((groups, host)) => {
-                        for (index, vars) in groups.iter().enumerate() {
-                            layers = with(
-                                layers,
-                                level(index, Level::PlaybookGroupVarsAll, Level::PlaybookGroupVars),
-                                vars,
-                            );
-                        }
-                        layers = with(layers, Level::PlaybookHostVars, &host);
-                    }
-                    Err(e) => self.run.warn(e),
-                }
-            }
-        }
-        layers = with(layers, Level::Play, &self.play.keywords.vars);
-        layers = layers.with(Level::PlayPrompt, Arc::clone(&self.prompted));
-        with(layers, Level::Extra, &self.run.options.extra_vars)
-    }
-
-    fn vars_files(&self, name: &str) -> Arc<Vars> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
-    }
-
-    /// Reads the play's `vars_files` for one host; of a list inside the list the first that exists is taken.
-    pub(super) fn load_vars_files(self: &Arc<Self>, name: &str) -> Result<(), Diagnostic> {
-        if self.play.vars_files.is_empty() {
-            return Ok(());
-        }
-        let mut vars = Vars::new();
-        for node in &self.play.vars_files {
-            let scope = HostScope::new(self, name, &Context::default()).shared();
-            let candidates = match self.run.templar.render(node, &scope)? {
-                Value::Array(names) => names.iter().map(plain).collect(),
-                one => vec![plain(&one)],
-            };
-            let found = candidates.iter().find(|c| self.play.folder.read(c).is_some() || c.starts_with('/'));
-            let file = found.ok_or_else(|| {
-                Diagnostic::new(format!("none of the vars_files {} exists", candidates.join(", ")))
-                    .at(&node.origin)
-            })?;
-            let more =
-                self.run.loader.variables(&self.play.folder, file).map_err(|e| e.at_least(&node.origin))?;
-            vars.extend(raw(&more));
-            self.files
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(name.to_owned(), Arc::new(vars.clone()));
-        }
-        Ok(())
-    }
-
-    /// A magic variable's value.
-    pub(super) fn magic(&self, host: &str, name: &str) -> Option<Value> {
-        let options = &self.run.options;
-        let inventory = || self.run.inventory.read().unwrap_or_else(PoisonError::into_inner);
-        let active = |hosts: &Mutex<Vec<String>>| {
-            let hosts = hosts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            hosts.into_iter().filter(|h| self.run.host(h).active()).collect::<Vec<_>>()
-        };
-        Some(match name {
-            "inventory_hostname" if !host.is_empty() => json!(host),
-            "inventory_hostname_short" if !host.is_empty() => {
-                // An address has no short form.
-                let short = if host.parse::<std::net::IpAddr>().is_ok() {
-                    host
-                } else {
-                    host.split('.').next().unwrap_or(host)
-                };
-                json!(short)
-            }
-            "inventory_file" => json!(inventory().sources().first().map(whole)),
-            "inventory_dir" => json!(inventory().source_dirs().first().map(whole)),
-            "groups" => {
-                Value::Object(inventory().groups().into_iter().map(|(g, hosts)| (g, json!(hosts))).collect())
-            }
-            "group_names" if !host.is_empty() => json!(inventory().groups_of(host)),
-            "play_hosts" | "ansible_play_hosts" => json!(active(&self.hosts)),
-            "ansible_play_hosts_all" => json!(*self.hosts.lock().unwrap_or_else(PoisonError::into_inner)),
-            "ansible_play_batch" => json!(active(&self.batch)),
-            "ansible_play_name" => json!(self.name),
-            "ansible_play_role_names" => json!(self.play.role_names),
-            "ansible_role_names" => {
-                let mut names = self.play.role_names.clone();
-                for role in self.roles().iter().filter(|r| !self.play.role_names.contains(&r.name)) {
-                    if !names.contains(&role.name) {
-                        names.push(role.name.clone());
-                    }
-                }
-                json!(names)
-            }
-            "ansible_dependent_role_names" => json!(self.play.dependencies),
-            "ansible_check_mode" => json!(options.check),
-            "ansible_diff_mode" => json!(options.diff),
-            "ansible_verbosity" => json!(options.verbosity),
-            "ansible_version" => {
-                json!({"full": "2.19.0", "major": 2, "minor": 19, "revision": 0, "string": "2.19.0"})
-            }
-            "ansible_run_tags" => {
-                json!(if options.tags.is_empty() { vec!["all".to_owned()] } else { options.tags.clone() })
-            }
-            "ansible_skip_tags" => json!(options.skip_tags),
-            "ansible_limit" => json!(options.limit.clone()?),
-            "ansible_forks" => json!(options.forks),
-            "playbook_dir" => json!(self.play.folder.name()),
-            "quaylab_state_dir" => json!(options.state_dir),
-            "quaylab_lab" => json!(options.lab),
-            "ansible_facts" if !host.is_empty() => {
-                let facts = Arc::clone(&self.run.host(host).state().facts);
-                let bare = |name: &str| name.strip_prefix("ansible_").unwrap_or(name).to_owned();
-                let known = |var: &Var| match var {
-                    Var::Known(value) => value.clone(),
-                    Var::Raw(node) => node.to_value(),
-                };
-                Value::Object(facts.iter().map(|(name, var)| (bare(name), known(var))).collect())
-            }
-            _ => return None,
-        })
-    }
 }
 
 impl Task {
@@ -582,12 +363,6 @@ fn is_free(strategy: &str) -> Result<bool, Diagnostic> {
     }
 }
 
-/// A path that does not depend on where the program was started.
-fn whole(path: impl AsRef<std::path::Path>) -> String {
-    let path = path.as_ref();
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
-}
-
 /// A batch's size: a count, or a share of all hosts (at least one).
 fn batch_size(text: &str, hosts: usize) -> Option<usize> {
     match text.trim().strip_suffix('%') {
@@ -599,20 +374,33 @@ fn batch_size(text: &str, hosts: usize) -> Option<usize> {
     }
 }
 
-fn order(hosts: &mut [String], how: Option<&str>) {
+/// How many of a batch's hosts may fail, in percent.
+fn percentage(text: &str, node: &Node) -> Result<f64, Diagnostic> {
+    text.trim().trim_end_matches('%').parse::<f64>().ok().filter(|share| share.is_finite()).ok_or_else(|| {
+        Diagnostic::new(format!("max_fail_percentage must be a number, not {text:?}")).at(&node.origin)
+    })
+}
+
+fn order(hosts: &mut [String], how: &str) -> Result<(), Diagnostic> {
+    const KNOWN: [&str; 5] = ["inventory", "sorted", "reverse_sorted", "reverse_inventory", "shuffle"];
     match how {
-        Some("sorted") => hosts.sort(),
-        Some("reverse_sorted") => {
+        "inventory" => {}
+        "sorted" => hosts.sort(),
+        "reverse_sorted" => {
             hosts.sort();
             hosts.reverse();
         }
-        Some("reverse_inventory") => hosts.reverse(),
-        Some("shuffle") => {
+        "reverse_inventory" => hosts.reverse(),
+        "shuffle" => {
             use rand::seq::SliceRandom as _;
             hosts.shuffle(&mut rand::rng());
         }
-        _ => {}
+        other => {
+            let near = crate::diag::closest(other, KNOWN).map(|n| format!("did you mean {n}?"));
+            return Err(Diagnostic::new(format!("hosts cannot be put in the order {other:?}")).hint_opt(near));
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -626,5 +414,25 @@ mod tests {
         assert_eq!(batch_size("1%", 10), Some(1));
         assert_eq!(batch_size("0", 10), Some(10));
         assert_eq!(batch_size("many", 10), None);
+    }
+    #[test]
+    fn an_order_that_does_not_exist_is_an_error() {
+        let mut hosts = ["b".to_owned(), "a".to_owned()];
+        order(&mut hosts, "sorted").expect("it is known");
+        assert_eq!(hosts, ["a", "b"]);
+        let error = order(&mut hosts, "sortd").expect_err("it is unknown");
+        insta::assert_snapshot!(error, @r#"
+        hosts cannot be put in the order "sortd"
+          hint: did you mean sorted?
+        "#);
+    }
+
+    #[test]
+    fn a_share_that_may_fail_is_a_number() {
+        let node = |text: &str| Node::str(text, &crate::diag::Origin::synthetic("a test"));
+        assert!(percentage("30", &node("30")).is_ok_and(|share| (share - 30.0).abs() < f64::EPSILON));
+        for text in ["some", "", "NaN"] {
+            assert!(percentage(text, &node(text)).is_err(), "{text:?}");
+        }
     }
 }

@@ -34,4 +34,5 @@ pub use spec::{
 pub use stream::{ByteStream, Endpoint};
 pub use target::{Shell, Target, Traffic};
 pub use tunnel::Forward;
+pub(crate) use tunnel::carry;
 pub use world::{Change, World};

@@ -73,6 +73,22 @@ pub struct JumpLogin {
 }
 
 impl ConnectionSpec {
+    /// This machine, without a login.
+    pub fn local(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            kind: ConnectionKind::Local,
+            address: "127.0.0.1".into(),
+            port: 22,
+            user: String::new(),
+            password: None,
+            private_key_file: None,
+            host_key: HostKeyCheck::KnownHosts,
+            proxy_jump: Vec::new(),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
     /// The hops for a host that is reached through this one: those to it, then itself with its own login.
     pub fn as_way(&self) -> Vec<ProxyJump> {
         let mut hops = self.proxy_jump.clone();

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -77,7 +78,7 @@ fn relay(path: &str) -> String {
         path.chars().flat_map(|c| ":,!\\\"'([{".contains(c).then_some('\\').into_iter().chain([c])).collect();
     format!(
         "if command -v socat >/dev/null; then exec socat - {}; fi\n\
-         if nc -h 2>&1 | grep -q -e -U; then exec nc -U {}; fi\n\
+         case $(nc -h 2>&1) in *-U*) exec nc -U {};; esac\n\
          echo 'neither socat nor a netcat with -U is installed' >&2; exit 127",
         quote(&format!("UNIX-CONNECT:{escaped}")),
         quote(path),
@@ -206,23 +207,37 @@ pub(super) async fn forward(shell: Shell, endpoint: Endpoint) -> Result<Forward,
     shell.target().connect().await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let task = tokio::spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => {
-                    let Ok((mut near, _)) = accepted else { continue };
-                    let (shell, endpoint) = (shell.clone(), endpoint.clone());
-                    connections.spawn(async move {
-                        let _ = near.set_nodelay(true);
-                        // The client sees a closed connection, as it would from the service itself.
-                        let Ok(mut far) = shell.dial(&endpoint).await else { return };
-                        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                    });
-                }
-                Some(_) = connections.join_next() => {}
-            }
+    let listener = Arc::new(listener);
+    let task = tokio::spawn(carry(shell, endpoint, move || {
+        let listener = Arc::clone(&listener);
+        async move {
+            let (near, _) = listener.accept().await?;
+            near.set_nodelay(true)?;
+            Ok(near)
         }
-    });
+    }));
     Ok(Forward { address, listener: Some(task.abort_handle()) })
+}
+
+/// Leads each connection that `accept` takes to the endpoint, for as long as it is polled.
+pub(crate) async fn carry<S, F>(shell: Shell, endpoint: Endpoint, accept: impl Fn() -> F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = io::Result<S>>,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = accept() => {
+                let Ok(mut near) = accepted else { continue };
+                let (shell, endpoint) = (shell.clone(), endpoint.clone());
+                connections.spawn(async move {
+                    // The client sees a closed connection, as it would from the service itself.
+                    let Ok(mut far) = shell.dial(&endpoint).await else { return };
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
 }

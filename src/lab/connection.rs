@@ -1,11 +1,8 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::relay::Relay;
 use super::{Driver, LabError, Lvm, RemoteUri};
-use crate::host::{
-    BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, Script, Shell, Target,
-};
+use crate::host::{BecomeMethod, BecomeSpec, ConnectionSpec, Script, Shell, Target};
 
 /// A connection to libvirt on one hypervisor, and to the machine itself where there is one. Cheap to clone; the
 /// connection is shared.
@@ -152,19 +149,7 @@ impl Hypervisor {
 
 /// This machine.
 fn here() -> Shell {
-    Target::new(ConnectionSpec {
-        name: "localhost".into(),
-        kind: ConnectionKind::Local,
-        address: "127.0.0.1".into(),
-        port: 22,
-        user: String::new(),
-        password: None,
-        private_key_file: None,
-        host_key: HostKeyCheck::KnownHosts,
-        proxy_jump: Vec::new(),
-        timeout: Duration::from_secs(10),
-    })
-    .shell(None)
+    Target::new(ConnectionSpec::local("localhost")).shell(None)
 }
 
 /// Runs blocking work; a panic in it becomes an error.

@@ -1,10 +1,11 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::net::UnixListener;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
 use super::{LabError, RemoteUri};
-use crate::host::{Endpoint, Script, Shell, quote};
+use crate::host::{Endpoint, Script, Shell, carry, quote};
 
 /// A socket on this machine, in a folder that only its owner can enter, that leads to a hypervisor's libvirt daemon
 /// through quaylab's own SSH connection. Closed when it is dropped.
@@ -33,24 +34,11 @@ impl Relay {
         let folder = tempfile::Builder::new().prefix("quaylab-").tempdir().map_err(LabError::io(making))?;
         let socket = folder.path().join("libvirt");
         let listener = UnixListener::bind(&socket).map_err(LabError::io(making))?;
-        let shell = shell.clone();
-        let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                tokio::select! {
-                    accepted = listener.accept() => {
-                        let Ok((mut near, _)) = accepted else { continue };
-                        let (shell, endpoint) = (shell.clone(), endpoint.clone());
-                        connections.spawn(async move {
-                            // libvirt's client sees a closed connection, as it would from the daemon itself.
-                            let Ok(mut far) = shell.dial(&endpoint).await else { return };
-                            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                        });
-                    }
-                    Some(_) = connections.join_next() => {}
-                }
-            }
-        });
+        let listener = Arc::new(listener);
+        let task = tokio::spawn(carry(shell.clone(), endpoint, move || {
+            let listener = Arc::clone(&listener);
+            async move { Ok(listener.accept().await?.0) }
+        }));
         Ok(Self { socket, _folder: folder, task: task.abort_handle() })
     }
 }

@@ -9,6 +9,15 @@ use super::{ArgumentNames, ModuleError};
 use crate::diag::closest;
 use crate::value::{Map, Value, plain, truth};
 
+/// The `state` of what is there or is not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Presence {
+    #[default]
+    Present,
+    Absent,
+}
+
 /// Reads a module's arguments with Ansible's leniency: `"yes"` is a boolean, `"5"` a number, `5` a string,
 /// `"a,b"` or a single value a list. Unknown names are errors that suggest the nearest known one.
 pub fn from_args<T: DeserializeOwned>(args: Map) -> Result<T, ModuleError> {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use indexmap::IndexMap;
 
 use super::python_json::{compact, pretty};
-use super::{Palette, Verbosity, diff};
+use super::{Palette, Verbosity, diff, recap};
 use crate::engine::{Event, HostResult, Stats, Status, TaskLabel};
 use crate::value::{Map, Value};
 
@@ -215,27 +215,7 @@ impl Classic {
         let mut hosts: Vec<_> = stats.iter().collect();
         hosts.sort_by(|a, b| a.0.cmp(b.0));
         for (host, s) in hosts {
-            let name = format!("{host:<26}");
-            let name = match s {
-                s if s.failed + s.unreachable > 0 => self.palette.failed(&name),
-                s if s.changed > 0 => self.palette.changed(&name),
-                _ => self.palette.ok(&name),
-            };
-            let field = |label: &str, n: u32, paint: fn(Palette, &str) -> String| {
-                let cell = format!("{label}={n:<4}");
-                if n > 0 { paint(self.palette, &cell) } else { cell }
-            };
-            let line = [
-                field("ok", s.ok, Palette::ok),
-                field("changed", s.changed, Palette::changed),
-                field("unreachable", s.unreachable, Palette::failed),
-                field("failed", s.failed, Palette::failed),
-                field("skipped", s.skipped, Palette::skipped),
-                field("rescued", s.rescued, Palette::ok),
-                field("ignored", s.ignored, Palette::skipped),
-            ]
-            .join(" ");
-            text.push_str(&format!("\n{name} : {line}"));
+            text.push_str(&format!("\n{}", recap::line(self.palette, host, 26, s)));
         }
         text.push('\n');
         text

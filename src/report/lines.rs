@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::{Palette, diff};
+use super::{Palette, diff, recap};
 use crate::engine::{Event, HostResult, Stats, Status, TaskLabel};
 use crate::value::{Map, Value, plain};
 
@@ -178,27 +178,7 @@ impl Lines {
         let mut text = format!("\n{}", self.heading("PLAY RECAP", "").replace(" []", ""));
         let width = stats.keys().map(|h| h.chars().count()).max().unwrap_or(0).max(26);
         for (host, s) in stats {
-            let name = format!("{host:<width$}");
-            let name = match s {
-                s if s.failed + s.unreachable > 0 => self.palette.failed(&name),
-                s if s.changed > 0 => self.palette.changed(&name),
-                _ => self.palette.ok(&name),
-            };
-            let field = |label: &str, n: u32, paint: fn(Palette, &str) -> String| {
-                let cell = format!("{label}={n:<4}");
-                if n > 0 { paint(self.palette, &cell) } else { cell }
-            };
-            let line = [
-                field("ok", s.ok, Palette::ok),
-                field("changed", s.changed, Palette::changed),
-                field("unreachable", s.unreachable, Palette::failed),
-                field("failed", s.failed, Palette::failed),
-                field("skipped", s.skipped, Palette::skipped),
-                field("rescued", s.rescued, Palette::ok),
-                field("ignored", s.ignored, Palette::skipped),
-            ]
-            .join(" ");
-            let _ = write!(text, "\n{name} : {}", line.trim_end());
+            let _ = write!(text, "\n{}", recap::line(self.palette, host, width, s).trim_end());
         }
         let _ = write!(
             text,

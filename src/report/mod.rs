@@ -8,6 +8,7 @@ mod minimal;
 mod plan;
 mod plan_text;
 mod python_json;
+mod recap;
 mod roles;
 mod table;
 mod terminal;

@@ -9,26 +9,11 @@ mod requests;
 mod tunnels;
 mod users;
 
-use std::time::Duration;
-
 use lab::sshd::Sshd;
-use quaylab::host::{
-    BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, Script, Secret, Shell, Target,
-};
+use quaylab::host::{BecomeMethod, BecomeSpec, ConnectionSpec, Script, Secret, Shell, Target};
 
 fn local() -> ConnectionSpec {
-    ConnectionSpec {
-        name: "here".to_owned(),
-        kind: ConnectionKind::Local,
-        address: "localhost".to_owned(),
-        port: 22,
-        user: "root".to_owned(),
-        password: None,
-        private_key_file: None,
-        host_key: HostKeyCheck::Off,
-        proxy_jump: Vec::new(),
-        timeout: Duration::from_secs(20),
-    }
+    ConnectionSpec::local("here")
 }
 
 /// Runs a test over both ways.

@@ -15,6 +15,5 @@ again() {
 again
 # A machine that was busy with something else gets a second try.
 [ "$took" -lt 30000 ] || { say "the first try took $took ms"; again; }
-# The second try has room for a machine that is busy with something else.
-[ "$took" -lt 60000 ] || fail "it took $took ms, more than 30 s at first and 60 s after that"
+[ "$took" -lt 30000 ] || fail "it took $took ms, more than 30 s"
 say "changed=0 on $hosts hosts in $took ms"

@@ -6,6 +6,7 @@ use clap::Args;
 use super::identity::hypervisor_uris;
 use super::{Lab, wanted_private};
 use crate::cli::plan::confirmed;
+use crate::cli::say::say;
 use crate::diag::Diagnostic;
 use crate::inventory::Inventory;
 use crate::lab::{
@@ -280,11 +281,6 @@ struct Done {
     removed: Vec<Doomed>,
     failed: Vec<(Doomed, LabError)>,
     kept: Vec<(Doomed, String)>,
-}
-
-#[expect(clippy::print_stdout, reason = "what the command has to say")]
-fn say(text: &str) {
-    println!("{text}");
 }
 
 #[cfg(test)]

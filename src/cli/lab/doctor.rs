@@ -14,6 +14,7 @@ use super::identity::{Lab, hypervisor_uris};
 use super::names::short;
 use super::session;
 use super::wanted_private;
+use crate::cli::say::show;
 use crate::inventory::Inventory;
 use crate::lab::{
     Accelerator, DeclaredNetwork, Element, Finding, HostDns, Hypervisor, ImageRequest, LabError, Level,
@@ -71,7 +72,6 @@ struct Vm {
 const PORTS: [&str; 4] = ["postgresql_port", "redis_port", "registry_port", "quay_http_port"];
 
 /// Looks at everything that a run would need.
-#[expect(clippy::print_stdout, reason = "what the command has to say")]
 pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let inventory = session::read(&args.inventory)?;
     let lab = Lab::of(&inventory);
@@ -85,9 +85,9 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let level = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
     if args.json {
         let report = Report { lab: &lab.name, level, findings: &findings };
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        show(&(serde_json::to_string_pretty(&report)? + "\n"))?;
     } else {
-        print!("{}", render(&findings, Palette::detect()));
+        show(&render(&findings, Palette::detect()))?;
     }
     Ok(if level == Level::Problem { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }

@@ -7,6 +7,7 @@ use super::identity::{Lab, hypervisor_uris};
 use super::names::short;
 use super::session::{self, Session};
 use super::wanted_private;
+use crate::cli::say::say;
 use crate::diag::Diagnostic;
 use crate::inventory::Inventory;
 use crate::lab::{
@@ -96,9 +97,4 @@ fn marked_zones(driver: &dyn crate::lab::Driver, mark: &Mark) -> Result<Vec<Zone
         }
     }
     Ok(zones)
-}
-
-#[expect(clippy::print_stdout, reason = "what the command has to say")]
-fn say(text: &str) {
-    println!("{text}");
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::identity::state_home;
 use crate::cli::plan::confirmed;
+use crate::cli::say::{say, show};
 use crate::diag::{Diagnostic, closest};
 use crate::lab::{CachedImage, cached_images, default_cache_dir, users_of_images};
 use crate::report::{bytes, span, table};
@@ -83,7 +84,6 @@ fn images() -> Result<Vec<(CachedImage, Vec<String>)>> {
     Ok(all)
 }
 
-#[expect(clippy::print_stdout, reason = "what the command has to say")]
 fn list(as_json: bool) -> Result<ExitCode> {
     let all = images()?;
     if as_json {
@@ -96,12 +96,12 @@ fn list(as_json: bool) -> Result<ExitCode> {
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&shown)?);
+        show(&(serde_json::to_string_pretty(&shown)? + "\n"))?;
     } else if all.is_empty() {
-        println!("there are no images in {} nor in {BUILT}", default_cache_dir().display());
+        say(&format!("there are no images in {} nor in {BUILT}", default_cache_dir().display()));
     } else {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        print!("{}", render(&all, now));
+        show(&render(&all, now))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -222,11 +222,6 @@ fn build(out: &Path) -> Result<ExitCode> {
     let image = out.join("debian-12.qcow2");
     say(&format!("use it with image_uri=file://{}", image.display()));
     Ok(ExitCode::SUCCESS)
-}
-
-#[expect(clippy::print_stdout, reason = "what the command has to say")]
-fn say(text: &str) {
-    println!("{text}");
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use clap::Args;
 use futures_util::future::join_all;
 
 use super::session::{self, Found, Session};
+use crate::cli::say::say;
 use crate::lab::{LabError, Power, start_vm, stop_vm};
 
 /// Options of `quaylab start`.
@@ -105,9 +106,4 @@ async fn on(one: &Found, deed: Deed) -> Result<&'static str, LabError> {
             }
         }
     })
-}
-
-#[expect(clippy::print_stdout, reason = "what the command has to say")]
-fn say(text: &str) {
-    println!("{text}");
 }

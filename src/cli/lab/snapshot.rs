@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::session::{self, Session};
 use crate::cli::plan::confirmed;
+use crate::cli::say::{say, show};
 use crate::lab::{Hold, Hypervisor, Snapshot, SnapshotLab, Snapshots};
 use crate::report::{span, table};
 
@@ -162,7 +163,6 @@ fn restore(inventory: &[String], name: &str, yes: bool) -> Result<ExitCode> {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "what the command has to say")]
 fn list(inventory: &[String], json: bool) -> Result<ExitCode> {
     let inventory = session::read(inventory)?;
     let all = Snapshots::new(&super::Lab::of(&inventory).state_dir).all()?;
@@ -180,12 +180,12 @@ fn list(inventory: &[String], json: bool) -> Result<ExitCode> {
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&shown)?);
+        show(&(serde_json::to_string_pretty(&shown)? + "\n"))?;
     } else if all.is_empty() {
-        println!("there are no snapshots");
+        say("there are no snapshots");
     } else {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        print!("{}", render(&all, now));
+        show(&render(&all, now))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -221,9 +221,4 @@ fn render(all: &[Snapshot], now: u64) -> String {
         })
         .collect();
     table(&["snapshot", "made", "VMs", "roles"], &rows)
-}
-
-#[expect(clippy::print_stdout, reason = "what the command has to say")]
-fn say(text: &str) {
-    println!("{text}");
 }

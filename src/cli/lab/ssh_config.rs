@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::identity::text;
 use super::names::short;
 use super::session::{self, Found, Session};
+use crate::cli::say::show;
 use crate::diag::Diagnostic;
 use crate::host::{ByteStream, Endpoint};
 use crate::lab::{VmStatus, host_dir, host_key, login_key, write_private};
@@ -51,7 +52,6 @@ struct Entry {
 }
 
 /// Prints the configuration.
-#[expect(clippy::print_stdout, reason = "what the command has to say")]
 pub(in crate::cli) fn run(args: &SshConfigArgs) -> Result<ExitCode> {
     let session = Session::open(&args.inventory)?;
     let entries = entries(&session)?;
@@ -60,7 +60,7 @@ pub(in crate::cli) fn run(args: &SshConfigArgs) -> Result<ExitCode> {
         Some(file) => {
             std::fs::write(file, config).with_context(|| format!("cannot write {}", file.display()))?;
         }
-        None => print!("{config}"),
+        None => show(&config)?,
     }
     Ok(ExitCode::SUCCESS)
 }

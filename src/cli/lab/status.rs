@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::identity::text;
 use super::names::short;
 use super::session::{self, Session};
+use crate::cli::say::show;
 use crate::lab::{Converged, RoleState, VmDetails, VmStatus, vm_details};
 use crate::report::{bytes, span, table};
 use crate::value::truth;
@@ -54,7 +55,6 @@ struct Disk {
 }
 
 /// Shows the lab's VMs.
-#[expect(clippy::print_stdout, reason = "what the command has to say")]
 pub(in crate::cli) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let session = Session::open(&args.inventory)?;
     let mut roles = Converged::new(&session.lab.state_dir).all()?;
@@ -83,9 +83,9 @@ pub(in crate::cli) fn run(args: &StatusArgs) -> Result<ExitCode> {
         ..Row::default()
     }));
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&Report { lab: session.lab.name, vms })?);
+        show(&(serde_json::to_string_pretty(&Report { lab: session.lab.name, vms })? + "\n"))?;
     } else {
-        print!("{}", render(&session.lab.name, &vms));
+        show(&render(&session.lab.name, &vms))?;
     }
     Ok(ExitCode::SUCCESS)
 }

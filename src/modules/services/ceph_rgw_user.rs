@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::words::bytes;
 use crate::host::{Reply, Script, Secret};
+use crate::modules::args::Presence as State;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
 
@@ -34,14 +35,6 @@ pub(super) struct CephRgwUser {
     ceph_conf: Option<String>,
     /// As whom to speak to the cluster (`client.admin` unless it is said).
     ceph_client: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

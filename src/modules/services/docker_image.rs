@@ -14,6 +14,7 @@ use super::image::{
 };
 use super::words::secret;
 use crate::host::Secret;
+use crate::modules::args::Presence as State;
 use crate::modules::{Diff, FileKind, ModuleError, NativePlan, NativeResource, RemotePath, TaskContext};
 use crate::value::{Map, Value};
 
@@ -59,14 +60,6 @@ enum Source {
     Pull,
     Load,
     Local,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 /// The controller's archive, once it is found and read.

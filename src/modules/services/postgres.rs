@@ -1,12 +1,11 @@
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::json;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::host::{Endpoint, Secret};
+pub(super) use crate::modules::args::Presence as State;
 use crate::modules::{ModuleError, TaskContext};
 use crate::value::Value;
 
@@ -70,14 +69,6 @@ pub(super) fn default_port() -> u16 {
 
 pub(super) fn default_user() -> String {
     "postgres".into()
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 /// Why there is no session; a person can tell the cases apart by the text.

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::web::{Web, web};
 use crate::host::Secret;
+use crate::modules::args::Presence as State;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::http::{Trust, certificates};
 use crate::quay::s3::{Credentials, S3, S3Error};
@@ -36,14 +37,6 @@ pub(super) struct S3Bucket {
     validate_certs: bool,
     /// The certificates (PEM) that are believed; by default the system's.
     ca_cert: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {

@@ -25,7 +25,7 @@ pub(super) const DEVICE: &str = "device() {
   [ -n \"$r\" ] || return 0
   mark \"blkid$2\"; blkid -p -o export -- \"$r\" 2>/dev/null || { [ $? -eq 2 ] || blkid -- \"$r\" 2>/dev/null | tr ' ' '\\n' | tr -d '\"'; }
   mark \"use$2\"
-  while read -r s p x; do [ \"$(readlink -f -- \"$s\" 2>/dev/null)\" = \"$r\" ] && printf 'mounted at %s\\n' \"$p\"; done </proc/self/mounts
+  while read -r s p x; do case $s in /*) [ \"$(readlink -f -- \"$s\" 2>/dev/null)\" = \"$r\" ] && printf 'mounted at %s\\n' \"$p\";; esac; done </proc/self/mounts
   { read -r x; while read -r s x; do [ \"$s\" = \"$r\" ] && echo 'used as swap'; done; } </proc/swaps 2>/dev/null
   for h in /sys/class/block/\"${r##*/}\"/holders/*; do [ -e \"$h\" ] && printf 'held by %s\\n' \"${h##*/}\"; done
 }

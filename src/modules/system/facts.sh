@@ -1,10 +1,14 @@
 # Looks at the host for the setup module: one run, sections on standard output, nothing changed.
 # The words in $1 say which parts are wanted: minimal, network, hardware, virtual. $2 is the folder of local facts.
 wants() { case " $1 " in *" $2 "*) return 0;; esac; return 1; }
-show() { mark "$1"; [ -r "$2" ] && cat "$2" 2>/dev/null; }
+# Small files are read by the shell itself: a fork is the dear part of this script.
+show() { mark "$1"; [ -r "$2" ] && { while IFS= read -r line || [ -n "$line" ]; do printf '%s\n' "$line"; done <"$2"; } 2>/dev/null; }
+show_large() { mark "$1"; [ -r "$2" ] && cat "$2" 2>/dev/null; }
 
 if wants "$parts" minimal; then
-  mark uname; uname -s; uname -r; uname -v; uname -m; uname -n
+  mark uname
+  for f in ostype osrelease version; do read -r line </proc/sys/kernel/$f; printf '%s\n' "$line"; done
+  uname -m; read -r line </proc/sys/kernel/hostname; printf '%s\n' "$line"
   mark fqdn; hostname -f 2>/dev/null || uname -n
   show os-release /etc/os-release
   show redhat-release /etc/redhat-release
@@ -12,7 +16,11 @@ if wants "$parts" minimal; then
   show alpine-release /etc/alpine-release
   mark date; date '+%Y|%m|%d|%A|%u|%H|%M|%S|%s|%Z|%z|%V|%w'
   mark date-utc; date -u '+%Y-%m-%dT%H:%M:%S'
-  mark user; id -un; id -u; id -g; id -ru; id -rg; getent passwd "$(id -u)" 2>/dev/null || grep "^$(id -un):" /etc/passwd
+  mark user; id -un
+  while read -r word real effective line; do
+    case $word in Uid:) ruid=$real euid=$effective;; Gid:) rgid=$real egid=$effective;; esac
+  done </proc/self/status
+  printf '%s\n' "$euid" "$egid" "$ruid" "$rgid"; getent passwd "$euid" 2>/dev/null || grep "^$(id -un):" /etc/passwd
   mark env; env
   show comm /proc/1/comm
   mark init
@@ -43,11 +51,11 @@ if wants "$parts" network; then
 fi
 
 if wants "$parts" hardware; then
-  show meminfo /proc/meminfo
-  show cpuinfo /proc/cpuinfo
+  show_large meminfo /proc/meminfo
+  show_large cpuinfo /proc/cpuinfo
   mark nproc; nproc 2>/dev/null
   show uptime /proc/uptime
-  show mounts /proc/mounts
+  show_large mounts /proc/mounts
   mark df; if has timeout; then timeout "$wait" df -Pk 2>/dev/null; else df -Pk 2>/dev/null; fi
   mark df-inodes; if has timeout; then timeout "$wait" df -Pi 2>/dev/null; else df -Pi 2>/dev/null; fi
   mark uuids; for f in /dev/disk/by-uuid/*; do [ -e "$f" ] && printf '%s %s\n' "${f##*/}" "$(readlink -f "$f")"; done

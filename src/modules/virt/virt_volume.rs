@@ -9,6 +9,7 @@ use crate::lab::{
     DiskUser, DomainState, Element, Filler, GIB, MadeKind, Mark, Owner, SourceImage, VolumeContent,
     VolumeFormat, VolumeSpec, VolumeState, VolumeStep, disks_of, plan_volume, volume_warnings,
 };
+use crate::modules::args::Presence as State;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
 
@@ -37,14 +38,6 @@ pub(super) struct VirtVolume {
     convert: bool,
     #[serde(skip)]
     logical: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

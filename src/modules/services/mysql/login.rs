@@ -1,22 +1,13 @@
 use std::time::Duration;
 
 use mysql_async::{Conn, Error, OptsBuilder};
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::host::{Endpoint, Forward, Secret};
+pub(super) use crate::modules::args::Presence as State;
 use crate::modules::{ModuleError, TaskContext};
 
 /// How long a server may take to accept a login.
 const LOGIN_SECONDS: u64 = 30;
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum State {
-    #[default]
-    Present,
-    Absent,
-}
 
 /// Where and as whom to log in to `MySQL`.
 #[derive(Debug, Clone)]

@@ -1,24 +1,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use crate::host::Secret;
+pub(super) use crate::modules::args::Presence as State;
 use crate::modules::services::web::{Web, web};
 use crate::modules::{Diff, ModuleError, NativePlan, TaskContext};
 use crate::quay::http::{Trust, certificates};
 use crate::quay::{Login, QuayError, Rest, Verb};
 use crate::value::Value;
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum State {
-    #[default]
-    Present,
-    Absent,
-}
 
 /// The arguments that every module here takes, as fields of its struct.
 macro_rules! with_quay {

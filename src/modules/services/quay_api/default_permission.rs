@@ -1,9 +1,8 @@
 use async_trait::async_trait;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::json;
 
 use super::call::{Call, State, look, plan, text, with_quay};
+use super::permission::{Kind, Role};
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
@@ -24,34 +23,6 @@ with_quay! {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    #[default]
-    User,
-    Robot,
-    Team,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    #[default]
-    Read,
-    Write,
-    Admin,
-}
-
-impl Role {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     id: String,
@@ -65,7 +36,7 @@ impl QuayDefaultPermission {
 
     /// Robots are users to the API.
     fn kind(&self) -> &'static str {
-        if self.kind == Kind::Team { "team" } else { "user" }
+        self.kind.word()
     }
 
     fn is_this(&self, prototype: &Value) -> bool {

@@ -4,6 +4,7 @@ mod call;
 mod default_permission;
 mod mirror;
 mod organization;
+mod permission;
 mod proxy_cache;
 mod repository;
 mod robot;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::call::{Call, State, look, plan, text, with_quay, yes};
+use super::permission::{Kind, Role};
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
@@ -52,34 +53,6 @@ struct Permission {
     role: Role,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    #[default]
-    User,
-    Robot,
-    Team,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    #[default]
-    Read,
-    Write,
-    Admin,
-}
-
-impl Role {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        }
-    }
-}
-
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
     public: bool,
@@ -90,7 +63,7 @@ pub(super) struct Found {
 
 /// How the API names whose permission it is; robots are users there.
 fn holder(permission: &Permission) -> String {
-    format!("{}/{}", if permission.kind == Kind::Team { "team" } else { "user" }, permission.name)
+    format!("{}/{}", permission.kind.word(), permission.name)
 }
 
 impl QuayRepository {

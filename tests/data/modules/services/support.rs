@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, Target};
+use quaylab::host::{ConnectionSpec, Target};
 use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -65,18 +65,8 @@ pub(super) fn site() -> Site {
 /// This machine as a target that somebody logged in to and became another user on.
 pub(super) fn site_as(login_user: &str) -> Site {
     let state = TempDir::new().expect("a folder");
-    let target = Target::new(ConnectionSpec {
-        name: "localhost".into(),
-        kind: ConnectionKind::Local,
-        address: "127.0.0.1".into(),
-        port: 22,
-        user: login_user.to_owned(),
-        password: None,
-        private_key_file: None,
-        host_key: HostKeyCheck::Off,
-        proxy_jump: Vec::new(),
-        timeout: Duration::from_secs(10),
-    });
+    let target =
+        Target::new(ConnectionSpec { user: login_user.to_owned(), ..ConnectionSpec::local("localhost") });
     let context = TaskContext {
         shell: target.shell(None),
         host: "localhost".into(),

@@ -1,0 +1,20 @@
+//! What commands have to say, on standard output. A reader that went away (`| head`) is no error.
+
+use std::io::{ErrorKind, Write as _};
+
+use anyhow::{Context as _, Result};
+
+/// Prints a line of what is being done.
+pub(super) fn say(text: &str) {
+    let _full = show(&format!("{text}\n"));
+}
+
+/// Prints a command's result as it stands.
+pub(super) fn show(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
