@@ -37,6 +37,8 @@ pub struct Settings {
     pub r#become: bool,
     pub become_user: Option<String>,
     pub become_method: Option<String>,
+    pub become_exe: Option<String>,
+    pub become_flags: Option<String>,
     pub become_ask_pass: bool,
     pub vault: VaultSettings,
     /// What is set but does nothing here, and why; told once.
@@ -81,6 +83,8 @@ impl Default for Settings {
             r#become: false,
             become_user: None,
             become_method: None,
+            become_exe: None,
+            become_flags: None,
             become_ask_pass: false,
             vault: VaultSettings::default(),
             notes: Vec::new(),
@@ -89,7 +93,7 @@ impl Default for Settings {
 }
 
 /// Every key: section, name in the file, environment variable.
-const KEYS: [(&str, &str, &str); 34] = [
+const KEYS: [(&str, &str, &str); 36] = [
     ("defaults", "inventory", "ANSIBLE_INVENTORY"),
     ("defaults", "forks", "ANSIBLE_FORKS"),
     ("defaults", "roles_path", "ANSIBLE_ROLES_PATH"),
@@ -118,6 +122,8 @@ const KEYS: [(&str, &str, &str); 34] = [
     ("privilege_escalation", "become", "ANSIBLE_BECOME"),
     ("privilege_escalation", "become_user", "ANSIBLE_BECOME_USER"),
     ("privilege_escalation", "become_method", "ANSIBLE_BECOME_METHOD"),
+    ("privilege_escalation", "become_exe", "ANSIBLE_BECOME_EXE"),
+    ("privilege_escalation", "become_flags", "ANSIBLE_BECOME_FLAGS"),
     ("privilege_escalation", "become_ask_pass", "ANSIBLE_BECOME_ASK_PASS"),
     ("ssh_connection", "ssh_args", "ANSIBLE_SSH_ARGS"),
     ("ssh_connection", "ssh_common_args", "ANSIBLE_SSH_COMMON_ARGS"),
@@ -249,6 +255,8 @@ impl Settings {
             (_, "become") => self.r#become = flag()?,
             (_, "become_user") => self.become_user = text(),
             (_, "become_method") => self.become_method = text(),
+            (_, "become_exe") => self.become_exe = text(),
+            (_, "become_flags") => self.become_flags = text(),
             (_, "become_ask_pass") => self.become_ask_pass = flag()?,
             (_, "ssh_args" | "ssh_common_args") => {
                 let all = [self.ssh_arguments.take(), text()];

@@ -123,7 +123,7 @@ async fn libvirts_test_driver_keeps_what_is_declared() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lab_on_a_real_libvirtd_comes_changes_and_goes() {
-    let namespace = match Namespace::start() {
+    let namespace = match namespace::Namespace::start() {
         Ok(namespace) => namespace,
         Err(reason) => {
             eprintln!("skipped: {reason}");

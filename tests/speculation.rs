@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use quaylab::engine::{self, Event, Options, Sink, Summary};
-use quaylab::inventory::{Inventory, VarMap};
+use quaylab::inventory::Inventory;
 use quaylab::playbook::{Folder, Loader};
 use quaylab::value::Value as Known;
 use tokio_util::sync::CancellationToken;

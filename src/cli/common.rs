@@ -225,6 +225,8 @@ impl CommonArgs {
             become_method: become_method(
                 r#become.become_method.as_deref().or(settings.become_method.as_deref()),
             )?,
+            become_exe: settings.become_exe.clone(),
+            become_flags: settings.become_flags.clone(),
             become_password,
             ssh_password: ssh,
             private_key_file: connection.private_key.clone().or_else(|| settings.private_key_file.clone()),

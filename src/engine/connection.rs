@@ -169,7 +169,24 @@ pub(super) fn r#become(
     };
     let password =
         look.var(&["ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"])?.map(Secret);
+    let words = |text: Option<String>, name: &str| -> Result<Option<Vec<String>>, Diagnostic> {
+        let split = |text: &String| {
+            shlex::split(text)
+                .ok_or_else(|| Diagnostic::new(format!("{name} has a quote that is not closed: {text}")))
+        };
+        text.as_ref().map(split).transpose()
+    };
+    let exe = match look.var(&["ansible_become_exe", &format!("ansible_{}_exe", method.name())])? {
+        Some(exe) => Some(exe),
+        None => look.keyword(context.nearest(|k| k.become_exe.as_ref()))?,
+    };
+    let flags = match look.var(&["ansible_become_flags", &format!("ansible_{}_flags", method.name())])? {
+        Some(flags) => Some(flags),
+        None => look.keyword(context.nearest(|k| k.become_flags.as_ref()))?,
+    };
     Ok(Some(BecomeSpec {
+        program: words(exe.or_else(|| options.become_exe.clone()), "become_exe")?.unwrap_or_default(),
+        flags: words(flags.or_else(|| options.become_flags.clone()), "become_flags")?,
         user: user.or_else(|| options.become_user.clone()).unwrap_or_else(|| "root".into()),
         method,
         password: password.or_else(|| options.become_password.clone()),

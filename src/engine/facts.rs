@@ -10,6 +10,8 @@ use crate::yaml::{Kind, Node};
 /// Names that begin like a fact's and are none: they are known without looking at the host.
 const NO_FACTS: &[&str] = &[
     "ansible_become",
+    "ansible_become_exe",
+    "ansible_become_flags",
     "ansible_become_method",
     "ansible_become_pass",
     "ansible_become_password",
@@ -72,6 +74,8 @@ fn in_keywords(keywords: &Keywords) -> bool {
         &keywords.r#become,
         &keywords.become_user,
         &keywords.become_method,
+        &keywords.become_exe,
+        &keywords.become_flags,
         &keywords.no_log,
         &keywords.ignore_errors,
         &keywords.ignore_unreachable,

@@ -10,12 +10,30 @@ pub(super) fn command_line(r#become: Option<&BecomeSpec>, inner: &str, prompt: &
     let inner = single_quoted(inner);
     let Some(spec) = r#become else { return format!("exec /bin/sh -c {inner}") };
     let user = quote(&spec.user);
+    let program = start(spec);
     match (spec.method, &spec.password) {
-        (BecomeMethod::Sudo, None) => format!("exec sudo -H -n -u {user} /bin/sh -c {inner}"),
-        (BecomeMethod::Sudo, Some(_)) => format!("exec sudo -H -S -p {prompt} -u {user} /bin/sh -c {inner}"),
-        (BecomeMethod::Su, _) => format!("exec su -s /bin/sh -c {inner} {user}"),
-        (BecomeMethod::Doas, _) => format!("exec doas -n -u {user} /bin/sh -c {inner}"),
+        (BecomeMethod::Sudo, None) | (BecomeMethod::Doas, _) => {
+            format!("exec {program} -n -u {user} /bin/sh -c {inner}")
+        }
+        (BecomeMethod::Sudo, Some(_)) => {
+            format!("exec {program} -S -p {prompt} -u {user} /bin/sh -c {inner}")
+        }
+        (BecomeMethod::Su, _) => format!("exec {program} -s /bin/sh -c {inner} {user}"),
     }
+}
+
+/// The method's program and its options, but those that say how a password is asked for.
+fn start(spec: &BecomeSpec) -> String {
+    let default: &[&str] = if spec.method == BecomeMethod::Sudo { &["-H"] } else { &[] };
+    let program = spec.program.iter().map(|word| quote(word));
+    let flags: Vec<String> = match &spec.flags {
+        Some(flags) => {
+            flags.iter().filter(|f| !matches!(f.as_str(), "-n" | "-S")).map(|word| quote(word)).collect()
+        }
+        None => default.iter().map(|&word| word.to_owned()).collect(),
+    };
+    let name = spec.program.is_empty().then(|| spec.method.name().to_owned());
+    name.into_iter().chain(program).chain(flags).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a program's standard error ends with a request for a password.
@@ -54,11 +72,7 @@ fn current_user() -> Option<String> {
 
 /// Why the program that should become the user ended instead.
 pub(super) fn refusal(host: &str, spec: &BecomeSpec, status: i32, stderr: &str, prompted: bool) -> HostError {
-    let method = match spec.method {
-        BecomeMethod::Sudo => "sudo",
-        BecomeMethod::Su => "su",
-        BecomeMethod::Doas => "doas",
-    };
+    let method = spec.program.first().map_or(spec.method.name(), String::as_str);
     let said = stderr.trim();
     let lower = said.to_lowercase();
     let has = |texts: &[&str]| texts.iter().any(|t| lower.contains(t));
@@ -100,4 +114,31 @@ pub(super) fn refusal(host: &str, spec: &BecomeSpec, status: i32, stderr: &str, 
         (said.to_owned(), "try the same command by hand on the host")
     };
     HostError::Become { host: host.to_owned(), user: spec.user.clone(), reason, hint: Some(hint.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Secret;
+
+    #[test]
+    fn the_users_program_and_flags_stand_in_the_command_line() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let plain = |method| BecomeSpec::new("quay", method);
+        let secret = |spec: BecomeSpec| BecomeSpec { password: Some(Secret("s3cret".into())), ..spec };
+        let line = |spec: &BecomeSpec| command_line(Some(spec), "x", "P");
+        assert_eq!(line(&plain(BecomeMethod::Sudo)), "exec sudo -H -n -u quay /bin/sh -c 'x'");
+        assert_eq!(line(&secret(plain(BecomeMethod::Sudo))), "exec sudo -H -S -p P -u quay /bin/sh -c 'x'");
+        assert_eq!(line(&plain(BecomeMethod::Su)), "exec su -s /bin/sh -c 'x' quay");
+        assert_eq!(line(&plain(BecomeMethod::Doas)), "exec doas -n -u quay /bin/sh -c 'x'");
+        let own = BecomeSpec {
+            program: words("/opt/bin/sudo"),
+            flags: Some(words("-H -S -n -E a;b")),
+            ..plain(BecomeMethod::Sudo)
+        };
+        assert_eq!(line(&own), "exec /opt/bin/sudo -H -E 'a;b' -n -u quay /bin/sh -c 'x'");
+        assert_eq!(line(&secret(own)), "exec /opt/bin/sudo -H -E 'a;b' -S -p P -u quay /bin/sh -c 'x'");
+        let login = BecomeSpec { flags: Some(words("-l")), ..plain(BecomeMethod::Su) };
+        assert_eq!(line(&login), "exec su -l -s /bin/sh -c 'x' quay");
+    }
 }

@@ -114,6 +114,17 @@ pub struct BecomeSpec {
     pub method: BecomeMethod,
     /// `ansible_become_password` or `-K`; goes over standard input only.
     pub password: Option<Secret>,
+    /// `become_exe`: the words that start the method's program, where they are not its name alone.
+    pub program: Vec<String>,
+    /// `become_flags`: words instead of the method's own options; `None`: sudo's `-H`, and none of the others.
+    pub flags: Option<Vec<String>>,
+}
+
+impl BecomeSpec {
+    /// Another user by a method's own program and options, without a password.
+    pub fn new(user: impl Into<String>, method: BecomeMethod) -> Self {
+        Self { user: user.into(), method, password: None, program: Vec::new(), flags: None }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,4 +132,15 @@ pub enum BecomeMethod {
     Sudo,
     Su,
     Doas,
+}
+
+impl BecomeMethod {
+    /// The name of the program, which is the method's in a playbook as well.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sudo => "sudo",
+            Self::Su => "su",
+            Self::Doas => "doas",
+        }
+    }
 }

@@ -118,7 +118,7 @@ impl Hypervisor {
 
     /// A shell on the machine as root.
     pub fn root(&self) -> Option<Shell> {
-        let root = BecomeSpec { user: "root".into(), method: BecomeMethod::Sudo, password: None };
+        let root = BecomeSpec::new("root", BecomeMethod::Sudo);
         self.shell().map(|shell| shell.target().shell(Some(&root)))
     }
 

@@ -10,10 +10,10 @@ mod tunnels;
 mod users;
 
 use lab::sshd::Sshd;
-use quaylab::host::{BecomeMethod, BecomeSpec, ConnectionSpec, Script, Secret, Shell, Target};
+use quaylab::host::{BecomeMethod, BecomeSpec, ConnectionSpec, HostKeyCheck, Script, Secret, Shell, Target};
 
 fn local() -> ConnectionSpec {
-    ConnectionSpec::local("here")
+    ConnectionSpec { user: "root".to_owned(), host_key: HostKeyCheck::Off, ..ConnectionSpec::local("here") }
 }
 
 /// Runs a test over both ways.
@@ -29,9 +29,8 @@ async fn both(test: impl AsyncFn(Shell)) {
 
 fn become_nobody(password: Option<&str>) -> BecomeSpec {
     BecomeSpec {
-        user: "nobody".to_owned(),
-        method: BecomeMethod::Sudo,
         password: password.map(|p| Secret(p.to_owned())),
+        ..BecomeSpec::new("nobody", BecomeMethod::Sudo)
     }
 }
 

@@ -100,11 +100,8 @@ async fn a_password_logs_in_and_becomes_root() {
         assert_eq!(error.to_string(), format!("becoming root on lab failed: {reason}"));
         assert!(error.hint().is_some());
     }
-    let su = BecomeSpec {
-        method: BecomeMethod::Su,
-        user: "labguest".to_owned(),
-        password: Some(secret("right one")),
-    };
+    let su =
+        BecomeSpec { password: Some(secret("right one")), ..BecomeSpec::new("labguest", BecomeMethod::Su) };
     assert_eq!(out(&target.shell(Some(&su)), "id -un").await, "labguest");
     let error = target
         .shell(Some(&BecomeSpec { password: Some(secret("no")), ..su }))
