@@ -65,11 +65,12 @@ fn plays() {
       hint: use letters, digits and underscores, and start with a letter or an underscore
     "#);
     insta::assert_snapshot!(error(&[("site.yml", "- import_playbook: '{{ x }}.yml'\n")]), @r#"
-    import_playbook cannot hold a template
-     --> site.yml:1:20
+    'x' is undefined
+     --> site.yml:1:24
       |
     1 | - import_playbook: '{{ x }}.yml'
-      |                    ^^^^^^^^^^^^^
+      |                        ^
+      = import_playbook is needed while the playbook is read, before there is a host: only variables of the play, of roles, blocks and the task itself, and -e are known
       hint: use include_tasks or include_role, which are resolved while the play runs
     "#);
 }
@@ -123,11 +124,12 @@ fn tasks() {
       hint: add one, such as ansible.builtin.command
     "#);
     insta::assert_snapshot!(play("    - import_tasks: '{{ x }}.yml'\n"), @r#"
-    import_tasks cannot hold a template
-     --> site.yml:3:21
+    'x' is undefined
+     --> site.yml:3:25
       |
     3 |     - import_tasks: '{{ x }}.yml'
-      |                     ^^^^^^^^^^^^^
+      |                         ^
+      = import_tasks is needed while the playbook is read, before there is a host: only variables of the play, of roles, blocks and the task itself, and -e are known
       hint: use include_tasks or include_role, which are resolved while the play runs
     "#);
     insta::assert_snapshot!(play("    - import_tasks: gone.yml\n"), @r#"

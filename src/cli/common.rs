@@ -259,7 +259,7 @@ impl CommonArgs {
         self.verbose.max(settings.verbosity)
     }
 
-    fn extra_vars(&self, vault: &Vault) -> Result<VarMap> {
+    pub(super) fn extra_vars(&self, vault: &Vault) -> Result<VarMap> {
         let mut vars = VarMap::new();
         for text in &self.extra_vars {
             vars.extend(parse_extra_vars(text, vault)?);

@@ -17,6 +17,7 @@ use crate::inventory::{VarMap, parse_extra_vars};
 use crate::lab::{Converged, private};
 use crate::playbook::{Folder, Loader, Playbook};
 use crate::report::RolesSeen;
+use crate::vars::Level;
 
 /// Options of `quaylab run`, under ansible-playbook's names.
 #[derive(Debug, Args)]
@@ -101,7 +102,9 @@ impl Read {
             roles_path.extend(usual_roles());
         }
         roles_path.push(PathBuf::from("roles"));
-        let loader = Loader::new(roles_path).with_vault(prepared.vault.clone());
+        let loader = Loader::new(roles_path)
+            .with_vault(prepared.vault.clone())
+            .knowing(Level::Extra, &args.common.extra_vars(&prepared.vault)?);
         let playbooks = read_playbooks(&loader, &args.playbooks)?;
         Ok(Self { prepared, loader, playbooks })
     }

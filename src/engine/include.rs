@@ -13,7 +13,7 @@ use super::task::{chosen, label};
 use crate::diag::Diagnostic;
 use crate::playbook::{Action, Entry, Folder, Include, Keywords, Task, role_arguments};
 use crate::value::{Map, Value, plain, truth};
-use crate::vars::{Scope, Var};
+use crate::vars::{Layers, Level, Scope, Var};
 use crate::yaml::{Kind, Mapping, Node};
 
 /// What one host wants included, and with which variables.
@@ -242,11 +242,12 @@ fn entries(
     inner.include_vars = Arc::new(include_vars);
     inner.handler = context.handler || handler;
     let playbook = &play.play.folder;
+    let reader = play.run.loader.knowing(Level::Play, &play.play.keywords.vars);
     let entries = if task.action == Action::Include(Include::Role) {
         let args = Node::from_value(&Value::Object(wanted.args.clone()), &task.args.origin);
         let args = args.as_map().cloned().unwrap_or_default();
-        let (usage, entry) = role_arguments(&args, &task.origin, IndexMap::new())?;
-        let loaded = play.run.loader.role(playbook, &usage, &entry)?;
+        let (usage, entry) = role_arguments(&args, &task.origin, IndexMap::new(), &Layers::new())?;
+        let loaded = reader.role(playbook, &usage, &entry)?;
         handlers.extend(loaded.handlers);
         if wanted.args.get("public").and_then(truth).unwrap_or(false) {
             play.publish(&loaded.roles);
@@ -271,7 +272,7 @@ fn entries(
             )?;
         inner.included =
             Some(if file.starts_with('/') { file.clone() } else { folder.whole().join(&file).name() });
-        play.run.loader.tasks(playbook, folder, &file, &mut handlers)?
+        reader.tasks(playbook, folder, &file, &mut handlers)?
     };
     play.handlers.lock().unwrap_or_else(PoisonError::into_inner).extend(handlers);
     for warning in play.run.loader.take_warnings() {

@@ -6,9 +6,10 @@ use super::load_role::role_arguments;
 use super::loader::{Loader, MAX_DEPTH};
 use super::role::Handler;
 use super::task::import_vars;
-use super::written::{mapping, parent, plain_text, shared_keywords};
+use super::written::{known_text, mapping, parent, shared_keywords};
 use super::{Block, Entry, Folder, Role, Task};
 use crate::diag::Diagnostic;
+use crate::vars::Level;
 use crate::yaml::{self, Mapping, Node};
 
 /// What is collected while a list of tasks is read.
@@ -52,8 +53,9 @@ impl Loader {
     fn block(&self, item: &Node, map: &Mapping, reading: &mut Reading<'_>) -> Result<Entry, Diagnostic> {
         const KNOWN: &[&str] = &["block", "rescue", "always", "name", "notify"];
         let keywords = shared_keywords(map, KNOWN, "block")?;
+        let this = self.knowing(Level::Block, &keywords.vars);
         let mut section =
-            |name: &str| map.get(name).map_or_else(|| Ok(Vec::new()), |tasks| self.entries(tasks, reading));
+            |name: &str| map.get(name).map_or_else(|| Ok(Vec::new()), |tasks| this.entries(tasks, reading));
         Ok(Entry::Block(Arc::new(Block {
             origin: item.origin.clone(),
             tasks: section("block")?,
@@ -77,12 +79,13 @@ impl Loader {
                 .ok_or_else(|| Diagnostic::new("import_tasks needs a file").at(&value.origin))?,
             None => value,
         };
-        let name = plain_text(file, "import_tasks")?;
         if reading.depth > MAX_DEPTH {
             return Err(Diagnostic::new("task files import each other in a circle").at(&value.origin));
         }
         let keywords =
             shared_keywords(map, &["name", "import_tasks", "ansible.builtin.import_tasks"], "import_tasks")?;
+        let this = self.knowing(Level::Block, &keywords.vars);
+        let name = &known_text(file, "import_tasks", &this.known)?;
         let source = self.source(&reading.folder, name).map_err(|e| e.at(&file.origin))?;
         let (node, warnings) = yaml::load_one(&source)?;
         self.warn(warnings);
@@ -95,7 +98,7 @@ impl Loader {
         };
         Ok(Entry::Block(Arc::new(Block {
             origin: item.origin.clone(),
-            tasks: self.entries(&node, &mut inner)?,
+            tasks: this.entries(&node, &mut inner)?,
             rescue: Vec::new(),
             always: Vec::new(),
             keywords: Arc::new(keywords),
@@ -113,7 +116,7 @@ impl Loader {
         let args = mapping(value, "import_role")?;
         let keywords =
             shared_keywords(map, &["name", "import_role", "ansible.builtin.import_role"], "import_role")?;
-        let (usage, entry) = role_arguments(args, &item.origin, import_vars(map)?)?;
+        let (usage, entry) = role_arguments(args, &item.origin, import_vars(map)?, &self.known)?;
         let loaded = self.load_role(reading.playbook, &usage, &entry, false, reading.depth + 1)?;
         reading.handlers.extend(loaded.handlers);
         reading.roles.extend(loaded.roles);

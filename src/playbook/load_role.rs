@@ -9,10 +9,11 @@ use super::entries::Reading;
 use super::keywords::{list, variables};
 use super::loader::{Loader, MAX_DEPTH};
 use super::role::{EntryPoint, LoadedRole};
-use super::written::{mapping, plain_text};
+use super::written::{known_text, mapping};
 use super::{ArgumentSpec, Block, Entry, Folder, Keywords, Role, RoleUse};
 use crate::diag::{Diagnostic, Origin};
 use crate::value::truth;
+use crate::vars::{Layers, Level};
 use crate::yaml::{self, Mapping, Node};
 
 impl Loader {
@@ -62,18 +63,22 @@ impl Loader {
             params: usage.params.clone(),
             spec: self.argument_spec(&folder, &entry.tasks)?,
         });
+        let this = self
+            .knowing(Level::RoleDefaults, &role.defaults)
+            .knowing(Level::Role, &role.vars)
+            .knowing(Level::RoleParams, &role.params);
         let mut handlers = Vec::new();
         let mut roles = Vec::new();
         let mut tasks = Vec::new();
         for item in said("dependencies").map(list).unwrap_or_default() {
             let dependency =
-                self.load_role(playbook, &role_use(&item)?, &EntryPoint::default(), true, depth + 1)?;
+                self.load_role(playbook, &role_use(&item, &self.known)?, &EntryPoint::default(), true, depth + 1)?;
             handlers.extend(dependency.handlers);
             roles.extend(dependency.roles);
             tasks.push(Entry::Block(dependency.block));
         }
         if let Some(node) = file("handlers", &entry.handlers)? {
-            handlers.extend(self.handlers(&node, playbook, &folder.join("handlers"), Some(&role))?);
+            handlers.extend(this.handlers(&node, playbook, &folder.join("handlers"), Some(&role))?);
         }
         let own = match file("tasks", &entry.tasks)? {
             Some(node) => {
@@ -84,7 +89,7 @@ impl Loader {
                     roles: &mut roles,
                     depth: depth + 1,
                 };
-                self.entries(&node, &mut reading)?
+                this.entries(&node, &mut reading)?
             }
             None if entry.tasks == "main" => Vec::new(),
             None => {
@@ -151,12 +156,13 @@ pub(crate) fn role_arguments(
     args: &Mapping,
     origin: &Origin,
     params: IndexMap<String, Node>,
+    known: &Layers,
 ) -> Result<(RoleUse, EntryPoint), Diagnostic> {
     let name = args
         .get("name")
         .or_else(|| args.get("role"))
         .ok_or_else(|| Diagnostic::new("the role's name is missing").at(origin))?;
-    let text = |key: &str| args.get(key).map(|n| plain_text(n, key).map(str::to_owned)).transpose();
+    let text = |key: &str| args.get(key).map(|n| known_text(n, key, known)).transpose();
     let main = || "main".to_owned();
     let entry = EntryPoint {
         tasks: text("tasks_from")?.unwrap_or_else(main),
@@ -164,14 +170,14 @@ pub(crate) fn role_arguments(
         defaults: text("defaults_from")?.unwrap_or_else(main),
         handlers: text("handlers_from")?.unwrap_or_else(main),
     };
-    let name = plain_text(name, "the role's name")?.to_owned();
+    let name = known_text(name, "the role's name", known)?;
     Ok((RoleUse { name, origin: origin.clone(), keywords: Keywords::default(), params }, entry))
 }
 
-pub(super) fn role_use(node: &Node) -> Result<RoleUse, Diagnostic> {
-    if let Some(name) = node.as_str() {
+pub(super) fn role_use(node: &Node, known: &Layers) -> Result<RoleUse, Diagnostic> {
+    if node.as_str().is_some() {
         return Ok(RoleUse {
-            name: name.to_owned(),
+            name: known_text(node, "role", known)?,
             origin: node.origin.clone(),
             keywords: Keywords::default(),
             params: IndexMap::new(),
@@ -194,7 +200,7 @@ pub(super) fn role_use(node: &Node) -> Result<RoleUse, Diagnostic> {
             params.insert(key, value.clone());
         }
     }
-    Ok(RoleUse { name: plain_text(name, "role")?.to_owned(), origin: node.origin.clone(), keywords, params })
+    Ok(RoleUse { name: known_text(name, "role", known)?, origin: node.origin.clone(), keywords, params })
 }
 
 /// What tells two uses of one role apart: a role runs again only where one of these differs.

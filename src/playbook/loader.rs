@@ -7,10 +7,11 @@ use super::entries::Reading;
 use super::keywords::{list, variables};
 use super::load_role::role_use;
 use super::role::{EntryPoint, Handler, LoadedRole};
-use super::written::{self, mapping, parent, plain_text, shared_keywords};
+use super::written::{self, known_text, mapping, parent, shared_keywords};
 use super::{Entry, Folder, Keywords, Play, Playbook, Prompt, Role, RoleUse};
 use crate::diag::{Diagnostic, SourceFile, closest};
 use crate::value::truth;
+use crate::vars::{Layers, Level, Var};
 use crate::vault::Vault;
 use crate::yaml::{self, Mapping, Node};
 
@@ -24,18 +25,36 @@ pub struct Loader {
     pub(super) roles_path: Vec<PathBuf>,
     /// Opens files that are encrypted as a whole.
     vault: Arc<Vault>,
+    /// Variables that do not depend on a host, which names of imports may hold.
+    pub(super) known: Layers,
     warnings: Arc<Mutex<Vec<Diagnostic>>>,
 }
 
 impl Loader {
     pub fn new(roles_path: Vec<PathBuf>) -> Self {
-        Self { roles_path, vault: Arc::default(), warnings: Arc::default() }
+        Self { roles_path, vault: Arc::default(), known: Layers::new(), warnings: Arc::default() }
     }
 
     /// The same loader, which can open what is encrypted with these secrets.
     #[must_use]
     pub fn with_vault(self, vault: Arc<Vault>) -> Self {
         Self { vault, ..self }
+    }
+
+    /// The same loader, for what is read where these variables are known.
+    #[must_use]
+    pub fn knowing(&self, level: Level, vars: &IndexMap<String, Node>) -> Self {
+        if vars.is_empty() {
+            return self.clone();
+        }
+        let vars = vars.iter().map(|(name, node)| (name.clone(), Var::Raw(node.clone()))).collect();
+        self.with_known(self.known.with(level, Arc::new(vars)))
+    }
+
+    /// The same loader, with these variables instead of those that it knew.
+    #[must_use]
+    pub fn with_known(&self, known: Layers) -> Self {
+        Self { known, ..self.clone() }
     }
 
     pub(super) fn source(&self, folder: &Folder, file: &str) -> Result<Arc<SourceFile>, Diagnostic> {
@@ -132,11 +151,11 @@ impl Loader {
                 if depth > MAX_DEPTH {
                     return Err(Diagnostic::new("playbooks import each other in a circle").at(&key.origin));
                 }
-                let name = plain_text(value, "import_playbook")?;
+                let name = known_text(value, "import_playbook", &self.known)?;
                 let known = ["name", "import_playbook", "ansible.builtin.import_playbook"];
                 let given = shared_keywords(map, &known, "import_playbook")?;
                 let from = plays.len();
-                self.plays(folder, name, depth + 1, plays).map_err(|e| e.at_least(&value.origin))?;
+                self.plays(folder, &name, depth + 1, plays).map_err(|e| e.at_least(&value.origin))?;
                 for play in plays.iter_mut().skip(from) {
                     let keywords = Arc::make_mut(&mut play.keywords);
                     keywords.vars.extend(given.vars.clone());
@@ -217,12 +236,20 @@ impl Loader {
                     .hint_opt(near.map(|n| format!("did you mean {n}?"))));
             }
         }
+        let mut this = self.knowing(Level::Play, &keywords.vars);
+        for file in play.vars_files.iter().filter_map(Node::as_str) {
+            // Names with templates, and files that are not there, are the run's matter.
+            if !file.contains("{{") && folder.read(file).is_some() {
+                this = this.knowing(Level::PlayFiles, &self.variables(folder, file)?);
+            }
+        }
         play.keywords = Arc::new(keywords);
         let mut handlers = Vec::new();
         let mut roles = Vec::new();
         if let Some(uses) = map.get("roles") {
             for item in list(uses) {
-                let loaded = self.load_role(folder, &role_use(&item)?, &EntryPoint::default(), true, 0)?;
+                let usage = role_use(&item, &this.known)?;
+                let loaded = this.load_role(folder, &usage, &EntryPoint::default(), true, 0)?;
                 handlers.extend(loaded.handlers);
                 if let Some((own, dependencies)) = loaded.roles.split_last() {
                     push_new(&mut play.role_names, &own.name);
@@ -243,11 +270,11 @@ impl Loader {
                     roles: &mut roles,
                     depth: 0,
                 };
-                play.sections[index] = self.entries(tasks, &mut reading)?;
+                play.sections[index] = this.entries(tasks, &mut reading)?;
             }
         }
         if let Some(own) = map.get("handlers") {
-            let own = self.handlers(own, folder, folder, None)?;
+            let own = this.handlers(own, folder, folder, None)?;
             handlers.extend(own);
         }
         play.handlers = handlers;

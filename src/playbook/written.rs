@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use super::{Folder, Keywords};
 use crate::diag::{Diagnostic, SourceFile, closest};
+use crate::template::{Templar, TemplarOptions};
+use crate::value::plain;
+use crate::vars::{Layers, Scope};
 use crate::vault::Vault;
 use crate::yaml::{Mapping, Node};
 
@@ -29,12 +32,20 @@ pub(super) fn mapping<'a>(node: &'a Node, what: &str) -> Result<&'a Mapping, Dia
 }
 
 /// A text that has to be known before anything runs.
-pub(super) fn plain_text<'a>(node: &'a Node, what: &str) -> Result<&'a str, Diagnostic> {
+pub(super) fn known_text(node: &Node, what: &str, known: &Layers) -> Result<String, Diagnostic> {
     match node.as_str() {
-        Some(text) if text.contains("{{") => Err(Diagnostic::new(format!("{what} cannot hold a template"))
-            .at(&node.origin)
-            .hint("use include_tasks or include_role, which are resolved while the play runs")),
-        Some(text) => Ok(text),
+        Some(text) if text.contains("{{") => {
+            let scope: Arc<dyn Scope> = Arc::new(known.clone());
+            let value = Templar::new(TemplarOptions::default()).render(node, &scope).map_err(|e| {
+                e.note(format!(
+                    "{what} is needed while the playbook is read, before there is a host: only variables of the \
+                     play, of roles, blocks and the task itself, and -e are known"
+                ))
+                .hint("use include_tasks or include_role, which are resolved while the play runs")
+            })?;
+            Ok(plain(&value))
+        }
+        Some(text) => Ok(text.to_owned()),
         None => {
             Err(Diagnostic::new(format!("{what} must be a string, not {}", node.type_name()))
                 .at(&node.origin))
