@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
-.PHONY: help quickstart build test conformance bench lint fmt image clean-lab
+.PHONY: help quickstart build test conformance bench fuzz lint fmt image clean-lab
 
 help: ## what can be made here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +19,12 @@ test: ## everything: formatting, lints, unit tests, real parts, and the quicksta
 bench: ## time the same work under quaylab and its peers, and write docs/benchmarks.md
 	@scripts/cargo.sh build --release --locked
 	@python3 benches/bench.py --quaylab "$${CARGO_TARGET_DIR:-target}/release/quaylab" --venv "$${CARGO_TARGET_DIR:-target}/bench-venv"
+
 conformance: ## the cases of tests/conformance under quaylab and ansible-core, as a table (CONFORMANCE_ASK=all: ask ansible-core anew)
 	@scripts/cargo.sh test --locked --test conformance -- --nocapture
+
+fuzz: ## each parser for ten minutes under cargo-fuzz (docs/robustness.md)
+	@scripts/fuzz.sh
 
 lint: ## formatting and clippy
 	@scripts/cargo.sh fmt --check

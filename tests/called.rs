@@ -123,6 +123,7 @@ fn the_output_is_that_of_ansibles_programs() {
     for line in [
         "ansible-playbook -i hosts site.yml -f 1",
         "ansible-playbook -i hosts good.yml",
+        "ansible-playbook -i hosts good.yml -v",
         "ansible-playbook -i hosts site.yml --syntax-check",
         "ansible-playbook -i hosts site.yml --list-tasks",
         "ansible-playbook -i hosts site.yml --list-tags",
@@ -134,6 +135,7 @@ fn the_output_is_that_of_ansibles_programs() {
         "ansible-playbook --no-such-option",
         "ansible a -i hosts -m ping",
         "ansible web -i hosts -f 1 -a uptime\\ -V",
+        "ansible a -i hosts -m ping -v",
         "ansible c -i hosts -m debug -a msg={{x}}{{y}}",
         "ansible c -i hosts -m debug -a var=y -o",
         "ansible all -i hosts --list-hosts",

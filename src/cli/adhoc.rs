@@ -10,6 +10,7 @@ use serde_json::json;
 use super::common::CommonArgs;
 use super::execute::{self, Execution, Exit, Output};
 use super::program::Program;
+use super::say::show;
 use crate::diag::{Diagnostic, SourceFile};
 use crate::engine::Event;
 use crate::playbook::{Folder, Loader};
@@ -64,7 +65,7 @@ pub(super) fn run(args: &AdHocArgs) -> Result<ExitCode> {
         for host in &hosts {
             text.push_str(&format!("    {host}\n"));
         }
-        execute::print(&text);
+        show(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
     let short = args.module_name.rsplit('.').next().unwrap_or(&args.module_name);

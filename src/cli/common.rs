@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::ask;
+use super::say::show;
 use crate::diag::Diagnostic;
 use crate::engine::{Course, Gathering, Options};
 use crate::host::{BecomeMethod, Secret};
@@ -162,6 +163,9 @@ impl CommonArgs {
     /// Reads settings, passwords and the inventory. `default` is what is taken for an inventory where none is named.
     pub(super) fn prepare(&self, default: Option<&str>) -> Result<Prepared> {
         let settings = Settings::load()?;
+        if self.verbosity(&settings) > 0 {
+            name_files(&settings, default.is_some())?;
+        }
         let vault = self.vault.vault(&settings)?;
         let named = if self.inventory.is_empty() { &settings.inventory } else { &self.inventory };
         let usual: Vec<String> =
@@ -266,6 +270,17 @@ impl CommonArgs {
         }
         Ok(vars)
     }
+}
+
+/// Says which settings file counts, in Ansible's words; `always`: also that there is none.
+fn name_files(settings: &Settings, always: bool) -> Result<()> {
+    for file in &settings.files {
+        show(&format!("Using {} as config file\n", file.display()))?;
+    }
+    if settings.files.is_empty() && always {
+        show("No config file found; using defaults\n")?;
+    }
+    Ok(())
 }
 
 fn become_method(name: Option<&str>) -> Result<BecomeMethod> {

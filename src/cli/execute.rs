@@ -1,6 +1,5 @@
 //! Runs what was read, and shows it.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::common::{CommonArgs, Prepared};
 use super::lab::Lab;
 use super::program::Program;
+use super::say::say;
 use super::tell;
 use crate::engine::{self, Options, Sink, Summary};
 use crate::playbook::{Loader, Playbook};
@@ -152,16 +152,10 @@ pub(super) fn sink(output: Output, verbosity: u8) -> Sink {
 
 fn show(printed: Option<Printed>) {
     match printed {
-        Some(Printed::Out(text)) => print(&format!("{text}\n")),
+        Some(Printed::Out(text)) => say(&text),
         Some(Printed::Err(text)) => tell(&text),
         None => {}
     }
-}
-
-/// Prints a text as it is; a reader that went away is no error.
-pub(super) fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// The first Ctrl-C (or SIGTERM) stops cleanly, the second at once.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
-use super::execute::{self, Exit};
+use super::execute::Exit;
 use super::program::Program;
 use super::run::{LabRun, Read, RunArgs};
 use super::tell;
@@ -192,7 +192,7 @@ pub(super) fn announce(run: &LabRun<'_>) -> Result<Go> {
     }
     // What else is in the hosts, and what fails, the run itself tells.
     plan.failures.clear();
-    execute::print(&plan.render_brief(Palette::detect()));
+    show(&plan.render_brief(Palette::detect()))?;
     if plan.summary.replace > 0
         && !run.args.yes
         && !confirmed("go on, and lose what the marked ones hold?", "--yes")?

@@ -10,6 +10,7 @@ use clap::Parser;
 use super::adhoc::{self, AdHocArgs};
 use super::inventory::{self, InventoryArgs};
 use super::run::{self, RunArgs};
+use super::say::show;
 use super::tell;
 use super::vault::{self, VaultCli};
 use crate::diag::Diagnostic;
@@ -111,12 +112,12 @@ fn version(program: Program) -> Result<ExitCode> {
     let settings = Settings::load()?;
     let config = settings.files.first().and_then(|f| std::path::absolute(f).ok());
     let place = std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_default();
-    super::execute::print(&format!(
+    show(&format!(
         "{} [core {CORE}]\n  config file = {}\n  executable location = {place}\n  quaylab version = {}\n",
         program.name(),
         config.map_or_else(|| "None".to_owned(), |c| c.display().to_string()),
         env!("CARGO_PKG_VERSION"),
-    ));
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

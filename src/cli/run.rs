@@ -10,6 +10,7 @@ use super::execute::{self, Execution, Exit, Output};
 use super::lab::wanted_private;
 use super::plan::Go;
 use super::program::Program;
+use super::say::show;
 use super::{ask, listing, tell};
 use crate::diag::Diagnostic;
 use crate::engine::{Event, Sink};
@@ -282,7 +283,7 @@ fn list(
         limit: args.common.limit.clone(),
     };
     for (name, playbook) in playbooks {
-        execute::print(&listing::playbook(name, playbook, &prepared.inventory, &wanted)?);
+        show(&listing::playbook(name, playbook, &prepared.inventory, &wanted)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use zeroize::Zeroizing;
 
 use super::common::VaultArgs;
-use super::{ask, execute, tell};
+use super::say::show;
+use super::{ask, tell};
 use crate::diag::Diagnostic;
 use crate::settings::Settings;
 use crate::vault::{DEFAULT_ID, Envelope, Key, Source, Vault, is_encrypted};
@@ -310,7 +311,7 @@ fn view(files: &[PathBuf], vault: &Vault) -> Result<()> {
         let plain = vault.open(&sealed_text(path)?).map_err(|e| told(&e, path))?;
         let text = String::from_utf8_lossy(&plain).into_owned();
         if !page(&text) {
-            execute::print(&if text.ends_with('\n') { text } else { text + "\n" });
+            show(&if text.ends_with('\n') { text } else { text + "\n" })?;
         }
     }
     Ok(())

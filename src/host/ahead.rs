@@ -42,6 +42,8 @@ pub(super) struct Ahead {
 struct Sent {
     generation: u64,
     number: u64,
+    /// It was asked for already, and answers the same question again as long as nothing has changed.
+    used: bool,
     answer: Answer,
 }
 
@@ -81,19 +83,23 @@ impl Default for Ahead {
 impl Ahead {
     /// Throws away what is out of date; much of it means that guessing does not pay here.
     fn forget(&mut self, generation: u64) {
-        let before = self.sent.len();
+        let before = self.unused();
         self.sent.retain(|_, sent| sent.generation == generation);
-        if self.sent.len() < before {
+        if self.unused() < before {
             self.window = if self.window > AGAIN { (self.window / 8).max(AGAIN) } else { 0 };
             (self.used, self.trust, self.calm) = (0, 0, 0);
         }
+    }
+
+    fn unused(&self) -> usize {
+        self.sent.values().filter(|sent| !sent.used).count()
     }
 
     /// How many more probes may be sent now; none while there is still enough in flight.
     pub(super) fn room(&mut self, world: &World, shell: ShellId) -> usize {
         let Some(generation) = world.observed_by(shell) else { return 0 };
         self.forget(generation);
-        let open = self.sent.len() + self.waiting.len();
+        let open = self.unused() + self.waiting.len();
         if open * 2 > self.window { 0 } else { self.window - open }
     }
 
@@ -122,11 +128,15 @@ impl Ahead {
     pub(super) fn send(&mut self, session: &Session, world: &World, shell: ShellId, scripts: Vec<Script>) {
         let Some(generation) = world.observed_by(shell) else { return };
         self.forget(generation);
-        let new = scripts.into_iter().filter(|s| !self.sent.contains_key(s)).collect();
+        let new: Vec<Script> = scripts.into_iter().filter(|s| !self.sent.contains_key(s)).collect();
+        // Groups take probes out of the order of their tasks, by which it is told later what nobody will ask for.
+        let turns: HashMap<Script, u64> = new.iter().cloned().zip(self.next..).collect();
+        self.next += new.len() as u64;
         for group in merge::groups(new) {
+            let turn = |script: &Script| turns.get(script).copied().unwrap_or_default();
             if let [script] = group.as_slice() {
                 if let Some(reply) = session.send(script.clone(), true) {
-                    self.keep(script.clone(), generation, Answer::One(reply));
+                    self.keep(script.clone(), generation, turn(script), Answer::One(reply));
                 }
                 continue;
             }
@@ -140,14 +150,14 @@ impl Ahead {
             };
             let all = all.boxed().shared();
             for (index, script) in group.into_iter().enumerate() {
-                self.keep(script, generation, Answer::Part(all.clone(), index));
+                let number = turn(&script);
+                self.keep(script, generation, number, Answer::Part(all.clone(), index));
             }
         }
     }
 
-    fn keep(&mut self, script: Script, generation: u64, answer: Answer) {
-        self.next += 1;
-        self.sent.insert(script, Sent { generation, number: self.next, answer });
+    fn keep(&mut self, script: Script, generation: u64, number: u64, answer: Answer) {
+        self.sent.insert(script, Sent { generation, number, used: false, answer });
     }
 
     /// The answer to a probe that is asked for now, if it was sent ahead and nothing has changed since.
@@ -163,8 +173,16 @@ impl Ahead {
             self.forget(generation);
             return None;
         }
-        // Tasks come in order: nobody will ask for what was sent before this one.
-        self.sent.retain(|_, other| other.number > sent.number);
+        // Tasks come in order: what was sent before this one and not asked for was a wrong guess.
+        let oldest = sent.number.saturating_sub(MOST as u64);
+        self.sent.retain(|_, other| other.number > sent.number || other.used && other.number > oldest);
+        if let Answer::Part(all, index) = &sent.answer {
+            let again = Sent { used: true, answer: Answer::Part(all.clone(), *index), ..sent };
+            self.sent.insert(script.clone(), again);
+        }
+        if sent.used {
+            return Some(sent.answer);
+        }
         self.used += 1;
         self.trust += 1;
         if self.used >= self.window {
@@ -181,7 +199,8 @@ mod tests {
 
     fn sent(ahead: &mut Ahead, name: &str, generation: u64) {
         let (_, reply) = oneshot::channel();
-        ahead.keep(Script::new(name), generation, Answer::One(reply));
+        let number = ahead.sent.len() as u64;
+        ahead.keep(Script::new(name), generation, number, Answer::One(reply));
     }
 
     #[test]

@@ -71,8 +71,13 @@ impl Loader {
         let mut roles = Vec::new();
         let mut tasks = Vec::new();
         for item in said("dependencies").map(list).unwrap_or_default() {
-            let dependency =
-                self.load_role(playbook, &role_use(&item, &self.known)?, &EntryPoint::default(), true, depth + 1)?;
+            let dependency = self.load_role(
+                playbook,
+                &role_use(&item, &self.known)?,
+                &EntryPoint::default(),
+                true,
+                depth + 1,
+            )?;
             handlers.extend(dependency.handlers);
             roles.extend(dependency.roles);
             tasks.push(Entry::Block(dependency.block));

@@ -23,7 +23,7 @@ const LONG_SIGNS: [&str; 7] = ["**", "//", "==", "!=", "<=", ">=", "->"];
 
 /// Cuts an expression into tokens. Text that is not one ends up as one-character signs, which the engine then rejects.
 pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
-    let mut found = Vec::new();
+    let mut found: Vec<Token<'_>> = Vec::new();
     let mut at = 0;
     loop {
         let rest = source.get(at..).unwrap_or_default();
@@ -33,7 +33,9 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
         let Some(first) = trimmed.chars().next() else { break };
         let (kind, length) = token(trimmed, first, &found);
         let text = trimmed.get(..length).unwrap_or(trimmed);
-        found.push(Token { kind, text, space, offset: at });
+        // Jinja's whole numbers have no leading zeros: `010` is two of them, which nothing may stand between.
+        let split = kind == Kind::Number && space.is_empty() && found.last().is_some_and(|t| t.kind == kind);
+        found.push(Token { kind, text, space: if split { " " } else { space }, offset: at });
         at += text.len();
     }
     found
@@ -89,7 +91,9 @@ fn number_length(rest: &str) -> usize {
     if !hex && (text.ends_with('e') || text.ends_with('E')) && tail.starts_with(['+', '-']) {
         length += 1 + run(tail.get(1..).unwrap_or_default(), |c| c.is_ascii_digit());
     }
-    length
+    let text = rest.get(..length).unwrap_or_default();
+    let zeros = run(text, |c| c == '0');
+    if zeros > 0 && zeros < length && text.bytes().all(|b| b.is_ascii_digit()) { zeros } else { length }
 }
 
 #[cfg(test)]
@@ -103,6 +107,7 @@ mod tests {
             ("a.0.1 1.5 1e-5 0x1f", vec!["a", ".", "0", ".", "1", "1.5", "1e-5", "0x1f"]),
             (r#"'it\'s' ~ "q""#, vec![r"'it\'s'", "~", "\"q\""]),
             ("a//b**c!=d", vec!["a", "//", "b", "**", "c", "!=", "d"]),
+            ("010 00 0 0.5 01.5 0x0f", vec!["0", "10", "00", "0", "0.5", "01.5", "0x0f"]),
             ("1..2", vec!["1", ".", ".", "2"]),
         ] {
             let found: Vec<_> = tokens(source).iter().map(|t| t.text).collect();
