@@ -18,6 +18,7 @@ test: ## everything: formatting, lints, unit tests, real parts, and the quicksta
 
 bench: ## time the same work under quaylab and its peers, and write docs/benchmarks.md
 	@scripts/cargo.sh build --release --locked
+	@scripts/cargo.sh bench --locked --bench language
 	@python3 benches/bench.py --quaylab "$${CARGO_TARGET_DIR:-target}/release/quaylab" --venv "$${CARGO_TARGET_DIR:-target}/bench-venv"
 
 conformance: ## the cases of tests/conformance under quaylab and ansible-core, as a table (CONFORMANCE_ASK=all: ask ansible-core anew)
