@@ -158,7 +158,8 @@ def tools(lab, venv, quaylab):
         return with_ansible(hosts)[0], {**ansible, "ANSIBLE_STRATEGY_PLUGINS": str(found[0]), "ANSIBLE_STRATEGY": "mitogen_linear"}
 
     def with_pyinfra(hosts):
-        return [f"{venv}/bin/pyinfra", "-y", "--limit", ",".join(hosts), str(f / "hosts.py"), str(f / "deploy.py")], {}
+        limits = [word for host in hosts for word in ("--limit", host)]
+        return [f"{venv}/bin/pyinfra", "-y", *limits, str(f / "hosts.py"), str(f / "deploy.py")], {}
 
     return {"ssh + one sh script": by_hand, "quaylab": with_quaylab, "ansible-core": with_ansible, "ansible-core + mitogen": with_mitogen,
             "pyinfra": with_pyinfra}
@@ -351,6 +352,11 @@ def benchmark(lab, all_tools, hosts, rounds):
                 seconds, error = measure(lab, command)
                 if seconds is None:
                     broken[name] = " ".join(error or ["failed"])
+                    break
+                # A tool that works on no host ends well, too.
+                undone = [host for host in hosts if not (lab.folder / "work" / host / "d9" / "file").exists()]
+                if undone:
+                    broken[name] = f"did nothing on {len(undone)} of {len(hosts)} hosts"
                     break
                 results.setdefault(name, []).append(seconds)
             print(f"  {len(hosts):3} hosts, round {number + 1}: {name}: {broken.get(name) or f'{first[name][-1]:.2f} s, then {again[name][-1]:.2f} s'}", flush=True)
