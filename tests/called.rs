@@ -160,6 +160,7 @@ fn the_output_is_that_of_ansibles_programs() {
         }
         assert_eq!(ours.status.code(), theirs.status.code(), "{line}: {}", text(&ours.stderr));
     }
+    assert!(!place.folder.path().join("state/quaylab").exists(), "runs without a lab leave no state folder");
 }
 
 /// Without what differs from one run to the next.

@@ -126,6 +126,8 @@ impl Drop for Execution<'_> {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(Duration::from_secs(2));
         }
+        // A run that had nothing to remember leaves no folder.
+        self.lab.tidy();
     }
 }
 

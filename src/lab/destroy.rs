@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::private_file::HALF;
 use super::xml::Element;
 use super::{
     Converged, DomainState, Hypervisor, LabError, Ledger, LogicalVolume, MadeKind, Mark, Tags, VmIdentity,
@@ -186,12 +187,15 @@ async fn on_lvm(hypervisor: &Hypervisor) -> Result<(Vec<(String, Tags)>, Vec<Log
     }
 }
 
-/// The files that remember something of the lab.
+/// The files that remember something of the lab, and those that were being written when quaylab was killed.
 fn remembered(state_dir: &Path) -> impl Iterator<Item = Doomed> {
+    let half = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(HALF));
+    let halves = std::fs::read_dir(state_dir).into_iter().flatten().flatten().map(|e| e.path()).filter(half);
     ["hosts", "id_ed25519", "known_hosts", "secrets", "made.json", "kvm-probe", Converged::FILE]
         .map(|name| state_dir.join(name))
         .into_iter()
         .filter(|path| path.exists())
+        .chain(halves)
         .map(Doomed::State)
 }
 
@@ -357,4 +361,20 @@ fn remove_pool(d: &dyn super::Driver, name: &str, stands_on: StandsOn) -> Result
         StandsOn::Other => {}
     }
     d.undefine_pool(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_being_written_when_quaylab_was_killed_goes_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["made.json", ".quaylab-half-x1", "notes of somebody"] {
+            std::fs::write(folder.path().join(name), "").expect("written");
+        }
+        let found: Vec<Doomed> = remembered(folder.path()).collect();
+        let expected = ["made.json", ".quaylab-half-x1"].map(|name| Doomed::State(folder.path().join(name)));
+        assert_eq!(found, expected);
+    }
 }
