@@ -1,11 +1,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::modules::args::Presence;
 use crate::modules::{Mode, ModuleError, RemotePath};
 
 use super::attributes::Attributes;
 use super::edit::{Edit, Edited, Edition, edits, failed, lines_of};
-use super::lineinfile::Presence;
 use super::pattern::Pattern;
 
 /// A block of lines between two marker lines of a text file.

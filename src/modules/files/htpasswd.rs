@@ -2,12 +2,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::Secret;
+use crate::modules::args::Presence;
 use crate::modules::{Mode, ModuleError, RemotePath};
 
 use super::apr1;
 use super::attributes::Attributes;
 use super::edit::{Edit, Edited, Edition, edits, failed, lines_of};
-use super::lineinfile::Presence;
 
 /// One user of a password file for HTTP basic authentication.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -1,11 +1,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::modules::args::Presence;
 use crate::modules::{Mode, ModuleError, RemotePath};
 
 use super::attributes::Attributes;
 use super::edit::{Edit, Edited, Edition, edits, failed, lines_of};
-use super::lineinfile::Presence;
 
 /// One option, or one section, of an INI file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -1,6 +1,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::modules::args::Presence;
 use crate::modules::{Mode, ModuleError, RemotePath};
 
 use super::attributes::Attributes;
@@ -43,14 +44,6 @@ pub(super) struct LineInFile {
     group: Option<String>,
     #[serde(skip)]
     check: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Presence {
-    #[default]
-    Present,
-    Absent,
 }
 
 edits!(LineInFile, "lineinfile", &["ansible.builtin.lineinfile", "ansible.legacy.lineinfile"]);

@@ -1,4 +1,4 @@
-use crate::host::{Look, Place, Reply, STAT_FORMAT, Script, quote};
+use crate::host::{Look, Place, REAL, Reply, STAT_FORMAT, Script, quote};
 use crate::modules::ModuleError;
 
 use super::inode::Inode;
@@ -12,14 +12,12 @@ pub(super) struct Probe {
 
 // i: what stands at a path. j: what stands there after following links. look: both, with the link's target.
 // sum: a checksum by whichever tool is there. An answer that would not fit on one line becomes `?`.
-// real: where a link leads; `readlink -f` alone goes on for ever on one that leads into itself.
 const PRELUDE: &str = r#"LC_ALL=C; export LC_ALL
 nl='
 '
 i() { if s=$(stat -c "$F" "$2" 2>/dev/null); then echo "$1 $s"; else echo "$1 absent"; fi; }
 j() { if s=$(stat -L -c "$F" "$2" 2>/dev/null); then echo "$1 $s"; else echo "$1 absent"; fi; }
 say() { case $2 in *"$nl"*) echo "$1 ?";; *) echo "$1 $2";; esac; }
-real() { if [ -e "$1" ]; then readlink -f "$1"; else timeout 2 readlink -f "$1"; fi; }
 look() { i "$1" "$2"; if [ -L "$2" ]; then say "$1.link" "$(readlink "$2")"; say "$1.real" "$(real "$2")"; j "$1.to" "$2"; fi; }
 sum() { if command -v "$2sum" >/dev/null 2>&1; then s=$("$2sum" <"$3" 2>/dev/null); else s=$(openssl dgst -r "-$2" <"$3" 2>/dev/null); fi; echo "$1 ${s%% *}"; }
 base() { d=$2; while [ ! -e "$d" ] && [ -n "$d" ]; do d=${d%/*}; done; say "$1" "${d:-/}"; }
@@ -29,7 +27,7 @@ gid() ( r=$(getent group "$1" 2>/dev/null) || while IFS= read -r r; do case $r i
 
 impl Probe {
     pub(super) fn new() -> Self {
-        Self { text: format!("F='{STAT_FORMAT}'\n{PRELUDE}"), looks: Some(Vec::new()) }
+        Self { text: format!("F='{STAT_FORMAT}'\n{REAL}\n{PRELUDE}"), looks: Some(Vec::new()) }
     }
 
     /// Adds lines of `sh`; whatever is in them must be quoted already. A probe with such lines is always a request of its own.

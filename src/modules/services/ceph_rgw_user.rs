@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::words::bytes;
 use crate::host::{Reply, Script, Secret};
-use crate::modules::args::Presence as State;
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
 
@@ -18,7 +18,7 @@ pub(super) struct CephRgwUser {
     #[serde(alias = "uid")]
     name: String,
     #[serde(default)]
-    state: State,
+    state: Presence,
     display_name: Option<String>,
     email: Option<String>,
     max_buckets: Option<u64>,
@@ -181,20 +181,20 @@ impl NativeResource for CephRgwUser {
         let title = format!("gateway user {}", self.name);
         let mut steps = Vec::new();
         let after = match (self.state, now) {
-            (State::Absent, None) => return Ok(NativePlan::default()),
-            (State::Absent, Some(_)) => {
+            (Presence::Absent, None) => return Ok(NativePlan::default()),
+            (Presence::Absent, Some(_)) => {
                 let mut words = self.words(&["user", "rm"], &[]);
                 words.extend(self.purge.then(|| "--purge-data".to_owned()));
                 steps.push(words);
                 "absent\n".to_owned()
             }
-            (State::Present, None) => {
+            (Presence::Present, None) => {
                 steps.push(self.words(&["user", "create"], &self.options(None)));
                 steps.extend(self.quota_steps(None)?);
                 steps.extend((self.suspended == Some(true)).then(|| self.words(&["user", "suspend"], &[])));
                 "present\n".to_owned()
             }
-            (State::Present, Some(found)) => {
+            (Presence::Present, Some(found)) => {
                 let options = self.options(Some(found));
                 let mut notes: Vec<String> =
                     options.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
@@ -242,7 +242,7 @@ impl NativeResource for CephRgwUser {
             ("name".to_owned(), json!(self.name)),
             ("exists".to_owned(), json!(after.is_some())),
         ]);
-        if let Some(found) = after.as_ref().filter(|_| self.state == State::Present) {
+        if let Some(found) = after.as_ref().filter(|_| self.state == Presence::Present) {
             result.insert("access_key".into(), json!(found.access_key));
             result.insert("secret_key".into(), json!(found.secret_key.0));
         }

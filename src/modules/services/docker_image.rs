@@ -14,7 +14,7 @@ use super::image::{
 };
 use super::words::secret;
 use crate::host::Secret;
-use crate::modules::args::Presence as State;
+use crate::modules::args::Presence;
 use crate::modules::{Diff, FileKind, ModuleError, NativePlan, NativeResource, RemotePath, TaskContext};
 use crate::value::{Map, Value};
 
@@ -30,7 +30,7 @@ pub(super) struct DockerImage {
     /// Where a missing image comes from.
     source: Option<Source>,
     #[serde(default)]
-    state: State,
+    state: Presence,
     /// An image archive (`docker save`, plain or gzipped) on the controller, streamed into the engine.
     archive: Option<String>,
     /// An image archive on the target.
@@ -145,10 +145,10 @@ impl NativeResource for DockerImage {
     fn validate(&self) -> Result<(), ModuleError> {
         let wrong = |text: &str| Err(ModuleError::Arguments(text.into()));
         match (self.state, self.source()) {
-            (State::Present, None) => {
+            (Presence::Present, None) => {
                 wrong("source is needed with state=present: pull, load (with archive or load_path) or local")
             }
-            (State::Present, Some(Source::Load)) if self.archive.is_some() == self.load_path.is_some() => {
+            (Presence::Present, Some(Source::Load)) if self.archive.is_some() == self.load_path.is_some() => {
                 wrong("source=load takes one of archive (on the controller) and load_path (on the target)")
             }
             _ if self.username.is_some() != self.password.is_some() => {
@@ -159,7 +159,7 @@ impl NativeResource for DockerImage {
     }
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        if let (State::Present, Some(name)) = (self.state, &self.archive) {
+        if let (Presence::Present, Some(name)) = (self.state, &self.archive) {
             let path = cx.controller.locate(FileKind::Files, name)?;
             let read = path.clone();
             let images = tokio::task::spawn_blocking(move || images(&read))
@@ -184,15 +184,15 @@ impl NativeResource for DockerImage {
     fn plan(&self, now: &Self::Observed) -> Result<NativePlan<Step>, ModuleError> {
         let wanted = self.reference();
         let step = match (self.state, now, self.source()) {
-            (State::Absent, Some(_), _) => Some(Step::Remove),
-            (State::Present, Some(_), Some(Source::Pull)) => self.force_source.then_some(Step::Pull),
-            (State::Present, Some(found), Some(Source::Load)) => {
+            (Presence::Absent, Some(_), _) => Some(Step::Remove),
+            (Presence::Present, Some(_), Some(Source::Pull)) => self.force_source.then_some(Step::Pull),
+            (Presence::Present, Some(found), Some(Source::Load)) => {
                 (self.force_source || !self.is_archived(found)).then_some(Step::Load)
             }
-            (State::Absent, None, _) | (State::Present, Some(_), _) => None,
-            (State::Present, None, Some(Source::Pull)) => Some(Step::Pull),
-            (State::Present, None, Some(Source::Load)) => Some(Step::Load),
-            (State::Present, None, _) => {
+            (Presence::Absent, None, _) | (Presence::Present, Some(_), _) => None,
+            (Presence::Present, None, Some(Source::Pull)) => Some(Step::Pull),
+            (Presence::Present, None, Some(Source::Load)) => Some(Step::Load),
+            (Presence::Present, None, _) => {
                 return Err(ModuleError::failed(format!("there is no image {wanted} in the engine"))
                     .hint("let it be pulled (source: pull) or loaded (source: load)"));
             }

@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::container::{Presence, marked, unlike};
+use super::container::{marked, unlike};
 use super::engine;
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::Map;
 

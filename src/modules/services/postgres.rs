@@ -5,7 +5,6 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::host::{Endpoint, Secret};
-pub(super) use crate::modules::args::Presence as State;
 use crate::modules::{ModuleError, TaskContext};
 use crate::value::Value;
 

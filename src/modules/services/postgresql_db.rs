@@ -1,8 +1,9 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::postgres::{self, State, with_login};
+use super::postgres::{self, with_login};
 use super::sql;
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::Map;
 
@@ -12,7 +13,7 @@ with_login! {
         #[serde(alias = "db")]
         name: String,
         #[serde(default)]
-        state: State,
+        state: Presence,
         owner: Option<String>,
         /// The encoding of a database that is made; one that is there must have it.
         #[serde(default)]
@@ -91,13 +92,13 @@ impl NativeResource for PostgresqlDb {
         let title = format!("database {}", self.name);
         let name = sql::identifier(&self.name);
         let (step, before, after) = match (self.state, now) {
-            (State::Absent, None) => return Ok(NativePlan::default()),
-            (State::Absent, Some(_)) => {
+            (Presence::Absent, None) => return Ok(NativePlan::default()),
+            (Presence::Absent, Some(_)) => {
                 let force = if self.force { " WITH (FORCE)" } else { "" };
                 (format!("DROP DATABASE {name}{force}"), "present\n".into(), "absent\n".into())
             }
-            (State::Present, None) => (self.creation(), "absent\n".into(), "present\n".into()),
-            (State::Present, Some(found)) => {
+            (Presence::Present, None) => (self.creation(), "absent\n".into(), "present\n".into()),
+            (Presence::Present, Some(found)) => {
                 let fixed = [
                     ("encoding", &self.encoding, &found.encoding),
                     ("lc_collate", &self.lc_collate, &found.lc_collate),

@@ -1,8 +1,9 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::postgres::{self, State, with_login};
+use super::postgres::{self, with_login};
 use super::sql;
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::Map;
 
@@ -15,7 +16,7 @@ with_login! {
         #[serde(alias = "db")]
         login_db: String,
         #[serde(default)]
-        state: State,
+        state: Presence,
         schema: Option<String>,
         /// The version, or `latest`.
         version: Option<String>,
@@ -66,12 +67,12 @@ impl NativeResource for PostgresqlExt {
         let mut steps = Vec::new();
         let mut after = Vec::new();
         match (self.state, &now.installed) {
-            (State::Absent, None) => {}
-            (State::Absent, Some(_)) => {
+            (Presence::Absent, None) => {}
+            (Presence::Absent, Some(_)) => {
                 steps.push(format!("DROP EXTENSION {name}{cascade}"));
                 after.push("absent".to_owned());
             }
-            (State::Present, None) => {
+            (Presence::Present, None) => {
                 if now.available.is_none() {
                     return Err(ModuleError::failed(format!(
                         "the server has no extension {} to offer",
@@ -92,7 +93,7 @@ impl NativeResource for PostgresqlExt {
                     wanted.or_else(|| now.available.clone()).unwrap_or_default()
                 ));
             }
-            (State::Present, Some(installed)) => {
+            (Presence::Present, Some(installed)) => {
                 if let Some(version) = wanted.filter(|v| v != installed) {
                     steps.push(format!("ALTER EXTENSION {name} UPDATE TO {}", sql::literal(&version)));
                     after.push(format!("version {version}"));

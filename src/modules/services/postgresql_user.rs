@@ -1,9 +1,10 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::postgres::{self, State, with_login};
+use super::postgres::{self, with_login};
 use super::sql;
 use crate::host::Secret;
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::Map;
 
@@ -16,7 +17,7 @@ with_login! {
         #[serde(alias = "user")]
         name: String,
         #[serde(default)]
-        state: State,
+        state: Presence,
         #[serde(default, deserialize_with = "super::words::secret")]
         #[schemars(with = "Option<String>")]
         password: Option<Secret>,
@@ -149,7 +150,7 @@ impl NativeResource for PostgresqlUser {
             diff: vec![Diff::new(&title, before, after)],
         };
         let Some(role) = &now.role else {
-            if self.state == State::Absent {
+            if self.state == Presence::Absent {
                 return Ok(NativePlan::default());
             }
             let flags = words(&self.flags());
@@ -158,7 +159,7 @@ impl NativeResource for PostgresqlUser {
                 if self.password.is_some() { Step::WithPassword(statement) } else { Step::Sql(statement) };
             return Ok(plan(step, "absent\n".into(), "present\n".into()));
         };
-        if self.state == State::Absent {
+        if self.state == Presence::Absent {
             return Ok(plan(Step::Sql(format!("DROP ROLE {name}")), "present\n".into(), "absent\n".into()));
         }
         let wrong: Vec<String> = self

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::web::{Web, web};
 use crate::host::Secret;
-use crate::modules::args::Presence as State;
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::http::{Trust, certificates};
 use crate::quay::s3::{Credentials, S3, S3Error};
@@ -17,7 +17,7 @@ use crate::value::Map;
 pub(super) struct S3Bucket {
     name: String,
     #[serde(default)]
-    state: State,
+    state: Presence,
     /// The storage's address as the target sees it (`http://HOST:PORT`).
     #[serde(alias = "s3_url", alias = "aws_endpoint_url")]
     endpoint_url: String,
@@ -133,7 +133,7 @@ impl NativeResource for S3Bucket {
         if exists && self.versioning.is_some() {
             found.versioning = storage.versioning(&self.name).await.map_err(ModuleError::from)?;
         }
-        if exists && self.state == State::Absent {
+        if exists && self.state == Presence::Absent {
             let held = storage.versions(&self.name).await.map_err(ModuleError::from)?;
             found.objects = held.into_iter().map(|v| v.key).collect();
         }
@@ -149,8 +149,8 @@ impl NativeResource for S3Bucket {
         };
         let mut steps = Vec::new();
         match (self.state, now.exists) {
-            (State::Absent, false) => {}
-            (State::Absent, true) => {
+            (Presence::Absent, false) => {}
+            (Presence::Absent, true) => {
                 if !now.objects.is_empty() && !self.force {
                     return Err(ModuleError::failed(format!(
                         "the bucket {} holds objects, {} among them",
@@ -160,7 +160,7 @@ impl NativeResource for S3Bucket {
                 }
                 steps.push(Step::Remove);
             }
-            (State::Present, exists) => {
+            (Presence::Present, exists) => {
                 steps.extend((!exists).then_some(Step::Create));
                 let differs = self.versioning.filter(|asked| now.versioning.unwrap_or(false) != *asked);
                 steps.extend(differs.map(Step::Versioning));
@@ -169,7 +169,7 @@ impl NativeResource for S3Bucket {
         if steps.is_empty() {
             return Ok(NativePlan::default());
         }
-        let after = shown(self.state == State::Present, self.versioning.or(now.versioning));
+        let after = shown(self.state == Presence::Present, self.versioning.or(now.versioning));
         Ok(NativePlan { steps, diff: vec![Diff::new(&title, shown(now.exists, now.versioning), after)] })
     }
 

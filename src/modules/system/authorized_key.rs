@@ -3,9 +3,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::accounts::Passwd;
-use super::group::{Presence, account_name};
+use super::group::account_name;
 use super::sections::{Sections, probe, script};
 use crate::host::{Content, Reply, Script, Step, quote};
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, Plan, RemotePath, Resource};
 use crate::value::Map;
 

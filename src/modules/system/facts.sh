@@ -7,8 +7,8 @@ show_large() { mark "$1"; [ -r "$2" ] && cat "$2" 2>/dev/null; }
 
 if wants "$parts" minimal; then
   mark uname
-  for f in ostype osrelease version; do read -r line </proc/sys/kernel/$f; printf '%s\n' "$line"; done
-  uname -m; read -r line </proc/sys/kernel/hostname; printf '%s\n' "$line"
+  for f in ostype osrelease version; do line=; read -r line </proc/sys/kernel/$f; printf '%s\n' "$line"; done
+  uname -m; line=; read -r line </proc/sys/kernel/hostname; printf '%s\n' "$line"
   mark fqdn; hostname -f 2>/dev/null || uname -n
   show os-release /etc/os-release
   show redhat-release /etc/redhat-release

@@ -2,9 +2,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::disk::{DEVICE, Device, look};
-use super::group::Presence;
 use super::sections::{Sections, probe, run, script};
 use crate::host::{Reply, Script, Step, quote};
+use crate::modules::args::Presence;
 use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
 use crate::value::Map;
 

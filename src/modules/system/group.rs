@@ -6,16 +6,9 @@ use super::accounts::Group as Entry;
 use super::kept::Kept;
 use super::sections::{Sections, probe, run};
 use crate::host::{Reply, Script, quote};
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, Plan, Resource};
 use crate::value::Map;
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Presence {
-    #[default]
-    Present,
-    Absent,
-}
 
 /// A group of users.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

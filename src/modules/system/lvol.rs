@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::disk::bytes;
-use super::group::Presence;
 use super::lvg::{LVM, lvm_name};
 use super::sections::{Sections, probe, run};
 use crate::host::{Reply, Script, quote};
+use crate::modules::args::Presence;
 use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
 use crate::value::Map;
 

@@ -2,9 +2,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::group::Presence;
 use super::sections::{Sections, probe, run};
 use crate::host::{Content, Reply, Script, Step, quote};
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, Plan, Resource};
 use crate::value::Map;
 

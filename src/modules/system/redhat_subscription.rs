@@ -3,10 +3,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::group::Presence;
 use super::rhsm::{FIND, NO_WAY, redacted, secretly, values};
 use super::sections::{Sections, probe};
 use crate::host::{Reply, Script, quote};
+use crate::modules::args::Presence;
 use crate::modules::{Action, CheckMode, Diff, ModuleError, Outcome, TaskContext};
 use crate::value::{Map, Value};
 

@@ -1,9 +1,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::group::Presence;
 use super::sections::{Sections, probe, run, script};
 use crate::host::{Content, Reply, Script, Step, quote};
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, Plan, RemotePath, Resource};
 use crate::value::Map;
 

@@ -5,10 +5,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::accounts::{Group, Passwd};
-use super::group::{Presence, account_name};
+use super::group::account_name;
 use super::kept::Kept;
 use super::sections::{Sections, probe, run, script};
 use crate::host::{Reply, Script, Step, quote};
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, Plan, RemotePath, Resource};
 use crate::value::Map;
 

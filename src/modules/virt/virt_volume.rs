@@ -9,7 +9,7 @@ use crate::lab::{
     DiskUser, DomainState, Element, Filler, GIB, MadeKind, Mark, Owner, SourceImage, VolumeContent,
     VolumeFormat, VolumeSpec, VolumeState, VolumeStep, disks_of, plan_volume, volume_warnings,
 };
-use crate::modules::args::Presence as State;
+use crate::modules::args::Presence;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
 
@@ -23,7 +23,7 @@ pub(super) struct VirtVolume {
     /// The pool that holds it.
     pool: String,
     #[serde(default)]
-    state: State,
+    state: Presence,
     /// The libvirt connection.
     #[serde(default = "default_uri")]
     uri: String,
@@ -136,7 +136,7 @@ impl NativeResource for VirtVolume {
         match defined {
             Some(defined) => self.logical = Element::parse(&defined.xml)?.get("type") == Some("logical"),
             // In check mode the pool may be one that would have been made.
-            None if cx.check || self.state == State::Absent => {}
+            None if cx.check || self.state == Presence::Absent => {}
             None => {
                 return Err(ModuleError::failed(format!("there is no pool {}", self.pool))
                     .hint("declare it in libvirt_pools, or name one that `virsh pool-list --all` shows"));
@@ -185,13 +185,13 @@ impl NativeResource for VirtVolume {
 
     fn warnings(&self, now: &VolumeState) -> Vec<String> {
         match self.spec() {
-            Ok(spec) if self.state == State::Present => volume_warnings(&spec, now),
+            Ok(spec) if self.state == Presence::Present => volume_warnings(&spec, now),
             _ => Vec::new(),
         }
     }
 
     fn plan(&self, now: &VolumeState) -> Result<NativePlan<VolumeStep>, ModuleError> {
-        native_plan(plan_volume(&self.spec()?, self.state == State::Absent, now))
+        native_plan(plan_volume(&self.spec()?, self.state == Presence::Absent, now))
     }
 
     async fn apply(&self, step: &VolumeStep, cx: &TaskContext) -> Result<(), ModuleError> {

@@ -1,18 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
 use super::MARK;
-
-/// Whether a network or a volume shall be there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::modules::services) enum Presence {
-    #[default]
-    Present,
-    Absent,
-}
 
 /// The labels of what quaylab makes: those that were asked for, and the lab's mark.
 pub(in crate::modules::services) fn marked(

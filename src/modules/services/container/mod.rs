@@ -8,7 +8,7 @@ mod spec;
 
 pub(super) use body::{body, networks_to_connect};
 pub(super) use compare::{Difference, differences};
-pub(super) use made::{Presence, marked, unlike};
+pub(super) use made::{marked, unlike};
 pub(super) use spec::{ContainerSpec, NetworkArg, RestartPolicyArg};
 
 /// The label that everything carries which quaylab made; its value is the lab's name.

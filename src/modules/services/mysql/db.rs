@@ -2,8 +2,9 @@ use async_trait::async_trait;
 use mysql_async::prelude::Queryable;
 use serde_json::json;
 
-use super::login::{State, failure, with_login};
+use super::login::{failure, with_login};
 use super::text::{identifier, literal};
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::Map;
 
@@ -13,7 +14,7 @@ with_login! {
         #[serde(alias = "db")]
         name: String,
         #[serde(default)]
-        state: State,
+        state: Presence,
         /// The character set of its texts; Quay wants latin1 of `MySQL`.
         encoding: Option<String>,
         collation: Option<String>,
@@ -52,14 +53,14 @@ impl NativeResource for MysqlDb {
             .filter_map(|(word, value)| value.as_ref().map(|v| format!(" {word} {}", literal(v))))
             .collect::<String>();
         let (step, before, after) = match (self.state, now) {
-            (State::Absent, None) => return Ok(NativePlan::default()),
-            (State::Absent, Some(_)) => {
+            (Presence::Absent, None) => return Ok(NativePlan::default()),
+            (Presence::Absent, Some(_)) => {
                 (format!("DROP DATABASE {name}"), "present\n".into(), "absent\n".into())
             }
-            (State::Present, None) => {
+            (Presence::Present, None) => {
                 (format!("CREATE DATABASE {name}{wanted}"), "absent\n".into(), "present\n".into())
             }
-            (State::Present, Some(found)) => {
+            (Presence::Present, Some(found)) => {
                 let differs = |asked: &Option<String>, was: &str| {
                     asked.as_ref().is_some_and(|a| !a.eq_ignore_ascii_case(was))
                 };

@@ -3,7 +3,6 @@ use std::time::Duration;
 use mysql_async::{Conn, Error, OptsBuilder};
 
 use crate::host::{Endpoint, Forward, Secret};
-pub(super) use crate::modules::args::Presence as State;
 use crate::modules::{ModuleError, TaskContext};
 
 /// How long a server may take to accept a login.

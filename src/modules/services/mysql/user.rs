@@ -5,9 +5,10 @@ use mysql_async::prelude::Queryable;
 use serde_json::json;
 use sha1::{Digest, Sha1};
 
-use super::login::{Login, State, failure, with_login};
+use super::login::{Login, failure, with_login};
 use super::text::{identifier, literal};
 use crate::host::Secret;
+use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::Map;
 
@@ -20,7 +21,7 @@ with_login! {
         #[serde(default = "here")]
         host: String,
         #[serde(default)]
-        state: State,
+        state: Presence,
         #[serde(default, deserialize_with = "crate::modules::services::words::secret")]
         #[schemars(with = "Option<String>")]
         password: Option<Secret>,
@@ -183,12 +184,12 @@ impl NativeResource for MysqlUser {
         let account = self.account();
         let mut steps = Vec::new();
         let (before, after) = match (self.state, now) {
-            (State::Absent, None) => return Ok(NativePlan::default()),
-            (State::Absent, Some(_)) => {
+            (Presence::Absent, None) => return Ok(NativePlan::default()),
+            (Presence::Absent, Some(_)) => {
                 steps.push(Statement { what: "removing the user", sql: format!("DROP USER {account}") });
                 ("present\n".to_owned(), "absent\n".to_owned())
             }
-            (State::Present, None) => {
+            (Presence::Present, None) => {
                 let by = self
                     .password
                     .as_ref()
@@ -197,7 +198,7 @@ impl NativeResource for MysqlUser {
                 steps.extend(self.grant_steps(&Grants::new())?);
                 ("absent\n".to_owned(), format!("present\n{}", shown(&self.asked()?.unwrap_or_default())))
             }
-            (State::Present, Some(found)) => {
+            (Presence::Present, Some(found)) => {
                 if let Some(password) = self.password.as_ref().filter(|_| !found.enters) {
                     let sql = format!("ALTER USER {account} IDENTIFIED BY {}", literal(&password.0));
                     steps.push(Statement { what: "setting the password", sql });

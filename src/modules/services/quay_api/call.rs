@@ -4,7 +4,6 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use crate::host::Secret;
-pub(super) use crate::modules::args::Presence as State;
 use crate::modules::services::web::{Web, web};
 use crate::modules::{Diff, ModuleError, NativePlan, TaskContext};
 use crate::quay::http::{Trust, certificates};
@@ -35,7 +34,7 @@ macro_rules! with_quay {
             /// The certificates (PEM) that are believed; by default the system's.
             ca_cert: Option<String>,
             #[serde(default)]
-            state: super::call::State,
+            state: crate::modules::args::Presence,
             #[serde(skip)]
             connection: super::call::Connection,
             $($fields)*

@@ -1,8 +1,9 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::call::{Call, State, look, plan, text, with_quay};
+use super::call::{Call, look, plan, text, with_quay};
 use super::permission::{Kind, Role};
+use crate::modules::args::Presence;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
@@ -69,19 +70,19 @@ impl NativeResource for QuayDefaultPermission {
         let role = self.role.word();
         let one = |found: &Found| format!("{}/{}", self.path(), percent(&found.id, false));
         let call = match (self.state, now) {
-            (State::Absent, None) => None,
-            (State::Absent, Some(found)) => {
+            (Presence::Absent, None) => None,
+            (Presence::Absent, Some(found)) => {
                 Some(Call::new(Verb::Delete, one(found), None, format!("removing the {title}")))
             }
-            (State::Present, None) => {
+            (Presence::Present, None) => {
                 let mut body = json!({"role": role, "delegate": {"name": self.name, "kind": self.kind()}});
                 if let Some(creator) = &self.creator {
                     body["activating_user"] = json!({"name": creator});
                 }
                 Some(Call::new(Verb::Post, self.path(), Some(body), format!("making the {title}")))
             }
-            (State::Present, Some(found)) if found.role == role => None,
-            (State::Present, Some(found)) => Some(Call::new(
+            (Presence::Present, Some(found)) if found.role == role => None,
+            (Presence::Present, Some(found)) => Some(Call::new(
                 Verb::Put,
                 one(found),
                 Some(json!({"role": role})),
@@ -89,7 +90,7 @@ impl NativeResource for QuayDefaultPermission {
             )),
         };
         let before = now.as_ref().map_or("absent", |f| f.role.as_str());
-        let after = if self.state == State::Absent { "absent" } else { role };
+        let after = if self.state == Presence::Absent { "absent" } else { role };
         Ok(plan(&title, call.into_iter().collect(), before, after))
     }
 

@@ -2,8 +2,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::call::{Call, State, look, plan, seconds, text, with_quay, yes};
+use super::call::{Call, look, plan, seconds, text, with_quay, yes};
 use crate::host::Secret;
+use crate::modules::args::Presence;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
@@ -98,7 +99,7 @@ impl NativeResource for QuayMirror {
     type Step = Call;
 
     fn validate(&self) -> Result<(), ModuleError> {
-        if self.state == State::Present
+        if self.state == Presence::Present
             && (self.external_reference.is_none() || self.robot_username.is_none())
         {
             return Err(ModuleError::Arguments(
@@ -111,7 +112,7 @@ impl NativeResource for QuayMirror {
     async fn observe(&self, cx: &TaskContext) -> Result<Found, ModuleError> {
         let quay = self.quay(cx).await?;
         let Some(repository) = look(cx, &quay, &self.path("")).await? else {
-            if cx.check || self.state == State::Absent {
+            if cx.check || self.state == Presence::Absent {
                 return Ok(Found::default());
             }
             return Err(ModuleError::failed(format!("there is no repository {}", self.name))
@@ -132,7 +133,7 @@ impl NativeResource for QuayMirror {
             )
         };
         let is_mirror = now.state.as_deref() == Some("MIRROR");
-        if self.state == State::Absent {
+        if self.state == Presence::Absent {
             // The API cannot remove the settings; a repository in its normal state is no mirror.
             let calls = if is_mirror { vec![becomes("NORMAL")] } else { Vec::new() };
             return Ok(plan(&title, calls, "a mirror", "no mirror"));

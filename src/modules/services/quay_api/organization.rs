@@ -1,7 +1,8 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::call::{Call, State, look, plan, seconds, text, with_quay};
+use super::call::{Call, look, plan, seconds, text, with_quay};
+use crate::modules::args::Presence;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
@@ -76,13 +77,13 @@ impl NativeResource for QuayOrganization {
             )
         };
         Ok(match (self.state, now) {
-            (State::Absent, None) => NativePlan::default(),
-            (State::Absent, Some(_)) => {
+            (Presence::Absent, None) => NativePlan::default(),
+            (Presence::Absent, Some(_)) => {
                 let call =
                     Call::new(Verb::Delete, self.path(), None, format!("removing the organization {name}"));
                 plan(&title, vec![call], "present", "absent")
             }
-            (State::Present, None) => {
+            (Presence::Present, None) => {
                 let mut body = json!({"name": name});
                 if let Some(email) = &self.email {
                     body["email"] = json!(email);
@@ -94,7 +95,7 @@ impl NativeResource for QuayOrganization {
                 calls.extend((!more.is_empty()).then(|| change(more)));
                 plan(&title, calls, "absent", "present")
             }
-            (State::Present, Some(found)) => {
+            (Presence::Present, Some(found)) => {
                 let body = self.differences(found)?;
                 let was: Vec<String> = body
                     .keys()

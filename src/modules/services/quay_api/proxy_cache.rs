@@ -1,8 +1,9 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::call::{Call, State, look, plan, seconds, text, with_quay};
+use super::call::{Call, look, plan, seconds, text, with_quay};
 use crate::host::Secret;
+use crate::modules::args::Presence;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
@@ -53,7 +54,7 @@ impl NativeResource for QuayProxyCache {
     type Step = Call;
 
     fn validate(&self) -> Result<(), ModuleError> {
-        if self.state == State::Present && self.registry.is_none() {
+        if self.state == Presence::Present && self.registry.is_none() {
             return Err(ModuleError::Arguments("registry is needed with state=present".into()));
         }
         seconds(&self.expiration).map(drop)
@@ -83,7 +84,7 @@ impl NativeResource for QuayProxyCache {
             format!("{}, kept {} s{}", f.registry, f.expiration, if f.insecure { ", insecure" } else { "" })
         };
         let before = now.as_ref().map_or_else(|| "absent".to_owned(), shown);
-        if self.state == State::Absent {
+        if self.state == Presence::Absent {
             return Ok(plan(&title, now.iter().map(|_| removal()).collect(), &before, "absent"));
         }
         if now.as_ref() == Some(&asked) {

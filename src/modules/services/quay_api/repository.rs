@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::call::{Call, State, look, plan, text, with_quay, yes};
+use super::call::{Call, look, plan, text, with_quay, yes};
 use super::permission::{Kind, Role};
+use crate::modules::args::Presence;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
@@ -151,12 +152,12 @@ impl NativeResource for QuayRepository {
         let found = now.as_ref().unwrap_or(&none);
         let mut calls = Vec::new();
         match (self.state, now) {
-            (State::Absent, _) => {
+            (Presence::Absent, _) => {
                 let what = format!("removing the repository {}", self.name);
                 let call = now.as_ref().map(|_| Call::new(Verb::Delete, self.path(), None, what));
                 return Ok(plan(&title, call.into_iter().collect(), "present", "absent"));
             }
-            (State::Present, None) => {
+            (Presence::Present, None) => {
                 let (namespace, name) = self.name.split_once('/').unwrap_or(("", &self.name));
                 let body = json!({
                     "namespace": namespace,
@@ -172,7 +173,7 @@ impl NativeResource for QuayRepository {
                     format!("making the repository {}", self.name),
                 ));
             }
-            (State::Present, Some(found)) => {
+            (Presence::Present, Some(found)) => {
                 if let Some(description) =
                     self.description.as_ref().filter(|d| found.description.as_deref().unwrap_or("") != **d)
                 {

@@ -3,8 +3,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::call::{Call, State, look, plan, text, with_quay};
+use super::call::{Call, look, plan, text, with_quay};
 use crate::host::{Content, Script, Secret, Step};
+use crate::modules::args::Presence;
 use crate::modules::{ModuleError, NativePlan, NativeResource, RemotePath, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
@@ -130,7 +131,7 @@ impl NativeResource for QuayRobot {
         let name = &self.name;
         let mut tasks = Vec::new();
         match (self.state, now) {
-            (State::Absent, Some(_)) => {
+            (Presence::Absent, Some(_)) => {
                 tasks.push(Task::Call(Call::new(
                     Verb::Delete,
                     self.path(),
@@ -138,7 +139,7 @@ impl NativeResource for QuayRobot {
                     format!("removing the robot {name}"),
                 )));
             }
-            (State::Present, None) => {
+            (Presence::Present, None) => {
                 let body = json!({"description": self.description.clone().unwrap_or_default()});
                 tasks.push(Task::Call(Call::new(
                     Verb::Put,
@@ -147,7 +148,7 @@ impl NativeResource for QuayRobot {
                     format!("making the robot {name}"),
                 )));
             }
-            (State::Present, Some(_)) if self.regenerate => {
+            (Presence::Present, Some(_)) if self.regenerate => {
                 let path = format!("{}/regenerate", self.path());
                 tasks.push(Task::Call(Call::new(
                     Verb::Post,
@@ -156,15 +157,15 @@ impl NativeResource for QuayRobot {
                     format!("a new token for {name}"),
                 )));
             }
-            (State::Absent, None) | (State::Present, Some(_)) => {}
+            (Presence::Absent, None) | (Presence::Present, Some(_)) => {}
         }
-        let stale = self.state == State::Present
+        let stale = self.state == Presence::Present
             && self.docker_config.is_some()
             && now.as_ref().is_none_or(|found| self.regenerate || !self.is_written(found));
         tasks.extend(stale.then_some(Task::Write));
         let before = if now.is_some() { "present" } else { "absent" };
         let after = match (self.state, stale) {
-            (State::Absent, _) => "absent".to_owned(),
+            (Presence::Absent, _) => "absent".to_owned(),
             (_, true) => format!("present, login in {}", self.shown_file()),
             _ => "present".to_owned(),
         };

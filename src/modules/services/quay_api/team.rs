@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::call::{Call, State, look, plan, text, with_quay, yes};
+use super::call::{Call, look, plan, text, with_quay, yes};
+use crate::modules::args::Presence;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
@@ -94,7 +95,7 @@ impl NativeResource for QuayTeam {
         let quay = self.quay(cx).await?;
         let path = format!("organization/{}", percent(&self.organization, false));
         let Some(organization) = look(cx, &quay, &path).await? else {
-            if cx.check || self.state == State::Absent {
+            if cx.check || self.state == Presence::Absent {
                 return Ok(None);
             }
             return Err(ModuleError::failed(format!("there is no organization {}", self.organization))
@@ -116,7 +117,7 @@ impl NativeResource for QuayTeam {
 
     fn plan(&self, now: &Option<Found>) -> Result<NativePlan<Call>, ModuleError> {
         let title = format!("team {} of {}", self.name, self.organization);
-        if self.state == State::Absent {
+        if self.state == Presence::Absent {
             let calls = now.as_ref().map(|_| {
                 Call::new(Verb::Delete, self.path(), None, format!("removing the team {}", self.name))
             });

@@ -1,8 +1,9 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::call::{Access, Call, State, look, plan, text, with_quay};
+use super::call::{Access, Call, look, plan, text, with_quay};
 use crate::host::Secret;
+use crate::modules::args::Presence;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
@@ -91,7 +92,7 @@ impl NativeResource for QuayUser {
         Ok(Some(Found {
             email: text(&user, "email"),
             enabled: user.get("enabled").and_then(Value::as_bool).unwrap_or(true),
-            enters: self.state == State::Absent || self.enters(cx).await?,
+            enters: self.state == Presence::Absent || self.enters(cx).await?,
         }))
     }
 
@@ -102,12 +103,12 @@ impl NativeResource for QuayUser {
             Call::new(Verb::Put, self.path(), Some(Value::Object(body)), format!("changing the {title}"))
         };
         Ok(match (self.state, now) {
-            (State::Absent, None) => NativePlan::default(),
-            (State::Absent, Some(_)) => {
+            (Presence::Absent, None) => NativePlan::default(),
+            (Presence::Absent, Some(_)) => {
                 let call = Call::new(Verb::Delete, self.path(), None, format!("removing the {title}"));
                 plan(&title, vec![call], "present", "absent")
             }
-            (State::Present, None) => {
+            (Presence::Present, None) => {
                 let body = json!({"username": name, "email": self.email});
                 let mut calls = vec![Call::new(
                     Verb::Post,
@@ -119,7 +120,7 @@ impl NativeResource for QuayUser {
                 calls.extend((!more.is_empty()).then(|| change(more)));
                 plan(&title, calls, "absent", "present")
             }
-            (State::Present, Some(found)) => {
+            (Presence::Present, Some(found)) => {
                 let body = self.differences(Some(found));
                 let names: Vec<&str> = body.keys().map(String::as_str).collect();
                 let changed = format!("new: {}", names.join(", "));
