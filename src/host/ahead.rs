@@ -42,8 +42,8 @@ pub(super) struct Ahead {
 struct Sent {
     generation: u64,
     number: u64,
-    /// It was asked for already, and answers the same question again as long as nothing has changed.
-    used: bool,
+    /// How often it was asked for: it answers the same question again as long as nothing has changed, but not for ever.
+    uses: usize,
     answer: Answer,
 }
 
@@ -92,7 +92,7 @@ impl Ahead {
     }
 
     fn unused(&self) -> usize {
-        self.sent.values().filter(|sent| !sent.used).count()
+        self.sent.values().filter(|sent| sent.uses == 0).count()
     }
 
     /// How many more probes may be sent now; none while there is still enough in flight.
@@ -157,7 +157,7 @@ impl Ahead {
     }
 
     fn keep(&mut self, script: Script, generation: u64, number: u64, answer: Answer) {
-        self.sent.insert(script, Sent { generation, number, used: false, answer });
+        self.sent.insert(script, Sent { generation, number, uses: 0, answer });
     }
 
     /// The answer to a probe that is asked for now, if it was sent ahead and nothing has changed since.
@@ -175,12 +175,12 @@ impl Ahead {
         }
         // Tasks come in order: what was sent before this one and not asked for was a wrong guess.
         let oldest = sent.number.saturating_sub(MOST as u64);
-        self.sent.retain(|_, other| other.number > sent.number || other.used && other.number > oldest);
-        if let Answer::Part(all, index) = &sent.answer {
-            let again = Sent { used: true, answer: Answer::Part(all.clone(), *index), ..sent };
+        self.sent.retain(|_, other| other.number > sent.number || other.uses > 0 && other.number > oldest);
+        if let (Answer::Part(all, index), true) = (&sent.answer, sent.uses < MOST) {
+            let again = Sent { uses: sent.uses + 1, answer: Answer::Part(all.clone(), *index), ..sent };
             self.sent.insert(script.clone(), again);
         }
-        if sent.used {
+        if sent.uses > 0 {
             return Some(sent.answer);
         }
         self.used += 1;

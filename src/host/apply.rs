@@ -1,7 +1,7 @@
 //! Carrying out steps: each becomes one sh script.
 
 use super::shell_protocol::Nonce;
-use super::{Content, HostError, Reply, Script, Shell, Step, quote};
+use super::{Content, HostError, REAL, Reply, Script, Shell, Step, quote};
 
 /// Content above this goes through a channel of its own instead of the persistent shell.
 pub(super) const INLINE_BYTES: usize = 64 * 1024;
@@ -172,7 +172,8 @@ fn write_file(file: &WriteFile<'_>) -> Result<String, String> {
     };
     Ok(format!(
         r#"f={path}
-if [ -L "$f" ]; then r=$(if [ -e "$f" ]; then readlink -f -- "$f"; else timeout 5 readlink -f -- "$f"; fi && echo .) || {{ echo "the link $f leads nowhere" >&2; exit 1; }}; f=${{r%??}}; fi
+if [ -L "$f" ]; then {REAL}
+r=$(real "$f" && echo .) || {{ echo "the link $f leads nowhere" >&2; exit 1; }}; f=${{r%??}}; fi
 if [ -d "$f" ]; then echo "$f is a directory" >&2; exit 1; fi
 d=${{f%/*}}; d=${{d:-/}}
 if [ ! -d "$d" ]; then echo "the folder $d does not exist" >&2; exit 1; fi

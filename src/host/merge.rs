@@ -7,7 +7,7 @@ use indexmap::IndexSet;
 use sha1::{Digest as _, Sha1};
 
 use super::look::{Look, Place, STAT_FIELDS, STAT_FORMAT};
-use super::{Reply, Script, quote};
+use super::{REAL, Reply, Script, quote};
 
 /// The character that starts a section: no path and no value that is printed holds it.
 const HEADING: char = '\u{1e}';
@@ -140,12 +140,12 @@ pub(super) fn merged(scripts: &[Script]) -> Script {
         text.push_str("h me; echo \"$(umask) $(id)\"\n");
     }
     if !needs.stat.is_empty() {
-        // After the first look only the links are left in the list; one that leads into itself keeps readlink busy.
+        // After the first look only the links are left in the list.
         let _ = write!(
             text,
-            "set --{}\nh stat; stat -c \"$F\" \"$@\" 2>/dev/null\n\
+            "{REAL}\nset --{}\nh stat; stat -c \"$F\" \"$@\" 2>/dev/null\n\
              for p do shift; [ -L \"$p\" ] && set -- \"$@\" \"$p\"; done\n\
-             for p do h \"link $p\"; line \"$(readlink \"$p\")\"; line \"$(if [ -e \"$p\" ]; then readlink -f \"$p\"; else timeout 2 readlink -f \"$p\"; fi)\"; done\n",
+             for p do h \"link $p\"; line \"$(readlink \"$p\")\"; line \"$(real \"$p\")\"; done\n",
             words(&needs.stat)
         );
         let _ = writeln!(text, "set -- \"$@\"{}", words(&needs.behind));

@@ -27,6 +27,7 @@ mod world;
 pub use error::HostError;
 pub use files::{Content, Step};
 pub use look::{Look, Place, STAT_FORMAT};
+pub(crate) use script::REAL;
 pub use script::{Reply, Script, quote};
 pub use spec::{
     BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, JumpLogin, ProxyJump, Secret,

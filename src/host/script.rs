@@ -45,6 +45,10 @@ impl Script {
     }
 }
 
+/// A shell function: where a link leads. `readlink -f` alone goes on for ever on one that leads into itself.
+pub(crate) const REAL: &str =
+    "real() { if [ -e \"$1\" ]; then readlink -f -- \"$1\"; else timeout 2 readlink -f -- \"$1\"; fi; }";
+
 const KEYWORDS: [&str; 16] = [
     "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "in",
     "function", "time", "select",
