@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::ask;
+use super::ask::{self, tell};
 use super::say::show;
 use crate::diag::Diagnostic;
 use crate::engine::{Course, Gathering, Options};
@@ -211,7 +211,6 @@ impl CommonArgs {
         let hosts = prepared.inventory.hosts().count();
         let arguments = [&settings.ssh_arguments, &connection.ssh_common_args, &connection.ssh_extra_args];
         Ok(Options {
-            inventory: prepared.inventory.clone(),
             limit: self.limit.clone(),
             tags: settings.run_tags.clone(),
             skip_tags: settings.skip_tags.clone(),
@@ -238,9 +237,6 @@ impl CommonArgs {
             timeout: Duration::from_secs(connection.timeout.unwrap_or(settings.timeout)),
             verbosity: self.verbosity(settings),
             force_handlers: settings.force_handlers,
-            speculate: true,
-            state_dir,
-            lab,
             ask: ask::prompts(),
             vault: Arc::clone(&prepared.vault),
             course: Course {
@@ -256,6 +252,7 @@ impl CommonArgs {
                 ssh_arguments: arguments.into_iter().flatten().cloned().collect::<Vec<_>>().join(" "),
                 ..Course::default()
             },
+            ..Options::new(prepared.inventory.clone(), lab, state_dir)
         })
     }
 
@@ -272,15 +269,18 @@ impl CommonArgs {
     }
 }
 
-/// Says which settings file counts, in Ansible's words; `always`: also that there is none.
-fn name_files(settings: &Settings, always: bool) -> Result<()> {
-    for file in &settings.files {
-        show(&format!("Using {} as config file\n", file.display()))?;
+/// Says which settings files count: Ansible's programs on standard output and also where there is none, quaylab beside its output.
+fn name_files(settings: &Settings, as_ansible: bool) -> Result<()> {
+    let lines = settings.files.iter().map(|file| format!("Using {} as config file", file.display()));
+    if !as_ansible {
+        lines.for_each(|line| tell(&line));
+        return Ok(());
     }
-    if settings.files.is_empty() && always {
-        show("No config file found; using defaults\n")?;
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() {
+        return show("No config file found; using defaults\n");
     }
-    Ok(())
+    show(&(lines.join("\n") + "\n"))
 }
 
 fn become_method(name: Option<&str>) -> Result<BecomeMethod> {

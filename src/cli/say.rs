@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write as _};
 
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 
 /// Prints a line of what is being done.
 pub(super) fn say(text: &str) {
@@ -18,4 +19,9 @@ pub(super) fn show(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints a value as JSON for programs to read.
+pub(super) fn show_json(value: &impl Serialize) -> Result<()> {
+    show(&(serde_json::to_string_pretty(value)? + "\n"))
 }

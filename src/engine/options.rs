@@ -46,7 +46,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// A run over an inventory with Ansible's own settings, which nobody can be asked anything in.
+    /// A run over an inventory with Ansible's own defaults, in which a question is an error.
     pub fn new(inventory: Inventory, lab: impl Into<String>, state_dir: PathBuf) -> Self {
         Self {
             inventory,

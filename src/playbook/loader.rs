@@ -48,13 +48,7 @@ impl Loader {
             return self.clone();
         }
         let vars = vars.iter().map(|(name, node)| (name.clone(), Var::Raw(node.clone()))).collect();
-        self.with_known(self.known.with(level, Arc::new(vars)))
-    }
-
-    /// The same loader, with these variables instead of those that it knew.
-    #[must_use]
-    pub fn with_known(&self, known: Layers) -> Self {
-        Self { known, ..self.clone() }
+        Self { known: self.known.with(level, Arc::new(vars)), ..self.clone() }
     }
 
     pub(super) fn source(&self, folder: &Folder, file: &str) -> Result<Arc<SourceFile>, Diagnostic> {

@@ -164,7 +164,7 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String], only: Option<&st
         let what = only.map_or_else(|| format!("the lab {}", lab.name), str::to_owned);
         if only.is_none() && !args.check {
             for (hypervisor, _) in &plans {
-                forget(&Ledger::new(hypervisor, &lab.state_dir, &lab.name), lab).await?;
+                forget(&Ledger::new(hypervisor, &lab.state_dir, &lab.name)).await?;
             }
         }
         say(&format!("nothing of {what} is left"));
@@ -213,18 +213,16 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String], only: Option<&st
         all.kept.extend(done.kept);
         all.failed.extend(done.failed);
         if only.is_none() && all.failed.is_empty() {
-            forget(&ledger, lab).await?;
+            forget(&ledger).await?;
         }
     }
     Ok(Some(all))
 }
 
 /// Marks of what was never made, because a run was broken off between the two, go with the lab.
-async fn forget(ledger: &Ledger, lab: &Lab) -> Result<()> {
+async fn forget(ledger: &Ledger) -> Result<()> {
     for made in ledger.all().await? {
         ledger.remove(made.kind, &made.name).await?;
-        // The list that is written anew by this is empty.
-        let _there_or_not = std::fs::remove_file(lab.state_dir.join("made.json"));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::identity::{Lab, hypervisor_uris};
 use super::names::short;
 use super::session;
 use super::wanted_private;
-use crate::cli::say::show;
+use crate::cli::say::{show, show_json};
 use crate::inventory::Inventory;
 use crate::lab::{
     Accelerator, DeclaredNetwork, Element, Finding, HostDns, Hypervisor, ImageRequest, LabError, Level,
@@ -85,7 +85,7 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let level = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
     if args.json {
         let report = Report { lab: &lab.name, level, findings: &findings };
-        show(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+        show_json(&report)?;
     } else {
         show(&render(&findings, Palette::detect()))?;
     }

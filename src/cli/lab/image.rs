@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::identity::state_home;
 use crate::cli::plan::confirmed;
-use crate::cli::say::{say, show};
+use crate::cli::say::{say, show, show_json};
 use crate::diag::{Diagnostic, closest};
 use crate::lab::{CachedImage, cached_images, default_cache_dir, users_of_images};
 use crate::report::{bytes, span, table};
@@ -96,7 +96,7 @@ fn list(as_json: bool) -> Result<ExitCode> {
                 })
             })
             .collect();
-        show(&(serde_json::to_string_pretty(&shown)? + "\n"))?;
+        show_json(&shown)?;
     } else if all.is_empty() {
         say(&format!("there are no images in {} nor in {BUILT}", default_cache_dir().display()));
     } else {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::session::{self, Session};
 use crate::cli::plan::confirmed;
-use crate::cli::say::{say, show};
+use crate::cli::say::{say, show, show_json};
 use crate::lab::{Hold, Hypervisor, Snapshot, SnapshotLab, Snapshots};
 use crate::report::{span, table};
 
@@ -180,7 +180,7 @@ fn list(inventory: &[String], json: bool) -> Result<ExitCode> {
                 })
             })
             .collect();
-        show(&(serde_json::to_string_pretty(&shown)? + "\n"))?;
+        show_json(&shown)?;
     } else if all.is_empty() {
         say("there are no snapshots");
     } else {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::identity::text;
 use super::names::short;
 use super::session::{self, Session};
-use crate::cli::say::show;
+use crate::cli::say::{show, show_json};
 use crate::lab::{Converged, RoleState, VmDetails, VmStatus, vm_details};
 use crate::report::{bytes, span, table};
 use crate::value::truth;
@@ -83,7 +83,7 @@ pub(in crate::cli) fn run(args: &StatusArgs) -> Result<ExitCode> {
         ..Row::default()
     }));
     if args.json {
-        show(&(serde_json::to_string_pretty(&Report { lab: session.lab.name, vms })? + "\n"))?;
+        show_json(&Report { lab: session.lab.name, vms })?;
     } else {
         show(&render(&session.lab.name, &vms))?;
     }
