@@ -3,7 +3,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
+use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -146,7 +148,12 @@ pub(crate) fn run(case: &Case, runner: &Runner<'_>) -> Outcome {
 }
 
 fn hide(text: &str, root: &Path) -> String {
-    text.replace(&*root.join("case").to_string_lossy(), "<case>").replace(&*root.to_string_lossy(), "<root>")
+    static PASSING: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"[^"\s]*/\.ansible/tmp/ansible-tmp-[0-9.]+-\d+-\d+"#).expect("a fixed pattern")
+    });
+    let text = text.replace(&*root.join("case").to_string_lossy(), "<case>");
+    let text = text.replace(&*root.to_string_lossy(), "<root>");
+    PASSING.replace_all(&text, "<tmp>/.ansible/tmp/x").into_owned()
 }
 
 fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, (u32, String)>) {
