@@ -1,4 +1,4 @@
-//! What an unchanged run costs, counted: round trips that somebody waits for, and programs that are started on the target.
+//! What runs cost, counted: round trips that somebody waits for, and programs that are started on the target.
 //! A count does not depend on the machine's mood.
 
 #[path = "support/playing.rs"]
@@ -25,7 +25,7 @@ const PROGRAMS: [&str; 12] = [
     "head",
 ];
 
-/// What the second run of a play costs.
+/// What a run of a play costs.
 #[derive(Debug, PartialEq, Eq)]
 struct Cost {
     /// Requests that were sent while no other was under way.
@@ -57,6 +57,21 @@ fn counting(folder: &Path) {
 
 /// Runs tasks until nothing changes any more, and then once more.
 async fn cost_of(tasks: &str) -> Cost {
+    let folder = laid_out(tasks);
+    for _ in 0..2 {
+        let (summary, _) = playing::run(folder.path(), true).await;
+        assert_eq!(summary.stats["here"].failed, 0);
+    }
+    cost_of_run(folder.path(), 0).await
+}
+
+/// Runs tasks for the first time.
+async fn first_cost_of(tasks: &str, changes: usize) -> Cost {
+    cost_of_run(laid_out(tasks).path(), changes).await
+}
+
+/// Tasks on this machine, and programs that are counted.
+fn laid_out(tasks: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let here = folder.path();
     counting(here);
@@ -68,13 +83,13 @@ async fn cost_of(tasks: &str) -> Cost {
         here.display()
     );
     fs::write(here.join("site.yml"), play).expect("written");
-    for _ in 0..2 {
-        let (summary, _) = playing::run(here, true).await;
-        assert_eq!(summary.stats["here"].failed, 0);
-    }
+    folder
+}
+
+async fn cost_of_run(here: &Path, changes: usize) -> Cost {
     let _ = fs::remove_file(here.join("started"));
     let (summary, _) = playing::run(here, true).await;
-    assert_eq!(summary.stats["here"].changed, 0);
+    assert_eq!((summary.stats["here"].failed, summary.stats["here"].changed as usize), (0, changes));
     let started = fs::read_to_string(here.join("started")).unwrap_or_default();
     Cost {
         waits: summary.traffic.waits,
@@ -109,6 +124,18 @@ async fn a_hundred_unchanged_files_cost_a_handful() {
 async fn two_hundred_unchanged_tasks_are_three_waits() {
     assert_eq!(cost_of(&mixed(20)).await, Cost { waits: 1, requests: 2, started: 5 });
     assert_eq!(cost_of(&mixed(200)).await, Cost { waits: 3, requests: 10, started: 25 });
+}
+
+/// A change to one file leaves what was seen of the others as it is: two programs look at all of them, and each change is one request.
+#[tokio::test]
+async fn a_first_run_looks_at_everything_once() {
+    let files = "    - copy: {content: 'text {{ item }}', dest: '{{ base }}/{{ item }}', mode: '0644'}\n      loop: \"{{ range(30) | list }}\"\n";
+    assert_eq!(first_cost_of(files, 1).await, Cost { waits: 31, requests: 31, started: 2 });
+    let folders = (0..30).fold(String::new(), |mut text, n| {
+        let _ = writeln!(text, "    - file: {{path: '{{{{ base }}}}/{n}', state: directory, mode: '0755'}}");
+        text
+    });
+    assert_eq!(first_cost_of(&folders, 30).await, Cost { waits: 31, requests: 31, started: 2 });
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ enum Kind {
     Block,
     Replace,
     Link,
+    Hard,
     Shell(&'static str),
     Creates,
     Stat,
@@ -117,7 +118,7 @@ enum Part {
 }
 
 fn path() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["a", "b", "dir", "dir/c", "dir/d"])
+    prop::sample::select(vec!["a", "b", "dir", "dir/c", "dir/d", "alias/c", "alias"])
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
@@ -132,6 +133,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => Just(Kind::Block),
         1 => Just(Kind::Replace),
         2 => Just(Kind::Link),
+        1 => Just(Kind::Hard),
         4 => prop::sample::select(vec!["rm -rf P", "echo more >>P", "mkdir -p P", "cp O P", "mv O P", "true", "chmod 640 P"])
             .prop_map(Kind::Shell),
         2 => Just(Kind::Creates),
@@ -192,6 +194,7 @@ impl Step {
             Kind::Block => format!("blockinfile: {{path: '{p}', block: 'x {{{{ fact }}}}'}}"),
             Kind::Replace => format!("replace: {{path: '{p}', regexp: 'one', replace: 'three'}}"),
             Kind::Link => format!("file: {{src: '{o}', dest: '{p}', state: link, force: true}}"),
+            Kind::Hard => format!("file: {{src: '{o}', dest: '{p}', state: hard, force: true}}"),
             Kind::Shell(line) => {
                 format!("shell: \"{}\"", line.replace('P', &format!("'{p}'")).replace('O', &format!("'{o}'")))
             }
@@ -268,6 +271,8 @@ fn fresh_run(folder: &Path, speculate: bool, twice: bool) -> (Vec<String>, BTree
     let base = folder.join("base");
     let _ = std::fs::remove_dir_all(&base);
     std::fs::create_dir(&base).expect("a folder");
+    // The same files by another way.
+    std::os::unix::fs::symlink("dir", base.join("alias")).expect("a link");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

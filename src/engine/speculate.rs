@@ -133,9 +133,17 @@ pub(super) async fn look_ahead(play: &Arc<PlayRun>, host: &str, context: &Contex
         rest.clone_from(&now.context.rest);
     }
     let Scout { seen, found, .. } = scout;
-    state.scouted.lock().unwrap_or_else(PoisonError::into_inner).seen = seen;
+    let present = {
+        let mut scouted = state.scouted.lock().unwrap_or_else(PoisonError::into_inner);
+        scouted.seen = seen;
+        scouted.shell.clone()
+    };
     for (shell, scripts) in found {
-        shell.send_ahead(scripts);
+        match &present {
+            // The present task most likely asks there as well.
+            Some(present) if present.is(&shell) => shell.send_along(scripts),
+            _ => shell.send_ahead(scripts),
+        }
     }
 }
 
@@ -262,6 +270,9 @@ impl Scout<'_> {
             return false;
         }
         self.seen.insert(place(task, item));
+        if cx.shell.is_ahead(&ahead.script) {
+            return true;
+        }
         self.room -= 1;
         match self.found.last_mut().filter(|(shell, _)| shell.is(&cx.shell)) {
             Some((_, scripts)) => scripts.push(ahead.script),

@@ -139,9 +139,7 @@ impl HostTask<'_> {
         let scope = HostScope::new(self.play, self.host, self.context).at(&self.task.folder);
         let outcome = match looping::items(&self.play.run.templar, self.task, &scope) {
             Ok(None) => {
-                if !speculate::acts(self.task) {
-                    speculate::look_ahead(self.play, self.host, self.context, None).await;
-                }
+                speculate::look_ahead(self.play, self.host, self.context, None).await;
                 self.notifying(&scope, self.attempt(&scope).await)
             }
             Ok(Some(items)) => self.each(&scope, items).await,
@@ -298,10 +296,8 @@ impl HostTask<'_> {
                 tokio::time::sleep(names.pause).await;
                 speculate::time_has_passed(self.play);
             }
-            if !speculate::acts(self.task) {
-                let left = Loop { task: self.task, names: &names, items: &items, next: index + 1 };
-                speculate::look_ahead(self.play, self.host, self.context, Some(left)).await;
-            }
+            let left = Loop { task: self.task, names: &names, items: &items, next: index + 1 };
+            speculate::look_ahead(self.play, self.host, self.context, Some(left)).await;
             let scope = outer.with_locals(names.locals(&items, index));
             let started = Instant::now();
             let mut outcome = self.notifying(&scope, self.attempt(&scope).await);

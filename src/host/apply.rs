@@ -1,6 +1,6 @@
 //! Carrying out steps: each becomes one sh script.
 
-use super::shell_protocol::Nonce;
+use super::shell_protocol::{Nonce, printf};
 use super::{Content, HostError, REAL, Reply, Script, Shell, Step, quote};
 
 /// Content above this goes through a channel of its own instead of the persistent shell.
@@ -15,7 +15,7 @@ pub(super) async fn apply(shell: &Shell, step: &Step) -> Result<Reply, HostError
             })?;
             shell.pipe(&script(step)?, &mut file).await?
         }
-        _ => shell.run(&script(step)?).await?,
+        _ => shell.run_step(step, &script(step)?).await?,
     };
     if reply.ok() {
         return Ok(reply);
@@ -61,23 +61,29 @@ fn ownership(owner: Option<&str>, group: Option<&str>) -> String {
 fn script(step: &Step) -> Result<Script, HostError> {
     let script = match step {
         Step::WriteFile { path, content, mode, owner, group, backup, validate } => {
+            // What the shell writes by itself starts no program.
+            let (command, stdin) = match content {
+                Content::Bytes(bytes) if bytes.len() <= INLINE_BYTES => (printf(bytes), Vec::new()),
+                Content::Bytes(bytes) => ("cat".to_owned(), bytes.clone()),
+                Content::File(_) => ("cat".to_owned(), Vec::new()),
+            };
             let text = write_file(&WriteFile {
                 path,
+                content: command,
                 mode: *mode,
                 ownership: ownership(owner.as_deref(), group.as_deref()),
                 backup: *backup,
                 validate: validate.as_deref(),
             })
             .map_err(|reason| HostError::Failed { what: what(step), reason })?;
-            let script = Script::new(text);
-            match content {
-                Content::Bytes(bytes) => script.stdin(bytes.clone()),
-                Content::File(_) => script,
-            }
+            Script::new(text).stdin(stdin)
         }
         Step::MakeDirectory { path, mode: Some(mode) } => {
-            // `mkdir -m` alone would leave the setgid bit of a parent in doubt.
-            Script::new(format!("mkdir -m {mode:04o} -- {0} && chmod {mode:04o} -- {0}", quote(path)))
+            // A folder may take the setgid bit of the one above it.
+            let path = quote(path);
+            Script::new(format!(
+                "mkdir -m {mode:04o} -- {path} || exit; [ ! -g {path} ] || chmod {mode:04o} -- {path}"
+            ))
         }
         Step::MakeDirectory { path, mode: None } => Script::new(format!("mkdir -- {}", quote(path))),
         Step::SetMode { path, mode } => Script::new(format!("chmod {mode:04o} -- {}", quote(path))),
@@ -132,6 +138,8 @@ fn temporary_beside(path: &str) -> String {
 
 struct WriteFile<'a> {
     path: &'a str,
+    /// The command that writes the new content.
+    content: String,
     mode: Option<u32>,
     /// What `chown` takes; empty to keep.
     ownership: String,
@@ -139,7 +147,7 @@ struct WriteFile<'a> {
     validate: Option<&'a str>,
 }
 
-/// The script that replaces a file by its standard input; it prints the backup's path.
+/// The script that replaces a file; it prints the backup's path.
 fn write_file(file: &WriteFile<'_>) -> Result<String, String> {
     let validate = match file.validate {
         None => String::new(),
@@ -162,14 +170,12 @@ fn write_file(file: &WriteFile<'_>) -> Result<String, String> {
     } else {
         ""
     };
-    let mode = file.mode.map(|m| format!("m={m:04o}\n")).unwrap_or_default();
     let owner = if file.ownership.is_empty() {
-        // Who may not give files away still writes them, as Ansible does.
-        "[ -z \"$o\" ] || chown -- \"$o\" \"$t\" 2>/dev/null || :\n".to_owned()
+        String::new()
     } else {
-        let kept = "[ -z \"$o\" ] || chown -- \"$o\" \"$t\" 2>/dev/null || :\n";
-        format!("{kept}chown -- {} \"$t\" || exit\n", quote(&file.ownership))
+        format!("chown -- {} \"$t\" || exit\n", quote(&file.ownership))
     };
+    // `own`: a new file belongs to whom the old one belongs to. Who may not give files away still writes them, as Ansible does.
     Ok(format!(
         r#"f={path}
 if [ -L "$f" ]; then {REAL}
@@ -177,22 +183,27 @@ r=$(real "$f" && echo .) || {{ echo "the link $f leads nowhere" >&2; exit 1; }};
 if [ -d "$f" ]; then echo "$f is a directory" >&2; exit 1; fi
 d=${{f%/*}}; d=${{d:-/}}
 if [ ! -d "$d" ]; then echo "the folder $d does not exist" >&2; exit 1; fi
-o=; m=
-if [ -e "$f" ]; then s=$(stat -c '%u:%g %a' -- "$f") || exit; o=${{s% *}}; m=${{s#* }}; fi
+n=1; [ ! -e "$f" ] || n=
+m={mode}
 t="${{d%/}}/.quaylab.{random}"
 trap 'rm -f -- "$t"' EXIT
 trap 'exit 143' HUP INT TERM
-( umask 077; set -C; : >"$t" ) || exit
-cat >"$t" || exit
-{owner}{mode}[ -n "$m" ] || m=$(printf '%o' "$((0644 & ~$(umask)))")
-chmod "$m" "$t" || exit
-if [ -e /sys/fs/selinux/enforce ] && [ -e "$f" ]; then chcon --reference="$f" -- "$t" 2>/dev/null || :; fi
-{validate}{backup}n=; [ -e "$f" ] || n=1
-sync -- "$t" 2>/dev/null || :
+[ "$n" ] && [ -z "$m" ] || umask 077
+set -C; {content} >"$t" || exit; set +C
+if [ -z "$n" ]; then
+own=; [ -O "$f" ] && [ -G "$f" ] && [ -O "$t" ] && [ -G "$t" ] && own=1
+if [ -z "$own" ] || [ -z "$m" ]; then s=$(stat -c '%u:%g %a' -- "$f") || exit; m=${{m:-${{s#* }}}}; fi
+[ "$own" ] || chown -- "${{s% *}}" "$t" 2>/dev/null || :
+fi
+{owner}[ -z "$m" ] || chmod "$m" "$t" || exit
+if [ -e /sys/fs/selinux/enforce ] && [ -z "$n" ]; then chcon --reference="$f" -- "$t" 2>/dev/null || :; fi
+{validate}{backup}[ "$n" ] || sync -- "$t" 2>/dev/null || :
 mv -f -- "$t" "$f" || exit
 trap - EXIT
-if [ -n "$n" ] && [ -e /sys/fs/selinux/enforce ]; then restorecon -- "$f" 2>/dev/null || :; fi"#,
+if [ "$n" ] && [ -e /sys/fs/selinux/enforce ]; then restorecon -- "$f" 2>/dev/null || :; fi"#,
         path = quote(file.path),
+        mode = file.mode.map(|m| format!("{m:04o}")).unwrap_or_default(),
+        content = file.content,
         random = Nonce::random().as_str(),
     ))
 }

@@ -13,8 +13,9 @@ pub enum Content {
 /// Modes are the low twelve bits. Every path is absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Writes a temporary file in the same folder, fsyncs, sets owner, group, mode and `SELinux` context, renames.
-    /// Without `mode`, `owner`, `group` a file that was there keeps its own; a new one gets 0644 less the umask.
+    /// Writes a temporary file in the same folder, sets owner, group, mode and `SELinux` context, renames. Where that takes the place of a file,
+    /// the new one is fsynced first, so that one of them survives a loss of power.
+    /// Without `mode`, `owner`, `group` a file that was there keeps its own; a new one gets 0666 less the umask, as Ansible does it.
     WriteFile {
         path: String,
         content: Content,

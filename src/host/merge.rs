@@ -7,6 +7,7 @@ use indexmap::IndexSet;
 use sha1::{Digest as _, Sha1};
 
 use super::look::{Look, Place, STAT_FIELDS, STAT_FORMAT};
+use super::spot::{self, Spot};
 use super::{REAL, Reply, Script, quote};
 
 /// The character that starts a section: no path and no value that is printed holds it.
@@ -53,6 +54,8 @@ pub(super) fn groups(scripts: Vec<Script>) -> Vec<Vec<Script>> {
 #[derive(Default)]
 struct Needs<'a> {
     stat: IndexSet<&'a str>,
+    /// On the way to the paths; what is known of them tells how long the answers stand.
+    folders: IndexSet<String>,
     behind: IndexSet<&'a str>,
     base: IndexSet<&'a str>,
     access: IndexSet<&'a str>,
@@ -67,6 +70,10 @@ struct Needs<'a> {
 impl<'a> Needs<'a> {
     fn of(scripts: &'a [Script]) -> Self {
         let mut needs = Self::default();
+        for path in scripts.iter().filter_map(|s| spot::paths(&s.looks)).flatten() {
+            needs.folders.extend(spot::folders(path));
+            needs.stat.insert(path);
+        }
         for look in scripts.iter().flat_map(|s| &s.looks) {
             match look {
                 Look::Path { path, .. } => {
@@ -121,9 +128,9 @@ fn parent(path: &str) -> &str {
     path.rfind('/').map_or(path, |at| &path[..at])
 }
 
-fn words(of: &IndexSet<&str>) -> String {
+fn words<S: AsRef<str>>(of: &IndexSet<S>) -> String {
     of.iter().fold(String::new(), |mut all, word| {
-        let _ = write!(all, " {}", quote(word));
+        let _ = write!(all, " {}", quote(word.as_ref()));
         all
     })
 }
@@ -137,16 +144,17 @@ pub(super) fn merged(scripts: &[Script]) -> Script {
          line() {{ case $1 in *\"$nl\"*|*'{HEADING}'*) echo;; *) printf '%s\\n' \"$1\";; esac; }}\n"
     );
     if needs.me {
-        text.push_str("h me; echo \"$(umask) $(id)\"\n");
+        text.push_str("h me; umask; id\n");
     }
     if !needs.stat.is_empty() {
         // After the first look only the links are left in the list.
         let _ = write!(
             text,
-            "{REAL}\nset --{}\nh stat; stat -c \"$F\" \"$@\" 2>/dev/null\n\
+            "{REAL}\nset --{}{}\nh stat; stat -c \"$F\" \"$@\" 2>/dev/null\n\
              for p do shift; [ -L \"$p\" ] && set -- \"$@\" \"$p\"; done\n\
              for p do h \"link $p\"; line \"$(readlink \"$p\")\"; line \"$(real \"$p\")\"; done\n",
-            words(&needs.stat)
+            words(&needs.stat),
+            words(&needs.folders)
         );
         let _ = writeln!(text, "set -- \"$@\"{}", words(&needs.behind));
         text.push_str("[ $# -eq 0 ] || { h behind; stat -L -c \"$F\" \"$@\" 2>/dev/null; }\n");
@@ -209,7 +217,7 @@ pub(super) fn merged(scripts: &[Script]) -> Script {
 /// What the target said, by what it was asked for.
 #[derive(Default)]
 struct Facts<'a> {
-    me: Option<&'a str>,
+    me: Option<String>,
     stat: HashMap<&'a str, &'a str>,
     behind: HashMap<&'a str, &'a str>,
     /// A link's text and where it ends; empty where they cannot be told in a line.
@@ -247,7 +255,10 @@ impl<'a> Facts<'a> {
                 asked.iter().copied().zip(body.lines()).collect()
             };
             match name {
-                "me" => facts.me = body.lines().next(),
+                "me" => {
+                    let mut lines = body.lines();
+                    facts.me = lines.next().zip(lines.next()).map(|(umask, id)| format!("{umask} {id}"));
+                }
                 "stat" => facts.stat = body.lines().filter_map(stat_line).collect(),
                 "behind" => facts.behind = body.lines().filter_map(stat_line).collect(),
                 "base" => facts.base = by_order(&needs.base),
@@ -333,7 +344,7 @@ impl<'a> Facts<'a> {
                 }
                 say("src", self.behind.get(target.as_str()).unwrap_or(&"absent"));
             }
-            Look::Me => say("me", self.me?),
+            Look::Me => say("me", self.me.as_deref()?),
             Look::User(name) => self.account("passwd", name, "uid", &mut say)?,
             Look::Group(name) => self.account("group", name, "gid", &mut say)?,
             Look::Access(path) => {
@@ -421,8 +432,16 @@ fn kind(line: &str) -> u32 {
     u32::from_str_radix(raw, 16).unwrap_or(0) & 0o170_000
 }
 
+/// An answer, and what has to stay as it was for it to stand.
+#[derive(Debug, Clone)]
+pub(super) struct Answered {
+    pub(super) reply: Reply,
+    /// By path; `None` where any change may matter.
+    pub(super) spots: Option<Vec<(String, Spot)>>,
+}
+
 /// The answers of a group's scripts, each as its own text would have given it. `None` where that is in doubt.
-pub(super) fn split(scripts: &[Script], reply: &Reply) -> Vec<Option<Reply>> {
+pub(super) fn split(scripts: &[Script], reply: &Reply) -> Vec<Option<Answered>> {
     if !reply.ok() {
         return vec![None; scripts.len()];
     }
@@ -446,7 +465,14 @@ pub(super) fn split(scripts: &[Script], reply: &Reply) -> Vec<Option<Reply>> {
             for look in lines.into_iter().chain(content) {
                 facts.answer(look, &mut stdout)?;
             }
-            Some(Reply { stdout, stderr: Vec::new(), status: 0 })
+            let reply = Reply { stdout, stderr: Vec::new(), status: 0 };
+            let spots = spot::paths(&script.looks).and_then(|paths| {
+                paths
+                    .into_iter()
+                    .map(|path| Some((path.to_owned(), spot::spot(path, &facts.stat)?)))
+                    .collect()
+            });
+            Some(Answered { reply, spots })
         })
         .collect()
 }

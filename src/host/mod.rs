@@ -17,6 +17,7 @@ mod script;
 mod session;
 mod shell_protocol;
 mod spec;
+mod spot;
 mod ssh;
 mod stream;
 mod target;

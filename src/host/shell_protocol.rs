@@ -68,12 +68,13 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 /// `printf` commands that write exactly these bytes, in one group.
-fn printf(bytes: &[u8]) -> String {
+pub(super) fn printf(bytes: &[u8]) -> String {
     printf_with(bytes, b"\n\t")
 }
 
 fn printf_with(bytes: &[u8], plain: &[u8]) -> String {
-    let mut out = String::from("{ ");
+    // Braces around nothing are a syntax error.
+    let mut out = String::from(if bytes.is_empty() { "{ :; " } else { "{ " });
     // Each byte takes at most four, so a chunk's format stays below the limit.
     for chunk in bytes.chunks(FORMAT_BYTES / 4) {
         out.push_str("printf '");

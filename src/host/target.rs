@@ -10,10 +10,10 @@ use super::apply::{self, INLINE_BYTES};
 use super::launch::Launcher;
 use super::session::Session;
 use super::transport::Transport;
-use super::world::{ShellId, World};
+use super::world::{Effect, ShellId, World};
 use super::{
     BecomeSpec, ByteStream, Change, ConnectionSpec, Endpoint, Forward, HostError, Reply, Script, Step,
-    r#become, pipe, quote, tunnel,
+    r#become, merge, pipe, quote, tunnel,
 };
 
 /// A host that can be asked and changed: one connection, one persistent shell a user.
@@ -80,11 +80,11 @@ pub(super) struct Counters {
 }
 
 /// What a request is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Purpose {
     Observe,
-    /// Anything else: it may change the host.
-    Act,
+    /// It may change the host, in this way.
+    Act(Effect),
 }
 
 /// A target as one user: every request runs as that user.
@@ -190,15 +190,16 @@ impl Shell {
     ///
     /// Scripts of calls that are in flight together run in the order in which the calls were first polled.
     pub async fn run(&self, script: &Script) -> Result<Reply, HostError> {
-        self.ask(script, Purpose::Act).await
+        self.ask(script, Purpose::Act(Effect::Anything)).await
     }
 
-    /// Runs a script that only reads. Where it was sent ahead, and nothing has been changed anywhere since, that answer is taken.
+    /// Runs a script that only reads. Where it was sent ahead, and nothing that it looks at has been changed since, that answer is taken.
     pub async fn probe(&self, script: &Script) -> Result<Reply, HostError> {
-        if let Some(answer) = self.take_ahead(script)
-            && let Some(reply) = answer.reply().await
-        {
-            return Ok(reply);
+        if let Some(answer) = self.take_ahead(script) {
+            self.send_waiting();
+            if let Some(reply) = self.answer(answer).await {
+                return Ok(reply);
+            }
         }
         self.ask(script, Purpose::Observe).await
     }
@@ -226,19 +227,41 @@ impl Shell {
 
     /// The answer to a probe that was sent ahead, if it may be used; nothing is asked for it.
     pub async fn answer_ahead(&self, script: &Script) -> Option<Reply> {
-        self.take_ahead(script)?.reply().await
+        self.answer(self.take_ahead(script)?).await
     }
 
     /// Sends probes ahead, or has them sent with the first request where there is no shell yet. A wrong guess costs time, nothing else.
     pub fn send_ahead(&self, scripts: Vec<Script>) {
         let slot = self.slot();
+        slot.ahead().want();
         // Who holds the lock is opening a shell, or sending; what waits goes along with the next probe.
         match slot.session.try_lock() {
             Ok(session) => match session.as_ref().filter(|s| s.is_open()) {
-                Some(session) => slot.ahead().send(session, &self.target.inner.world, slot.id, scripts),
+                Some(session) => {
+                    slot.ahead().send(session, &self.target.inner.world, slot.id, (None, scripts));
+                }
                 None => slot.ahead().wait(scripts),
             },
             Err(_) => slot.ahead().wait(scripts),
+        }
+    }
+
+    /// Has probes sent ahead together with the next request, so that they share one with it.
+    pub fn send_along(&self, scripts: Vec<Script>) {
+        let slot = self.slot();
+        let mut ahead = slot.ahead();
+        ahead.want();
+        ahead.wait(scripts);
+    }
+
+    fn send_waiting(&self) {
+        let slot = self.slot();
+        if let Ok(session) = slot.session.try_lock()
+            && let Some(session) = session.as_ref().filter(|s| s.is_open())
+        {
+            let mut ahead = slot.ahead();
+            let waiting = ahead.take_waiting();
+            ahead.send(session, &self.target.inner.world, slot.id, (None, waiting));
         }
     }
 
@@ -252,7 +275,11 @@ impl Shell {
     }
 
     fn take_ahead(&self, script: &Script) -> Option<Answer> {
-        self.slot().ahead().take(script, self.target.inner.world.generation())
+        self.slot().ahead().take(script, &self.target.inner.world)
+    }
+
+    async fn answer(&self, answer: Answer) -> Option<Reply> {
+        answer.get(&self.slot().ahead, &self.target.inner.world).await
     }
 
     async fn ask(&self, script: &Script, purpose: Purpose) -> Result<Reply, HostError> {
@@ -267,22 +294,24 @@ impl Shell {
                 Some(open) => open,
                 None => &*session.insert(self.open_session().await?),
             };
-            let waiting = slot.ahead().take_waiting();
+            let mut waiting = slot.ahead().take_waiting();
             // Before the sending and under the lock: what is sent afterwards observes the change.
-            let change = (purpose == Purpose::Act).then(|| world.change_by(slot.id));
-            if purpose == Purpose::Observe && !waiting.is_empty() {
-                let all = std::iter::once(script.clone()).chain(waiting).collect();
-                slot.ahead().send(open, world, slot.id, all);
+            let observes = purpose == Purpose::Observe;
+            let change = match purpose {
+                Purpose::Observe => None,
+                Purpose::Act(effect) => Some(world.change_by(slot.id, effect)),
+            };
+            if observes && (!waiting.is_empty() || slot.ahead().is_wanted() && merge::fits(script)) {
+                slot.ahead().send(open, world, slot.id, (Some(script), std::mem::take(&mut waiting)));
                 let answer = self.take_ahead(script);
                 if let Some(answer) = answer {
                     drop(session);
-                    if let Some(reply) = answer.reply().await {
+                    if let Some(reply) = answer.get(&slot.ahead, world).await {
                         return Ok(reply);
                     }
                     session = slot.session.lock().await;
                 }
             }
-            let observes = purpose == Purpose::Observe;
             let sent = session.as_ref().and_then(|s| s.send(script.clone(), observes));
             let reply = match sent {
                 Some(reply) => reply,
@@ -291,6 +320,10 @@ impl Shell {
                     .send(script.clone(), observes)
                     .ok_or_else(|| self.lost())?,
             };
+            if let Some(open) = session.as_ref() {
+                // Behind the change they see what it leaves.
+                slot.ahead().send(open, world, slot.id, (None, waiting));
+            }
             (reply, change)
         };
         reply.await.map_err(|_| self.lost())?
@@ -311,6 +344,13 @@ impl Shell {
     /// Carries out one step.
     pub async fn apply(&self, step: &Step) -> Result<Reply, HostError> {
         apply::apply(self, step).await
+    }
+
+    /// Carries out a step's script: what was seen of other places stands where all that it touches is known.
+    pub(super) async fn run_step(&self, step: &Step, script: &Script) -> Result<Reply, HostError> {
+        let slot = self.slot();
+        let effect = slot.ahead().effect(step, &self.target.inner.world);
+        self.ask(script, Purpose::Act(effect)).await
     }
 
     /// Reads a whole file.

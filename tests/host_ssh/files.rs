@@ -30,6 +30,8 @@ async fn files_are_replaced_in_one_go() {
             out(&shell, &format!("umask 022; stat -c %a '{}'", new.replace('\'', r"'\''"))).await,
             "644"
         );
+        shell.apply(&write(&at("empty"), bytes(""))).await.unwrap();
+        assert_eq!(std::fs::metadata(at("empty")).unwrap().len(), 0);
         // One that is there keeps owner and mode, and its link stays a link.
         let file = at("file");
         std::fs::write(&file, "old").unwrap();

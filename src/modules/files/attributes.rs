@@ -109,7 +109,7 @@ impl Attributes {
         let mode = match kind {
             Kind::Directory => 0o777 & !umask,
             Kind::Link => 0o777,
-            _ => 0o644 & !umask,
+            _ => 0o666 & !umask,
         };
         Inode {
             kind,

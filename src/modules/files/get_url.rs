@@ -304,7 +304,7 @@ impl GetUrl {
         }
         let at = quote(&now.at);
         let mode = now.inode.as_ref().map_or_else(
-            || "$(printf '%o' \"$((0644 & ~$(umask)))\")".to_owned(),
+            || "$(printf '%o' \"$((0666 & ~$(umask)))\")".to_owned(),
             |inode| format!("{:o}", inode.mode),
         );
         let owner = now.inode.as_ref().map(|i| format!("chown {}:{} \"$t\" 2>/dev/null\n", i.uid, i.gid));
