@@ -170,6 +170,15 @@ fn help_the_version_and_completion_go_to_standard_output() {
     }
 }
 
+/// libvirt's client brings fifty libraries along, which would be loaded at every start.
+#[test]
+fn libvirt_is_not_loaded_before_it_is_used() {
+    let here = Bench::new(&[]);
+    let listed = here.run_with(&["--version"], &[("LD_TRACE_LOADED_OBJECTS", "1")]);
+    assert!(listed.out.contains("libc.so"), "{}", listed.out);
+    assert!(!listed.out.contains("libvirt"), "{}", listed.out);
+}
+
 #[test]
 fn what_is_piped_has_no_escape_sequence() {
     let tasks = "    - command: 'true'\n    - command: 'false'\n      ignore_errors: true\n";

@@ -13,7 +13,7 @@ use virt::stream::Stream;
 use super::xml::Element;
 use super::{
     ConsoleStream, Defined, DomainNow, DomainState, Driver, LabError, Lease, NetworkUpdate, UpdateCommand,
-    UpdateSection, VolumeNow,
+    UpdateSection, VolumeNow, libvirt_library,
 };
 
 /// How much of a file goes into one message of a stream.
@@ -28,6 +28,7 @@ pub(super) struct Libvirt {
 impl Libvirt {
     /// Connects to where libvirt's client finds the daemon; an error names the `uri` that a person gave.
     pub(super) fn open(uri: &str, through: &str) -> Result<Self, LabError> {
+        libvirt_library::load()?;
         // libvirt would print every error to stderr by itself.
         virt::error::clear_error_callback();
         let connect = Connect::open(Some(through))

@@ -25,6 +25,8 @@ mod kvm;
 mod ledger;
 #[cfg(feature = "libvirt")]
 mod libvirt;
+#[cfg(feature = "libvirt")]
+mod libvirt_library;
 mod lvm;
 mod mark;
 mod network;
