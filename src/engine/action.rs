@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::builtin;
 use super::connection;
 use super::control::TaskController;
+use super::event::Event;
 use super::jobs;
 use super::play::PlayRun;
 use super::register::{ItemOutcome, add_lines};
@@ -176,6 +177,7 @@ async fn run_module(
         return in_background(play, host, module, args, cx, &background).await;
     }
     let running = module.run(args, &cx);
+    let shell = cx.shell.clone();
     let result = match timeout {
         Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), running).await {
             Ok(result) => result,
@@ -185,6 +187,11 @@ async fn run_module(
         },
         None => running.await,
     };
+    for remark in shell.target().take_remarks() {
+        let host = delegated.unwrap_or(host).to_owned();
+        let (message, verbosity) = (remark.to_string(), remark.verbosity());
+        play.run.emit(Event::Remark { host, message, verbosity });
+    }
     ended(name, result)
 }
 

@@ -35,6 +35,12 @@ pub enum Event {
         host: String,
         message: String,
     },
+    /// What was noticed about a host; for those who asked for so many `-v`.
+    Remark {
+        host: String,
+        message: String,
+        verbosity: u8,
+    },
     /// One item of a loop is done.
     Item {
         host: String,

@@ -9,6 +9,9 @@ pub enum HostError {
     /// The connection was there and is gone.
     #[error("the connection to {host} was lost: {reason}")]
     Lost { host: String, reason: String },
+    /// Programs on the host get no input, so there can be no persistent shell; nothing was run.
+    #[error("programs on {host} get no input")]
+    NoInput { host: String },
     /// Becoming another user failed.
     #[error("becoming {user} on {host} failed: {reason}")]
     Become { host: String, user: String, reason: String, hint: Option<String> },
@@ -28,6 +31,9 @@ impl HostError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Unreachable { hint, .. } | Self::Become { hint, .. } => hint.as_deref(),
+            Self::NoInput { .. } => Some(
+                "a `ForceCommand` or a `command=` of authorized_keys stands in between: passwords and files of more than 64 KiB need input",
+            ),
             _ => None,
         }
     }

@@ -17,7 +17,12 @@ pub(super) struct Launcher {
     pub(super) transport: Arc<Transport>,
     /// `None` for the login user.
     pub(super) r#become: Option<BecomeSpec>,
+    /// The host keeps input from programs: what they run is in the command line.
+    pub(super) inline: bool,
 }
+
+/// The status of a program that was sent a text and could not read it.
+pub(super) const NO_INPUT: i32 = 97;
 
 /// A program that has said that it runs.
 pub(super) struct Started {
@@ -25,6 +30,8 @@ pub(super) struct Started {
     /// What it wrote right after its start, not yet seen by anyone.
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
+    /// What login files printed before that.
+    pub(super) noise: String,
     /// The process that runs the text.
     pub(super) pid: u32,
 }
@@ -75,13 +82,17 @@ impl Launcher {
         let mark = Nonce::random();
         let prompt = Nonce::random();
         // `read` takes its input byte by byte, so that all after the first line is left to the text.
-        let inner =
-            format!("echo {0} $$;echo {0} >&2;IFS= read -r quaylab&&eval \"$quaylab\"", mark.as_str());
+        let line = one_line(text);
+        let run = if self.inline {
+            line.trim_end().to_owned()
+        } else {
+            format!("if IFS= read -r quaylab;then eval \"$quaylab\";else exit {NO_INPUT};fi")
+        };
+        let inner = format!("echo {0} $$;echo {0} >&2;{run}", mark.as_str());
         let command = r#become::command_line(self.r#become.as_ref(), &inner, prompt.as_str());
         let mut process = self.transport.start(&self.spec, &command).await?;
         let password = self.r#become.as_ref().and_then(|b| b.password.as_ref());
-        let line = one_line(text);
-        if password.is_none() {
+        if password.is_none() && !self.inline {
             // Nobody but the shell can read it, so there is no need to wait for the greeting.
             self.write(&mut process, line.as_bytes()).await;
         }
@@ -89,7 +100,7 @@ impl Launcher {
         let (mut stdout, mut stderr) = (Greeting::default(), Greeting::default());
         let mut status = None;
         let mut answered = 0;
-        let (pid, stdout, stderr) = loop {
+        let (pid, stdout, stderr, noise) = loop {
             match process.output.recv().await {
                 Some(Output::Stdout(bytes)) => stdout.feed(&bytes, mark),
                 Some(Output::Stderr(bytes)) => stderr.feed(&bytes, mark),
@@ -113,13 +124,18 @@ impl Launcher {
             if let (Some(_), Some(_)) = (&stdout.done, &stderr.done)
                 && let (Some((words, out)), Some((_, err))) = (stdout.done.take(), stderr.done.take())
             {
-                break (words.trim().parse().unwrap_or(0), out, err);
+                let mut noise = String::from_utf8_lossy(&stdout.seen).into_owned();
+                // What asked for the password stands there as well.
+                if self.r#become.is_none() {
+                    noise.push_str(&String::from_utf8_lossy(&stderr.seen));
+                }
+                break (words.trim().parse().unwrap_or(0), out, err, noise);
             }
         };
-        if password.is_some() {
+        if password.is_some() && !self.inline {
             self.write(&mut process, line.as_bytes()).await;
         }
-        Ok(Started { process, stdout, stderr, pid })
+        Ok(Started { process, stdout, stderr, noise, pid })
     }
 
     /// A program that has ended cannot be written to; its end is reported by its output.

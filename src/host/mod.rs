@@ -13,6 +13,7 @@ mod look;
 mod merge;
 mod pipe;
 mod process;
+mod remark;
 mod script;
 mod session;
 mod shell_protocol;
@@ -28,6 +29,7 @@ mod world;
 pub use error::HostError;
 pub use files::{Content, Step};
 pub use look::{Look, Place, STAT_FORMAT};
+pub use remark::Remark;
 pub(crate) use script::REAL;
 pub use script::{Reply, Script, quote};
 pub use spec::{

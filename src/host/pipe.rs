@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::launch::Launcher;
+use super::launch::{Launcher, NO_INPUT};
 use super::process::Output;
-use super::shell_protocol::body;
+use super::shell_protocol::{body, subshell};
 use super::{HostError, Reply, Script};
 
 /// How long a kill may take.
@@ -23,7 +23,8 @@ pub(super) async fn run(
     input: &mut (dyn AsyncRead + Send + Unpin),
 ) -> Result<Reply, HostError> {
     let what = || format!("running a script on {}", launcher.spec.name);
-    let text = body(script).map_err(|reason| HostError::Failed { what: what(), reason })?;
+    let text = if launcher.inline { subshell(script) } else { body(script) };
+    let text = text.map_err(|reason| HostError::Failed { what: what(), reason })?;
     let mut started = launcher.start(&text).await?;
     let pid = started.pid;
     let mut killer = KillOnDrop { launcher: Some(launcher.clone()), pid };
@@ -82,6 +83,9 @@ pub(super) async fn run(
     };
     killer.launcher = None;
     let limit = match ended {
+        Ok(Ok(reply)) if reply.status == NO_INPUT && !launcher.inline && reply.stdout.is_empty() => {
+            return Err(HostError::NoInput { host: launcher.spec.name.clone() });
+        }
         Ok(reply) => return reply,
         Err(limit) => limit,
     };

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::launch::{Launcher, Started};
+use super::launch::{Launcher, NO_INPUT, Started};
 use super::pipe::{self, KILL_PATIENCE, kill_script};
 use super::process::Output;
 use super::shell_protocol::{Frame, FrameReader, Nonce, request};
@@ -56,11 +56,16 @@ enum Deadline {
 }
 
 impl Session {
-    pub(super) async fn open(launcher: Launcher, traffic: Arc<Counters>) -> Result<Self, HostError> {
-        let started = launcher.start("exec /bin/sh").await?;
+    /// Starts a shell; with what login files printed.
+    pub(super) async fn open(
+        launcher: Launcher,
+        traffic: Arc<Counters>,
+    ) -> Result<(Self, String), HostError> {
+        let mut started = launcher.start("exec /bin/sh").await?;
+        let noise = std::mem::take(&mut started.noise);
         let (requests, queue) = mpsc::unbounded_channel();
         let server = tokio::spawn(serve(launcher, started, queue, traffic));
-        Ok(Self { requests, server })
+        Ok((Self { requests, server }, noise))
     }
 
     /// Queues a request at once; the reply comes later. `None` when the shell has ended: nothing was sent.
@@ -120,6 +125,9 @@ struct Server {
     killer: Option<JoinHandle<()>>,
     to_shell: mpsc::UnboundedSender<String>,
     traffic: Arc<Counters>,
+    has_answered: bool,
+    /// It ended because it could not read what it was sent.
+    is_deaf: bool,
 }
 
 async fn serve(
@@ -145,6 +153,8 @@ async fn serve(
         to_shell,
         launcher,
         traffic,
+        has_answered: false,
+        is_deaf: false,
     };
     server.stdout.feed(&started.stdout);
     server.stderr.feed(&started.stderr);
@@ -194,6 +204,7 @@ async fn serve(
             break reason;
         }
     };
+    server.is_deaf = status == Some(NO_INPUT) && !server.has_answered;
     queue.close();
     server.give_up(&reason);
     while let Some(request) = queue.recv().await {
@@ -203,6 +214,9 @@ async fn serve(
 
 impl Server {
     fn lost(&self, reason: &str) -> HostError {
+        if self.is_deaf {
+            return HostError::NoInput { host: self.launcher.spec.name.clone() };
+        }
         HostError::Lost { host: self.launcher.spec.name.clone(), reason: reason.to_owned() }
     }
 
@@ -266,6 +280,7 @@ impl Server {
             };
             let head = self.pending.pop_front().filter(|p| p.id == stdout.id && p.id == stderr.id);
             let Some(head) = head else { return Err("the shell's replies are out of order".to_owned()) };
+            self.has_answered = true;
             let killed = matches!(self.deadline, Deadline::Killed(_));
             self.deadline = Deadline::None;
             let reply = if killed {

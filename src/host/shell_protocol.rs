@@ -255,7 +255,7 @@ mod tests {
         frames(&output.stdout).into_iter().zip(frames(&output.stderr)).collect()
     }
 
-    const SHELLS: [&[&str]; 4] = [&["dash"], &["bash"], &["bash", "--posix"], &["busybox", "sh"]];
+    const SHELLS: [&[&str]; 5] = [&["dash"], &["bash"], &["bash", "--posix"], &["busybox", "sh"], &["ksh"]];
 
     fn is_here(shell: &[&str]) -> bool {
         std::process::Command::new(shell[0])
@@ -300,6 +300,8 @@ mod tests {
             "kill -9 $(sh -c 'echo $PPID')",
         ];
         for shell in SHELLS.into_iter().filter(|s| is_here(s)) {
+            // ksh runs a subshell in its own process, so who kills that kills the shell; another is started then.
+            let broken = if shell == ["ksh"] { &broken[..broken.len() - 1] } else { &broken };
             let scripts: Vec<Script> = broken
                 .iter()
                 .flat_map(|text| [Script::new(*text), Script::new("echo $((6 * 7)); pwd")])

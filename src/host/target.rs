@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::Mutex;
@@ -12,8 +12,8 @@ use super::session::Session;
 use super::transport::Transport;
 use super::world::{Effect, ShellId, World};
 use super::{
-    BecomeSpec, ByteStream, Change, ConnectionSpec, Endpoint, Forward, HostError, Reply, Script, Step,
-    r#become, merge, pipe, quote, tunnel,
+    BecomeSpec, ByteStream, Change, ConnectionSpec, Endpoint, Forward, HostError, Remark, Reply, Script,
+    Step, r#become, merge, pipe, quote, tunnel,
 };
 
 /// A host that can be asked and changed: one connection, one persistent shell a user.
@@ -31,6 +31,9 @@ struct Inner {
     sessions: std::sync::Mutex<HashMap<Option<BecomeSpec>, Arc<Slot>>>,
     world: World,
     traffic: Arc<Counters>,
+    /// It keeps input from programs, so that there is no persistent shell.
+    inline: AtomicBool,
+    remarks: std::sync::Mutex<Vec<Remark>>,
 }
 
 /// Where one user's shell is, or will be.
@@ -115,6 +118,8 @@ impl Target {
                 sessions: std::sync::Mutex::default(),
                 world: world.clone(),
                 traffic: Arc::default(),
+                inline: AtomicBool::new(false),
+                remarks: std::sync::Mutex::default(),
             }),
         }
     }
@@ -123,6 +128,19 @@ impl Target {
     pub fn traffic(&self) -> Traffic {
         let Counters { requests, waits } = self.inner.traffic.as_ref();
         Traffic { requests: requests.load(Ordering::Relaxed), waits: waits.load(Ordering::Relaxed) }
+    }
+
+    /// What has been noticed since this was last asked.
+    pub fn take_remarks(&self) -> Vec<Remark> {
+        std::mem::take(&mut *self.remarks())
+    }
+
+    fn remarks(&self) -> MutexGuard<'_, Vec<Remark>> {
+        self.inner.remarks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_inline(&self) -> bool {
+        self.inner.inline.load(Ordering::Relaxed)
     }
 
     pub fn spec(&self) -> &ConnectionSpec {
@@ -283,6 +301,29 @@ impl Shell {
     }
 
     async fn ask(&self, script: &Script, purpose: Purpose) -> Result<Reply, HostError> {
+        let observes = purpose == Purpose::Observe;
+        if !self.target.is_inline() {
+            match self.ask_session(script, purpose).await {
+                // Nothing was run, so it may be asked again.
+                Err(HostError::NoInput { .. }) if script.stdin.len() <= INLINE_BYTES => {
+                    if !self.target.inner.inline.swap(true, Ordering::Relaxed) {
+                        self.target.remarks().push(Remark::NoInput);
+                    }
+                }
+                other => return other,
+            }
+        }
+        drop(self.slot().ahead().take_waiting());
+        if script.stdin.len() > INLINE_BYTES {
+            return Err(HostError::NoInput { host: self.target.inner.spec.name.clone() });
+        }
+        let launcher = self.launcher().await?;
+        let _channel = launcher.transport.own_channel().await;
+        let _change = (!observes).then(|| self.changing());
+        pipe::run(&launcher, script, &mut tokio::io::empty()).await
+    }
+
+    async fn ask_session(&self, script: &Script, purpose: Purpose) -> Result<Reply, HostError> {
         if script.stdin.len() > INLINE_BYTES {
             return self.pipe(script, &mut script.stdin.as_slice()).await;
         }
@@ -377,14 +418,19 @@ impl Shell {
 
     async fn open_session(&self) -> Result<Session, HostError> {
         let traffic = || Arc::clone(&self.target.inner.traffic);
-        match Session::open(self.launcher().await?, traffic()).await {
+        let opened = match Session::open(self.launcher().await?, traffic()).await {
             // The connection had ended unnoticed, before anything was asked of it: one more, over a new one.
             Err(HostError::Lost { .. }) => {
                 self.target.inner.transport.lock().await.take();
                 Session::open(self.launcher().await?, traffic()).await
             }
             other => other,
+        };
+        let (session, noise) = opened?;
+        if !noise.trim().is_empty() {
+            self.target.remarks().push(Remark::LoginSaid(noise));
         }
+        Ok(session)
     }
 
     async fn launcher(&self) -> Result<Launcher, HostError> {
@@ -392,6 +438,7 @@ impl Shell {
             spec: Arc::clone(&self.target.inner.spec),
             transport: self.target.transport().await?,
             r#become: self.r#become.clone(),
+            inline: self.target.is_inline(),
         })
     }
 

@@ -86,6 +86,12 @@ impl Classic {
                     text
                 }
             }
+            Event::Remark { host, message, verbosity } => {
+                if self.verbosity < Verbosity(*verbosity) {
+                    return None;
+                }
+                format!("<{host}> {message}")
+            }
             Event::Progress { .. } => return None,
             Event::Warning(warning) => {
                 return Some(Printed::Err(self.palette.warning(&format!("[WARNING]: {warning}"))));

@@ -50,6 +50,8 @@ impl Lines {
             Event::Progress { host, message } => {
                 (self.verbosity >= Verbosity(1)).then(|| self.palette.faint(&format!("  [{host}] {message}")))
             }
+            Event::Remark { host, message, verbosity } => (self.verbosity >= Verbosity(*verbosity))
+                .then(|| self.palette.faint(&format!("<{host}> {message}"))),
             Event::Warning(warning) => Some(self.palette.warning(&format!("[WARNING]: {warning}"))),
             Event::Finished { stats, elapsed, interrupted } => {
                 Some(self.recap(stats, *elapsed, *interrupted))

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use quaylab::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Target};
+use quaylab::host::{
+    ConnectionKind, ConnectionSpec, Content, HostError, HostKeyCheck, ProxyJump, Remark, Script, Step, Target,
+};
 
 use crate::lab::sshd::Sshd;
 use crate::{local, out, refused, secret};
@@ -26,6 +28,54 @@ async fn a_host_that_is_not_the_right_one_is_refused() {
         "{error}"
     );
     assert!(error.contains("authorized_keys"), "{error}");
+}
+
+/// As login files do that print something on both streams.
+#[tokio::test]
+async fn what_a_login_prints_is_no_answer() {
+    let noisy =
+        r#"ForceCommand echo "welcome to $(id -un)"; echo "mind the gap" >&2; eval "$SSH_ORIGINAL_COMMAND""#;
+    let Some(sshd) = Sshd::start(noisy) else { return };
+    let there = Target::new(sshd.spec());
+    let reply = there.shell(None).run(&Script::new("echo out; echo err >&2")).await.unwrap();
+    assert_eq!((reply.out().as_ref(), reply.err().as_ref()), ("out\n", "err\n"));
+    let remarks = there.take_remarks();
+    let [said] = remarks.as_slice() else { panic!("{remarks:?}") };
+    assert_eq!(said.verbosity(), 3);
+    assert!(said.to_string().contains("welcome to") && said.to_string().contains("mind the gap"), "{said}");
+    assert_eq!(there.take_remarks(), []);
+    there.close().await;
+}
+
+/// Where no program gets its input there is no persistent shell; what fits into a command line is done all the same.
+#[tokio::test]
+async fn without_input_each_request_is_a_command_line() {
+    let Some(sshd) = Sshd::start(r#"ForceCommand eval "$SSH_ORIGINAL_COMMAND" </dev/null"#) else { return };
+    let there = Target::new(sshd.spec());
+    let shell = there.shell(None);
+    let reply = shell.run(&Script::new("echo \"it's\"; cat; exit 3").stdin("in\0put\n")).await.unwrap();
+    assert_eq!((reply.stdout.as_slice(), reply.status), (b"it's\nin\0put\n".as_slice(), 3));
+    assert_eq!(there.take_remarks(), [Remark::NoInput]);
+    assert_eq!(shell.probe(&Script::new("echo $((6 * 7))")).await.unwrap().out(), "42\n");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file").display().to_string();
+    let write = |content: Vec<u8>| Step::WriteFile {
+        path: path.clone(),
+        content: Content::Bytes(content),
+        mode: Some(0o600),
+        owner: None,
+        group: None,
+        backup: false,
+        validate: None,
+    };
+    shell.apply(&write(b"small".to_vec())).await.unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"small");
+    let error = shell.apply(&write(vec![b'x'; 100_000])).await.unwrap_err();
+    assert!(matches!(error, HostError::NoInput { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("ForceCommand"));
+    assert_eq!(std::fs::read(&path).unwrap(), b"small");
+    assert_eq!(there.take_remarks(), []);
+    there.close().await;
 }
 
 #[tokio::test]
