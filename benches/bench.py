@@ -335,6 +335,53 @@ def start_section(lab, quaylab, rounds):
             f"| `quaylab inventory --list`, 10,000 hosts in 100 groups | {listing:.2f} s, {memory:.0f} MiB |\n")
 
 
+def large_section(lab, quaylab, rounds):
+    """One file of 1 GiB to one host, each time where there is none."""
+    f, host = lab.folder, lab.hosts[0]
+    with open(f / "large.bin", "wb") as file:
+        for _ in range(1024):
+            file.write(os.urandom(1 << 20))
+    (f / "large.yml").write_text(f"- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: {{src: '{f}/large.bin', dest: '{{{{ base }}}}/large.bin', mode: '0644'}}\n")
+    options = ["-P" if word == "-p" else word for word in lab.ssh_options()]
+
+    def into_nothing(command):
+        fresh(lab)
+        (f / "work" / host).mkdir()
+        seen = timed(lab.inside(command), f)
+        if (f / "work" / host / "large.bin").stat().st_size != 1 << 30:
+            raise SystemExit(f"{command[0]} did not copy the file")
+        return seen
+
+    scp = ["scp", "-q", *options, f / "large.bin", f"root@{host}:{f}/work/{host}/large.bin"]
+    seen = medians(rounds, scp=lambda: into_nothing(scp),
+                   quaylab=lambda: into_nothing([quaylab, "run", "-i", f / "inventory", "-l", host, f / "large.yml"]))
+    (f / "large.bin").unlink()
+    base = seen["scp"][0]
+    rows = [f"| {name} | {seconds:.2f} s | {base / seconds:.0%} | {memory:.0f} MiB |" for name, (seconds, memory) in seen.items()]
+    return "\n".join(["### A file of 1 GiB", "", "| | median | speed against scp | memory |", "| --- | ---: | ---: | ---: |", *rows, ""])
+
+
+def vm_section(quaylab, rounds):
+    """(f) 200 tasks in the quickstart's VM; `None` where there is none."""
+    if not (pathlib.Path(os.environ.get("XDG_STATE_HOME", pathlib.Path.home() / ".local/state")) / "quaylab/quickstart").exists():
+        return None
+    inventory, guest = ROOT / "inventories/quickstart.inv", "quay.quaylab.lan"
+    with tempfile.TemporaryDirectory(prefix="qlbench") as name:
+        f = pathlib.Path(name)
+        (f / "tasks.yml").write_text(many_tasks(200, False))
+        (f / "login.yml").write_text(LOGIN)
+        (f / "tasks.sh").write_text(many_by_hand(200))
+        run = lambda book: lambda: timed([quaylab, "run", "-i", inventory, "-l", guest, "-e", "base=/tmp/bench", f / book], f)
+        by_hand = lambda: timed(["sh", "-c", f"{quaylab} ssh -i {inventory} {guest} sudo sh -s /tmp/bench <{f}/tasks.sh"], f)
+        run("tasks.yml")()
+        seen = medians(rounds, script=by_hand, tasks=run("tasks.yml"), login=run("login.yml"))
+        timed([quaylab, "ssh", "-i", inventory, guest, "sudo", "rm", "-rf", "/tmp/bench"], f)
+    base = seen["script"][0]
+    names = {"script": "`quaylab ssh` + one sh script", "tasks": "quaylab, 200 tasks", "login": "quaylab, log in and nothing else"}
+    rows = [f"| {names[n]} | {s:.2f} s | {s / base:.2f} |" for n, (s, _) in seen.items()]
+    return "\n".join(["### 200 unchanged tasks in the quickstart's VM", "", "| | median | against the script |", "| --- | ---: | ---: |", *rows, ""])
+
+
 def benchmark(lab, all_tools, hosts, rounds):
     """Medians by tool of the first and of the unchanged run, taken in alternation."""
     first, again, broken = {}, {}, {}
@@ -409,9 +456,9 @@ def main():
     parser.add_argument("--quaylab", default=str(ROOT / "target/release/quaylab"))
     parser.add_argument("--venv", default=str(ROOT / "target/bench-venv"))
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 10])
-    parser.add_argument("--many", type=int, nargs="*", default=[10, 100], help="numbers of hosts for the section on many hosts")
+    parser.add_argument("--many", type=int, nargs="*", default=[10, 100, 500], help="numbers of hosts for the section on many hosts")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--parts", nargs="+", default=["operations", "tasks", "hosts", "delay", "start"])
+    parser.add_argument("--parts", nargs="+", default=["operations", "tasks", "hosts", "delay", "large", "start", "vm"])
     parser.add_argument("--proxy", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.proxy is not None:
@@ -446,11 +493,17 @@ def main():
         (lab.folder / "tasks.yml").write_text(many_tasks(200, False))
         (lab.folder / "tasks.sh").write_text(many_by_hand(200))
         parts = {"tasks": lambda: tasks_section(lab, options.quaylab, options.rounds), "delay": lambda: delay_section(lab, options.quaylab, options.rounds),
-                 "hosts": lambda: hosts_section(lab, options.quaylab, options.many, options.rounds), "start": lambda: start_section(lab, options.quaylab, options.rounds)}
+                 "hosts": lambda: hosts_section(lab, options.quaylab, options.many, options.rounds), "start": lambda: start_section(lab, options.quaylab, options.rounds),
+                 "large": lambda: large_section(lab, options.quaylab, options.rounds), "vm": lambda: vm_section(options.quaylab, options.rounds)}
         head = f"Medians of {options.rounds} rounds in alternation on {machine()}.\n\n"
-        for name in ("tasks", "delay", "hosts", "start"):
-            if name in options.parts:
-                write(name, head + parts[name]())
+        for name in ("tasks", "delay", "hosts", "large", "start", "vm"):
+            if name not in options.parts:
+                continue
+            text = parts[name]()
+            if text is None:
+                print(f"skipped {name}: no quickstart lab is at hand; `make quickstart` brings one up", flush=True)
+            else:
+                write(name, head + text)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,11 @@ run 'packages' scripts/setup.sh test
 run 'formatting' scripts/cargo.sh fmt --check
 run 'clippy' scripts/cargo.sh clippy --all-targets --locked -- -D warnings
 run 'tests' scripts/cargo.sh test --locked -- --nocapture
+if [ "$(id -u)" = 0 ]; then
+    run 'ksh, bash and busybox as /bin/sh' tests/other_shells.sh
+else
+    skip 'ksh, bash and busybox as /bin/sh' 'putting another shell in its place wants root'
+fi
 
 quickstart='the quickstart in a VM'
 if [ -n "${QUAYLAB_TEST_FAST:-}" ]; then

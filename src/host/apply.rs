@@ -1,19 +1,22 @@
 //! Carrying out steps: each becomes one sh script.
 
 use super::shell_protocol::{Nonce, printf};
+use super::watched::{Watch, Watched};
 use super::{Content, HostError, REAL, Reply, Script, Shell, Step, quote};
 
 /// Content above this goes through a channel of its own instead of the persistent shell.
 pub(super) const INLINE_BYTES: usize = 64 * 1024;
 
-pub(super) async fn apply(shell: &Shell, step: &Step) -> Result<Reply, HostError> {
+pub(super) async fn apply(shell: &Shell, step: &Step, watch: Watch<'_>) -> Result<Reply, HostError> {
     let reply = match step {
         Step::WriteFile { content: Content::File(source), path, .. } => {
-            let mut file = tokio::fs::File::open(source).await.map_err(|e| HostError::Failed {
+            let unreadable = |e: std::io::Error| HostError::Failed {
                 what: format!("writing {path}"),
                 reason: format!("{} cannot be read: {e}", source.display()),
-            })?;
-            shell.pipe(&script(step)?, &mut file).await?
+            };
+            let file = tokio::fs::File::open(source).await.map_err(unreadable)?;
+            let size = file.metadata().await.map_err(unreadable)?.len();
+            shell.pipe(&script(step)?, &mut Watched::new(file, path, size, watch)).await?
         }
         _ => shell.run_step(step, &script(step)?).await?,
     };

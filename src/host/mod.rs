@@ -24,6 +24,7 @@ mod stream;
 mod target;
 mod transport;
 mod tunnel;
+mod watched;
 mod world;
 
 pub use error::HostError;

@@ -384,7 +384,16 @@ impl Shell {
 
     /// Carries out one step.
     pub async fn apply(&self, step: &Step) -> Result<Reply, HostError> {
-        apply::apply(self, step).await
+        self.apply_watched(step, &|_| ()).await
+    }
+
+    /// The same; says how far it has come where that takes long.
+    pub async fn apply_watched(
+        &self,
+        step: &Step,
+        watch: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Reply, HostError> {
+        apply::apply(self, step, watch).await
     }
 
     /// Carries out a step's script: what was seen of other places stands where all that it touches is known.

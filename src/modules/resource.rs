@@ -187,7 +187,7 @@ impl<R: Resource> Module for ResourceModule<R> {
         let changed = !plan.steps.is_empty();
         if !cx.check {
             for step in &plan.steps {
-                cx.shell.apply(&cx.step_within(step)).await?;
+                cx.shell.apply_watched(&cx.step_within(step), &|text| cx.controller.progress(text)).await?;
             }
         }
         let result = declared.result(&now, &plan);
