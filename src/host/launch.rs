@@ -34,6 +34,8 @@ pub(super) struct Started {
     pub(super) noise: String,
     /// The process that runs the text.
     pub(super) pid: u32,
+    /// How it ended, where it has ended already.
+    pub(super) status: Option<i32>,
 }
 
 /// What has been read of one stream up to the greeting.
@@ -135,7 +137,7 @@ impl Launcher {
         if password.is_some() && !self.inline {
             self.write(&mut process, line.as_bytes()).await;
         }
-        Ok(Started { process, stdout, stderr, noise, pid })
+        Ok(Started { process, stdout, stderr, noise, pid, status })
     }
 
     /// A program that has ended cannot be written to; its end is reported by its output.

@@ -32,8 +32,8 @@ pub(super) async fn run(
     let stdin = started.process.stdin.take();
     let mut reply = Reply { stdout: started.stdout, stderr: started.stderr, status: 0 };
     let output = &mut started.process.output;
+    let mut status = started.status;
     let collect = async {
-        let mut status = None;
         loop {
             let next = if status.is_some() {
                 tokio::time::timeout(AFTER_EXIT, output.recv()).await.unwrap_or(None)

@@ -158,7 +158,7 @@ async fn serve(
     };
     server.stdout.feed(&started.stdout);
     server.stderr.feed(&started.stderr);
-    let mut status = None;
+    let mut status = started.status;
     let reason = loop {
         // A request that may be killed is the last one sent until it is answered.
         let accepts = server.killer.is_none()
