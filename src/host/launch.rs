@@ -36,6 +36,8 @@ pub(super) struct Started {
     pub(super) pid: u32,
     /// How it ended, where it has ended already.
     pub(super) status: Option<i32>,
+    /// What it says on standard error where it could not read what it was sent.
+    pub(super) deaf: Vec<u8>,
 }
 
 /// What has been read of one stream up to the greeting.
@@ -88,7 +90,11 @@ impl Launcher {
         let run = if self.inline {
             line.trim_end().to_owned()
         } else {
-            format!("if IFS= read -r quaylab;then eval \"$quaylab\";else exit {NO_INPUT};fi")
+            // No program of the host knows the mark, so that nothing else can say this.
+            format!(
+                "if IFS= read -r quaylab;then eval \"$quaylab\";else echo {0} {0} >&2;exit {NO_INPUT};fi",
+                mark.as_str()
+            )
         };
         let inner = format!("echo {0} $$;echo {0} >&2;{run}", mark.as_str());
         let command = r#become::command_line(self.r#become.as_ref(), &inner, prompt.as_str());
@@ -98,6 +104,7 @@ impl Launcher {
             // Nobody but the shell can read it, so there is no need to wait for the greeting.
             self.write(&mut process, line.as_bytes()).await;
         }
+        let deaf = format!("{0} {0}\n", mark.as_str()).into_bytes();
         let mark = mark.as_str().as_bytes();
         let (mut stdout, mut stderr) = (Greeting::default(), Greeting::default());
         let mut status = None;
@@ -137,7 +144,7 @@ impl Launcher {
         if password.is_some() && !self.inline {
             self.write(&mut process, line.as_bytes()).await;
         }
-        Ok(Started { process, stdout, stderr, noise, pid, status })
+        Ok(Started { process, stdout, stderr, noise, pid, status, deaf })
     }
 
     /// A program that has ended cannot be written to; its end is reported by its output.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::launch::{Launcher, NO_INPUT};
+use super::launch::Launcher;
 use super::process::Output;
-use super::shell_protocol::{body, subshell};
+use super::shell_protocol::{body, find, subshell};
 use super::{HostError, Reply, Script};
 
 /// How long a kill may take.
@@ -83,7 +83,7 @@ pub(super) async fn run(
     };
     killer.launcher = None;
     let limit = match ended {
-        Ok(Ok(reply)) if reply.status == NO_INPUT && !launcher.inline && reply.stdout.is_empty() => {
+        Ok(Ok(reply)) if find(&reply.stderr, &started.deaf, 0).is_some() => {
             return Err(HostError::NoInput { host: launcher.spec.name.clone() });
         }
         Ok(reply) => return reply,

@@ -377,6 +377,9 @@ impl Shell {
         input: &mut (dyn tokio::io::AsyncRead + Send + Unpin),
     ) -> Result<Reply, HostError> {
         let launcher = self.launcher().await?;
+        if launcher.inline {
+            return Err(HostError::NoInput { host: launcher.spec.name.clone() });
+        }
         let _channel = launcher.transport.own_channel().await;
         let _change = self.changing();
         pipe::run(&launcher, script, input).await

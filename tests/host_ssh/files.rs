@@ -4,7 +4,7 @@ use quaylab::host::{Content, Step};
 
 use crate::{both, out};
 
-fn write(path: &str, content: Content) -> Step {
+pub(crate) fn write(path: &str, content: Content) -> Step {
     Step::WriteFile {
         path: path.to_owned(),
         content,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use quaylab::host::{
-    ConnectionKind, ConnectionSpec, Content, HostError, HostKeyCheck, ProxyJump, Remark, Script, Step, Target,
+    ConnectionKind, ConnectionSpec, Content, HostError, HostKeyCheck, ProxyJump, Remark, Script, Target,
 };
 
 use crate::lab::sshd::Sshd;
@@ -59,21 +59,19 @@ async fn without_input_each_request_is_a_command_line() {
     assert_eq!(shell.probe(&Script::new("echo $((6 * 7))")).await.unwrap().out(), "42\n");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file").display().to_string();
-    let write = |content: Vec<u8>| Step::WriteFile {
-        path: path.clone(),
-        content: Content::Bytes(content),
-        mode: Some(0o600),
-        owner: None,
-        group: None,
-        backup: false,
-        validate: None,
-    };
+    let write = |content: Vec<u8>| crate::files::write(&path, Content::Bytes(content));
     shell.apply(&write(b"small".to_vec())).await.unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"small");
     let error = shell.apply(&write(vec![b'x'; 100_000])).await.unwrap_err();
     assert!(matches!(error, HostError::NoInput { .. }), "{error}");
     assert!(error.hint().unwrap().contains("ForceCommand"));
     assert_eq!(std::fs::read(&path).unwrap(), b"small");
+    // Known by now, and found out anew.
+    for there in [there.clone(), Target::new(sshd.spec())] {
+        let error =
+            there.shell(None).pipe(&Script::new("cat"), &mut b"streamed".as_slice()).await.unwrap_err();
+        assert!(matches!(error, HostError::NoInput { .. }), "{error}");
+    }
     assert_eq!(there.take_remarks(), []);
     there.close().await;
 }

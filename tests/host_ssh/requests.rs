@@ -54,6 +54,9 @@ async fn bytes_come_back_as_they_are() {
         // A program that does not read its input is no error.
         let reply = shell.pipe(&Script::new("exit 4"), &mut big.as_slice()).await.unwrap();
         assert_eq!(reply.status, 4);
+        // No status says anything but what the program says.
+        let reply = shell.pipe(&Script::new("exit 97"), &mut big.as_slice()).await.unwrap();
+        assert_eq!(reply.status, 97);
     })
     .await;
 }
