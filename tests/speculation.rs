@@ -299,6 +299,16 @@ fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(12)
 }
 
+/// What is looked at through a link that leads nowhere yet comes about with what the link leads to.
+#[test]
+fn a_link_that_leads_nowhere_is_followed_once_it_leads_somewhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tasks = "    - file: {path: '{{ base }}/dir', state: directory}\n    - copy: {content: x, dest: '{{ base }}/alias/c'}\n";
+    lay_out(folder.path(), &format!("- hosts: web\n  gather_facts: false\n  tasks:\n{tasks}"));
+    let (told, files) = fresh_run(folder.path(), true, false);
+    assert!(files.contains_key(&folder.path().join("base/dir/c").display().to_string()), "{told:#?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, max_shrink_iters: 0, ..Default::default() })]
 

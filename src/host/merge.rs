@@ -54,8 +54,8 @@ pub(super) fn groups(scripts: Vec<Script>) -> Vec<Vec<Script>> {
 #[derive(Default)]
 struct Needs<'a> {
     stat: IndexSet<&'a str>,
-    /// On the way to the paths; what is known of them tells how long the answers stand.
-    folders: IndexSet<String>,
+    /// On the way to the paths; what is known of it tells how long the answers stand.
+    way: IndexSet<String>,
     behind: IndexSet<&'a str>,
     base: IndexSet<&'a str>,
     access: IndexSet<&'a str>,
@@ -71,7 +71,7 @@ impl<'a> Needs<'a> {
     fn of(scripts: &'a [Script]) -> Self {
         let mut needs = Self::default();
         for path in scripts.iter().filter_map(|s| spot::paths(&s.looks)).flatten() {
-            needs.folders.extend(spot::folders(path));
+            needs.way.extend(spot::way(path));
             needs.stat.insert(path);
         }
         for look in scripts.iter().flat_map(|s| &s.looks) {
@@ -150,11 +150,11 @@ pub(super) fn merged(scripts: &[Script]) -> Script {
         // After the first look only the links are left in the list.
         let _ = write!(
             text,
-            "{REAL}\nset --{}{}\nh stat; stat -c \"$F\" \"$@\" 2>/dev/null\n\
+            "{REAL}\nset --{}\nh stat; stat -c \"$F\" \"$@\"{} 2>/dev/null\n\
              for p do shift; [ -L \"$p\" ] && set -- \"$@\" \"$p\"; done\n\
              for p do h \"link $p\"; line \"$(readlink \"$p\")\"; line \"$(real \"$p\")\"; done\n",
             words(&needs.stat),
-            words(&needs.folders)
+            words(&needs.way)
         );
         let _ = writeln!(text, "set -- \"$@\"{}", words(&needs.behind));
         text.push_str("[ $# -eq 0 ] || { h behind; stat -L -c \"$F\" \"$@\" 2>/dev/null; }\n");

@@ -51,10 +51,23 @@ pub(super) struct Spot {
 /// Where accounts are kept: what is asked about users and groups is asked of files in it.
 pub(super) const ACCOUNTS: &str = "/etc";
 
-/// The folders on the way to a path, the deepest first, as `stat` is asked for them: `/a/.` is the folder that `/a` leads to.
-pub(super) fn folders(path: &str) -> Vec<String> {
-    path.rmatch_indices('/').map(|(at, _)| format!("{}/.", &path[..at])).collect()
+/// What stands above a path, the deepest first; the root is empty.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    path.rmatch_indices('/').map(|(at, _)| &path[..at])
 }
+
+/// The folder that a path leads to, as `stat` is asked for it.
+fn inside(path: &str) -> String {
+    format!("{path}/.")
+}
+
+/// What `stat` has to be asked besides the path itself: the folders on its way, and what stands in their places, which may be links that lead
+/// nowhere yet.
+pub(super) fn way(path: &str) -> Vec<String> {
+    above(path).flat_map(|up| [inside(up), up.to_owned()]).filter(|asked| !asked.is_empty()).collect()
+}
+
+const LINK: u32 = 0o120_000;
 
 /// What a line of `stat` says of an inode.
 struct Inode {
@@ -81,17 +94,22 @@ pub(super) fn spot(path: &str, stat: &HashMap<&str, &str>) -> Option<Spot> {
         return None;
     }
     let known = |path: &str| stat.get(path).and_then(|line| inode(line));
-    let (missing, folder) =
-        folders(path).iter().enumerate().find_map(|(n, folder)| Some((n, known(folder)?)))?;
+    // The first of them that is missing, or the path itself, and the folder that it is missing in.
+    let (missing, (next, folder)) = std::iter::once(path)
+        .chain(above(path))
+        .zip(above(path))
+        .enumerate()
+        .find_map(|(n, (next, up))| Some((n, (next, known(&inside(up))?))))?;
     if !folder.number.is_on_disk() {
         return None;
     }
     let entry = Entry { folder: folder.number, name: (*names.get(names.len() - 1 - missing)?).to_owned() };
-    let (own, standing) = match known(path) {
+    let (own, standing) = match known(next) {
+        // It may lead somewhere by what is made elsewhere.
+        Some(inode) if inode.kind == LINK => return None,
         _ if missing > 0 => (None, Standing::NoFolder),
         None => (None, Standing::Nothing),
         Some(inode) => match inode.kind {
-            0o120_000 => return None,
             0o040_000 => (Some(inode.number), Standing::Other),
             0o100_000 if inode.links == 1 => (None, Standing::File),
             _ => (None, Standing::Other),
@@ -130,6 +148,7 @@ mod tests {
             ("/a/b/one", file(1)),
             ("/a/b/two", file(2)),
             ("/nfs/.", "41ed:0:0:4096:2:10:45:0:0:0:8:root:root".into()),
+            ("/a/nowhere", "a1ff:0:0:5:1:52:65024:0:0:0:0:root:root".into()),
             ("/a/link", "a1ff:0:0:5:1:51:65024:0:0:0:0:root:root".into()),
         ];
         let stat: HashMap<&str, &str> = lines.iter().map(|(path, line)| (*path, line.as_str())).collect();
@@ -145,6 +164,7 @@ mod tests {
             ("/a/x/y/z", Some((10, "x", None, Standing::NoFolder))),
             ("/new", Some((2, "new", None, Standing::Nothing))),
             ("/a/link", None),
+            ("/a/nowhere/x/y", None),
             ("/nfs/one", None),
             ("/a/../b", None),
             ("/a//b", None),
