@@ -4,6 +4,7 @@ mod action;
 mod builtin;
 mod connection;
 mod control;
+mod early;
 mod event;
 mod facts;
 mod flow;

@@ -44,7 +44,7 @@ pub(super) struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Host {
     state: Mutex<HostState>,
-    pub scouted: Mutex<Scouted>,
+    scouted: Mutex<Scouted>,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +71,10 @@ pub(super) struct HostState {
 impl Host {
     pub(super) fn state(&self) -> MutexGuard<'_, HostState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn scouted(&self) -> MutexGuard<'_, Scouted> {
+        self.scouted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn active(&self) -> bool {

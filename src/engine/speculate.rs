@@ -4,7 +4,7 @@
 //! nothing has been changed since (`host::World`).
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::looping::{self, LoopNames};
 use super::play::PlayRun;
@@ -62,7 +62,8 @@ pub(super) struct Loop<'a> {
 /// What has been guessed for a host already.
 #[derive(Debug, Default)]
 pub(super) struct Scouted {
-    shell: Option<Shell>,
+    /// Where the host's last task asked.
+    pub(super) shell: Option<Shell>,
     generation: u64,
     /// Tasks, each by its place in memory, and items of their loops.
     seen: HashSet<(usize, usize)>,
@@ -91,7 +92,7 @@ pub(super) fn time_has_passed(play: &PlayRun) {
 /// Keeps in mind which shell a host's tasks use.
 pub(super) fn remember(play: &PlayRun, host: &str, shell: &Shell) {
     let host = play.run.host(host);
-    let mut scouted = host.scouted.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut scouted = host.scouted();
     if scouted.shell.as_ref().is_none_or(|known| !known.is(shell)) {
         scouted.shell = Some(shell.clone());
     }
@@ -105,7 +106,7 @@ pub(super) async fn look_ahead(play: &Arc<PlayRun>, host: &str, context: &Contex
     }
     let state = play.run.host(host);
     let (room, seen) = {
-        let mut scouted = state.scouted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scouted = state.scouted();
         let room = scouted.shell.as_ref().map_or(FIRST_ROOM, Shell::room_ahead);
         if room == 0 {
             return;
@@ -134,7 +135,7 @@ pub(super) async fn look_ahead(play: &Arc<PlayRun>, host: &str, context: &Contex
     }
     let Scout { seen, found, .. } = scout;
     let present = {
-        let mut scouted = state.scouted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scouted = state.scouted();
         scouted.seen = seen;
         scouted.shell.clone()
     };

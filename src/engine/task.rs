@@ -13,7 +13,7 @@ use super::register::{ItemOutcome, censored, combine};
 use super::run::HostState;
 use super::scope::{Context, HostScope};
 use super::speculate::{self, Loop};
-use super::{action, select};
+use super::{action, early, select};
 use crate::diag::Diagnostic;
 use crate::playbook::{self, Task};
 use crate::value::{Map, Value, plain, truth};
@@ -101,6 +101,7 @@ pub(super) async fn on_hosts_as(
     };
     let lanes = if throttle > 0 { throttle.min(play.run.options.forks) } else { play.run.options.forks };
     let on: &[String] = if once { &hosts[..1] } else { hosts };
+    early::connect(play, task, &full, &on[..on.len().min(lanes)]);
     play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: on.len() });
     let ends: Vec<(String, bool)> = stream::iter(on.iter().cloned())
         .map(|host| {

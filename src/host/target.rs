@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::ahead::{Ahead, Answer};
 use super::apply::{self, INLINE_BYTES};
@@ -12,8 +13,8 @@ use super::session::Session;
 use super::transport::Transport;
 use super::world::{Effect, ShellId, World};
 use super::{
-    BecomeSpec, ByteStream, Change, ConnectionSpec, Endpoint, Forward, HostError, Remark, Reply, Script,
-    Step, r#become, merge, pipe, quote, tunnel,
+    BecomeSpec, ByteStream, Change, ConnectionKind, ConnectionSpec, Endpoint, Forward, HostError, Remark,
+    Reply, Script, Step, r#become, merge, pipe, quote, tunnel,
 };
 
 /// A host that can be asked and changed: one connection, one persistent shell a user.
@@ -27,6 +28,8 @@ pub struct Target {
 struct Inner {
     spec: Arc<ConnectionSpec>,
     transport: Mutex<Option<Arc<Transport>>>,
+    /// A connection that is being opened before anybody needs it.
+    early: std::sync::Mutex<Option<AbortOnDropHandle<Result<Transport, HostError>>>>,
     /// One slot a user, each with a lock of its own: users' shells are opened side by side.
     sessions: std::sync::Mutex<HashMap<Option<BecomeSpec>, Arc<Slot>>>,
     world: World,
@@ -115,6 +118,7 @@ impl Target {
             inner: Arc::new(Inner {
                 spec: Arc::new(spec),
                 transport: Mutex::default(),
+                early: std::sync::Mutex::default(),
                 sessions: std::sync::Mutex::default(),
                 world: world.clone(),
                 traffic: Arc::default(),
@@ -152,6 +156,20 @@ impl Target {
         self.transport().await.map(drop)
     }
 
+    /// Begins to connect in the background unless that has happened. Who is the first to need the connection gets what came of it, an error too.
+    pub fn connect_early(&self) {
+        let Inner { spec, transport, early, .. } = self.inner.as_ref();
+        let mut early = early.lock().unwrap_or_else(PoisonError::into_inner);
+        if spec.kind == ConnectionKind::Ssh
+            && early.is_none()
+            && transport.try_lock().is_ok_and(|open| open.is_none())
+        {
+            let spec = Arc::clone(spec);
+            let opening = tokio::spawn(async move { Transport::open(&spec).await });
+            *early = Some(AbortOnDropHandle::new(opening));
+        }
+    }
+
     /// The target as the login user (`None`) or as another.
     pub fn shell(&self, r#become: Option<&BecomeSpec>) -> Shell {
         Shell { target: self.clone(), r#become: r#become::needed(&self.inner.spec, r#become) }
@@ -169,6 +187,7 @@ impl Target {
                 session.close().await;
             }
         }
+        drop(self.inner.early.lock().unwrap_or_else(PoisonError::into_inner).take());
         let transport = self.inner.transport.lock().await.take();
         if let Some(transport) = transport {
             transport.close().await;
@@ -180,7 +199,16 @@ impl Target {
         if let Some(open) = slot.as_ref().filter(|t| t.is_open()) {
             return Ok(Arc::clone(open));
         }
-        let opened = Arc::new(Transport::open(&self.inner.spec).await?);
+        let early = self.inner.early.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let early = match early {
+            Some(opening) => opening.await.ok(),
+            None => None,
+        };
+        let opened = match early {
+            Some(opened) => opened,
+            None => Transport::open(&self.inner.spec).await,
+        };
+        let opened = Arc::new(opened?);
         *slot = Some(Arc::clone(&opened));
         Ok(opened)
     }

@@ -251,6 +251,33 @@ async fn a_host_that_does_not_answer_is_unreachable() {
     assert!(refused(spec).await.contains("refuses connections"));
 }
 
+/// What is begun early is the first attempt of who needs the connection, with its end; there is no second one beside it.
+#[tokio::test]
+async fn an_early_connection_is_the_one_that_is_used() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut spec =
+        ConnectionSpec { kind: ConnectionKind::Ssh, address: "127.0.0.1".to_owned(), port, ..local() };
+    spec.timeout = Duration::from_secs(2);
+    let target = Target::new(spec);
+    target.connect_early();
+    target.connect_early();
+    let (_silent, _) = listener.accept().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let needed = Instant::now();
+    assert!(matches!(target.connect().await, Err(HostError::Unreachable { .. })));
+    assert!(
+        needed.elapsed() < Duration::from_millis(1900),
+        "its time had begun before: {:?}",
+        needed.elapsed()
+    );
+    let more = tokio::time::timeout(Duration::from_millis(100), listener.accept()).await;
+    assert!(more.is_err(), "one was begun, and one was needed");
+    // The error was told; the next one tries anew.
+    let (again, accepted) = tokio::join!(target.connect(), listener.accept());
+    assert!(again.is_err() && accepted.is_ok());
+}
+
 #[tokio::test]
 async fn a_host_behind_another_is_reached_through_it() {
     let Some(hop) = Sshd::start("") else { return };
