@@ -11,10 +11,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{CommonArgs, Prepared};
-use super::lab::Lab;
+use super::lab::{Lab, guests};
 use super::program::Program;
 use super::say::say;
 use super::tell;
+use crate::diag::Diagnostic;
 use crate::engine::{self, Options, Sink, Summary};
 use crate::playbook::{Loader, Playbook};
 use crate::report::{Classic, Lines, Minimal, Palette, Printed, Terminal, Verbosity};
@@ -98,6 +99,12 @@ impl<'a> Execution<'a> {
             .build()
             .context("cannot start the runtime")?;
         Ok(Self { loader, lab, state_dir, options, runtime: Some(runtime), _passing: passing })
+    }
+
+    /// Lets playbooks that do not bring the lab up reach its guests, where it is there; returns what went wrong with it.
+    pub(super) fn introduce_guests(&mut self) -> Result<Vec<Diagnostic>> {
+        let runtime = self.runtime.as_ref().context("the runtime has ended")?;
+        Ok(runtime.block_on(guests::introduce(&mut self.options.inventory, &self.lab)))
     }
 
     /// The options, for a run that only says what would change.

@@ -59,7 +59,7 @@ fn planned(args: &PlanArgs) -> Result<ExitCode> {
         return Ok(answered);
     }
     let run = LabRun::open(&args.run, &read, Program::Quaylab, true)?;
-    for warning in &read.prepared.warnings {
+    for warning in &run.warnings {
         tell(&format!("[WARNING]: {warning}"));
     }
     let (plan, summary) = collect(&run)?;

@@ -122,6 +122,7 @@ pub(super) struct LabRun<'a> {
     pub(super) args: &'a RunArgs,
     pub(super) read: &'a Read,
     pub(super) execution: Execution<'a>,
+    pub(super) warnings: Vec<Diagnostic>,
     /// A private hypervisor that is there for a check only.
     passing_hypervisor: bool,
 }
@@ -146,6 +147,10 @@ impl<'a> LabRun<'a> {
             }
         }
         let mut execution = Execution::open(&read.prepared, &args.common, &read.loader, check || ansible)?;
+        let mut warnings = read.prepared.warnings.clone();
+        if !args.playbooks.is_empty() {
+            warnings.extend(execution.introduce_guests()?);
+        }
         let options = &mut execution.options;
         options.extra_vars.extend(choices);
         options.tags.extend(args.tags.iter().cloned());
@@ -154,7 +159,7 @@ impl<'a> LabRun<'a> {
         options.speculate = !args.no_speculate;
         options.course.start_at.clone_from(&args.start_at_task);
         options.course.step = args.step.then(ask::step);
-        Ok(Self { args, read, execution, passing_hypervisor: check && brought_up })
+        Ok(Self { args, read, execution, warnings, passing_hypervisor: check && brought_up })
     }
 
     /// All playbooks as one.
@@ -208,7 +213,7 @@ fn lab(run: &LabRun<'_>) -> Result<Exit> {
         }
     }
     let shown = execute::sink(Output::Quaylab, execution.options.verbosity);
-    for warning in &run.read.prepared.warnings {
+    for warning in &run.warnings {
         shown(Event::Warning(warning.clone()));
     }
     let roles = Arc::new(RolesSeen::default());
@@ -236,7 +241,7 @@ fn lab(run: &LabRun<'_>) -> Result<Exit> {
 /// As ansible-playbook does: one playbook after the other, each with a recap of its own.
 fn one_by_one(run: &LabRun<'_>) -> Result<Exit> {
     let sink = execute::sink(Output::Ansible, run.execution.options.verbosity);
-    for warning in &run.read.prepared.warnings {
+    for warning in &run.warnings {
         sink(Event::Warning(warning.clone()));
     }
     let mut exit = Exit::Good;

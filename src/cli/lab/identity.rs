@@ -79,16 +79,24 @@ pub(in crate::cli) fn wanted_private(inventory: &Inventory) -> Result<private::W
     Ok(private::Wanted::Never)
 }
 
-/// The libvirt of each hypervisor host: `libvirt_uri`, else the system's own or one reached by SSH.
+/// The libvirts of all hypervisor hosts, each once.
 pub(in crate::cli) fn hypervisor_uris(inventory: &Inventory) -> Vec<String> {
+    let mut uris: Vec<String> = hypervisors(inventory).into_iter().map(|(_, uri)| uri).collect();
+    uris.sort();
+    uris.dedup();
+    uris
+}
+
+/// Each hypervisor host with its libvirt: `libvirt_uri`, else the system's own or one reached by SSH.
+pub(super) fn hypervisors(inventory: &Inventory) -> Vec<(String, String)> {
     let members = inventory
         .groups()
         .into_iter()
         .find(|(group, _)| group == "hypervisor")
         .map(|(_, hosts)| hosts)
         .unwrap_or_default();
-    let uri = |host: &String| {
-        let var = |name: &str| text(inventory, host, name);
+    let with_uri = |host: String| {
+        let var = |name: &str| text(inventory, &host, name);
         let uri = var("libvirt_uri").unwrap_or_else(|| {
             if var("ansible_connection").as_deref() == Some("local") {
                 return crate::lab::DEFAULT_URI.to_owned();
@@ -98,12 +106,10 @@ pub(in crate::cli) fn hypervisor_uris(inventory: &Inventory) -> Vec<String> {
             let port = var("ansible_port").map(|p| format!(":{p}")).unwrap_or_default();
             format!("qemu+ssh://{user}@{address}{port}/system")
         });
-        with_login(&uri, var)
+        let uri = with_login(&uri, var);
+        (host, uri)
     };
-    let mut uris: Vec<String> = members.iter().map(uri).collect();
-    uris.sort();
-    uris.dedup();
-    uris
+    members.into_iter().map(with_uri).collect()
 }
 
 /// A URI that is reached by SSH, with the login that the inventory gives its host; another as it is.

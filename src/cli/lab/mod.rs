@@ -3,6 +3,7 @@
 pub(super) mod console;
 pub(super) mod destroy;
 pub(super) mod doctor;
+pub(super) mod guests;
 pub(super) mod host_dns;
 mod host_vars;
 mod identity;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use tokio::net::TcpStream;
 
+use super::guests::DEFAULT_USER;
 use super::identity::text;
 use super::names::short;
 use super::session::{self, Found, Session};
@@ -100,7 +101,7 @@ fn entries(session: &Session) -> Result<Vec<Entry>> {
                 host: host.to_owned(),
                 address: vm.address.clone(),
                 port: var("ansible_port"),
-                user: user.or_else(|| Some("cloud-user".into())),
+                user: user.or_else(|| Some(DEFAULT_USER.into())),
                 key: key.clone(),
                 known_hosts: known.clone().filter(|_| host_dir(state, &vm.name).is_dir()),
                 proxy: if session.private || behind(&found, &vm.name) {
