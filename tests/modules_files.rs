@@ -392,10 +392,41 @@ async fn stat_slurp_find_and_fetch_only_read() {
     assert!(!b.run("fetch", args).await.expect("fetched").changed);
     assert_eq!(fs::read_to_string(format!("{dest}/here{}", b.at("f"))).expect("read"), "abc");
     assert_eq!(before, b.picture());
+    fetched_files(&b).await;
     let temp =
         b.run("tempfile", json!({"state": "directory", "path": "@", "suffix": "x y"})).await.expect("made");
     let path = temp.result["path"].as_str().expect("path").to_owned();
     assert!(path.ends_with("x y") && Path::new(&path).is_dir());
+}
+
+async fn fetched_files(b: &Bench) {
+    let to = |name: &str| b.folder.path().join(name).display().to_string();
+    let fetch = |dest: String| json!({"src": "@f", "dest": dest, "flat": true});
+    // A link stays a link, and what it leads to keeps its mode.
+    fs::write(to("kept"), "old").expect("a file");
+    fs::set_permissions(to("kept"), fs::Permissions::from_mode(0o640)).expect("a mode");
+    std::os::unix::fs::symlink("kept", to("alias")).expect("linked");
+    let got = b.run("fetch", fetch(to("alias"))).await.expect("fetched");
+    assert_eq!(
+        (got.result["checksum"].as_str(), got.result["md5sum"].as_str()),
+        (Some("a9993e364706816aba3e25717850c26c9cd0d89d"), Some("900150983cd24fb0d6963f7d28e17f72"))
+    );
+    assert_eq!(fs::read_to_string(to("kept")).expect("read"), "abc");
+    assert!(fs::symlink_metadata(to("alias")).expect("there").is_symlink());
+    assert_eq!(fs::metadata(to("kept")).expect("there").permissions().mode() & 0o7777, 0o640);
+    fs::create_dir(to("folder")).expect("a folder");
+    assert!(b.fails("fetch", fetch(to("folder"))).await.contains("is an existing directory"));
+    assert!(b.fails("fetch", fetch("/dev/null".into())).await.contains("not a regular file"));
+    b.put("large", &"x".repeat(3_000_000));
+    let args = json!({"src": "@large", "dest": to("folder/"), "flat": true});
+    assert!(b.run("fetch", args.clone()).await.expect("fetched").changed);
+    assert!(!b.run("fetch", args).await.expect("fetched").changed);
+    assert_eq!(fs::metadata(to("folder/large")).expect("there").len(), 3_000_000);
+    let none = json!({"src": "@none", "dest": to("folder/"), "flat": true, "fail_on_missing": false});
+    let ignored = b.run("fetch", none).await.expect("ignored");
+    assert_eq!(ignored.result["msg"], format!("file not found: {}, ignored", b.at("none")));
+    let left: Vec<_> = fs::read_dir(to("folder")).expect("there").collect();
+    assert_eq!(left.len(), 1, "no part is left: {left:?}");
 }
 
 #[tokio::test]

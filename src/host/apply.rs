@@ -1,7 +1,7 @@
 //! Carrying out steps: each becomes one sh script.
 
 use super::shell_protocol::{Nonce, printf};
-use super::watched::{Watch, Watched};
+use super::watched::{Progress, Watch, Watched};
 use super::{Content, HostError, REAL, Reply, Script, Shell, Step, quote};
 
 /// Content above this goes through a channel of its own instead of the persistent shell.
@@ -16,7 +16,7 @@ pub(super) async fn apply(shell: &Shell, step: &Step, watch: Watch<'_>) -> Resul
             };
             let file = tokio::fs::File::open(source).await.map_err(unreadable)?;
             let size = file.metadata().await.map_err(unreadable)?.len();
-            shell.pipe(&script(step)?, &mut Watched::new(file, path, size, watch)).await?
+            shell.pipe(&script(step)?, &mut Watched::new(file, Progress::sending(path, size), watch)).await?
         }
         _ => shell.run_step(step, &script(step)?).await?,
     };

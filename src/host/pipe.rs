@@ -1,10 +1,10 @@
-//! A script in a channel of its own, with a stream as its standard input.
+//! A script in a channel of its own, with streams as its standard input and output.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::launch::Launcher;
 use super::process::Output;
@@ -17,10 +17,19 @@ pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long output may still come after a program's end: something that it left running may hold its streams open.
 const AFTER_EXIT: Duration = Duration::from_secs(1);
 
+/// Without input, and with the output in the reply.
+pub(super) async fn alone(launcher: &Launcher, script: &Script) -> Result<Reply, HostError> {
+    run(launcher, script, &mut tokio::io::empty(), None).await
+}
+
+/// Where a script's standard output goes; `None`: into the reply.
+pub(super) type To<'a> = Option<&'a mut (dyn AsyncWrite + Send + Unpin)>;
+
 pub(super) async fn run(
     launcher: &Launcher,
     script: &Script,
     input: &mut (dyn AsyncRead + Send + Unpin),
+    mut to: To<'_>,
 ) -> Result<Reply, HostError> {
     let what = || format!("running a script on {}", launcher.spec.name);
     let text = if launcher.inline { subshell(script) } else { body(script) };
@@ -28,12 +37,18 @@ pub(super) async fn run(
     let mut started = launcher.start(&text).await?;
     let pid = started.pid;
     let mut killer = KillOnDrop { launcher: Some(launcher.clone()), pid };
-    let mut no_input = tokio::io::empty();
     let stdin = started.process.stdin.take();
     let mut reply = Reply { stdout: started.stdout, stderr: started.stderr, status: 0 };
     let output = &mut started.process.output;
     let mut status = started.status;
+    let unwritable = |e: std::io::Error| HostError::Failed {
+        what: what(),
+        reason: format!("its output cannot be written: {e}"),
+    };
     let collect = async {
+        if let Some(to) = &mut to {
+            to.write_all(&std::mem::take(&mut reply.stdout)).await.map_err(unwritable)?;
+        }
         loop {
             let next = if status.is_some() {
                 tokio::time::timeout(AFTER_EXIT, output.recv()).await.unwrap_or(None)
@@ -41,7 +56,10 @@ pub(super) async fn run(
                 output.recv().await
             };
             match next {
-                Some(Output::Stdout(bytes)) => reply.stdout.extend_from_slice(&bytes),
+                Some(Output::Stdout(bytes)) => match &mut to {
+                    Some(to) => to.write_all(&bytes).await.map_err(unwritable)?,
+                    None => reply.stdout.extend_from_slice(&bytes),
+                },
                 Some(Output::Stderr(bytes)) => reply.stderr.extend_from_slice(&bytes),
                 Some(Output::Exit(code)) => status = Some(code),
                 None => break,
@@ -51,6 +69,9 @@ pub(super) async fn run(
             host: launcher.spec.name.clone(),
             reason: "it closed while a script was running".to_owned(),
         })?;
+        if let Some(to) = &mut to {
+            to.flush().await.map_err(unwritable)?;
+        }
         Ok(reply)
     };
     let feed = async {
@@ -91,7 +112,7 @@ pub(super) async fn run(
     };
     let ending = Script::new(kill_script(pid, true));
     // Boxed, since it is this function once more; a killer has no time limit of its own.
-    let kill = Box::pin(run(launcher, &ending, &mut no_input));
+    let kill = Box::pin(alone(launcher, &ending));
     let _ = tokio::time::timeout(KILL_PATIENCE, kill).await;
     Err(HostError::Timeout {
         host: launcher.spec.name.clone(),
@@ -119,7 +140,7 @@ impl Drop for KillOnDrop {
 /// Boxed, so that a future that kills does not hold itself.
 fn run_alone(launcher: Launcher, text: String) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        let _ = run(&launcher, &Script::new(text), &mut tokio::io::empty()).await;
+        let _ = alone(&launcher, &Script::new(text)).await;
     })
 }
 

@@ -182,7 +182,7 @@ async fn serve(
                 None => {
                     // What still runs was asked for by nobody who waits.
                     let kill = Script::new(kill_script(server.pid, false));
-                    let _ = tokio::time::timeout(KILL_PATIENCE, pipe::run(&server.launcher, &kill, &mut tokio::io::empty())).await;
+                    let _ = tokio::time::timeout(KILL_PATIENCE, pipe::alone(&server.launcher, &kill)).await;
                     break "the session was closed".to_owned();
                 }
             },
@@ -314,7 +314,7 @@ impl Server {
         let killer = self.launcher.clone();
         let script = kill_script(self.pid, false);
         self.killer = Some(tokio::spawn(async move {
-            let _ = pipe::run(&killer, &Script::new(script), &mut tokio::io::empty()).await;
+            let _ = pipe::alone(&killer, &Script::new(script)).await;
         }));
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::apply::{self, INLINE_BYTES};
 use super::launch::Launcher;
 use super::session::Session;
 use super::transport::Transport;
+use super::watched::{Progress, Watch, Watched};
 use super::world::{Effect, ShellId, World};
 use super::{
     BecomeSpec, ByteStream, Change, ConnectionKind, ConnectionSpec, Endpoint, Forward, HostError, Remark,
@@ -348,7 +349,7 @@ impl Shell {
         let launcher = self.launcher().await?;
         let _channel = launcher.transport.own_channel().await;
         let _change = (!observes).then(|| self.changing());
-        pipe::run(&launcher, script, &mut tokio::io::empty()).await
+        pipe::alone(&launcher, script).await
     }
 
     async fn ask_session(&self, script: &Script, purpose: Purpose) -> Result<Reply, HostError> {
@@ -410,7 +411,7 @@ impl Shell {
         }
         let _channel = launcher.transport.own_channel().await;
         let _change = self.changing();
-        pipe::run(&launcher, script, input).await
+        pipe::run(&launcher, script, input, None).await
     }
 
     /// Carries out one step.
@@ -419,11 +420,7 @@ impl Shell {
     }
 
     /// The same; says how far it has come where that takes long.
-    pub async fn apply_watched(
-        &self,
-        step: &Step,
-        watch: &(dyn Fn(&str) + Send + Sync),
-    ) -> Result<Reply, HostError> {
+    pub async fn apply_watched(&self, step: &Step, watch: Watch<'_>) -> Result<Reply, HostError> {
         apply::apply(self, step, watch).await
     }
 
@@ -436,11 +433,24 @@ impl Shell {
 
     /// Reads a whole file.
     pub async fn read_file(&self, path: &str) -> Result<Vec<u8>, HostError> {
-        let reply = self.probe(&Script::new(format!("cat -- {}", quote(path)))).await?;
-        if reply.ok() {
-            return Ok(reply.stdout);
-        }
-        Err(HostError::Failed { what: format!("reading {path}"), reason: reply.err().trim().to_owned() })
+        let reply = self.probe(&reading(path)).await?;
+        has_been_read(path, reply).map(|reply| reply.stdout)
+    }
+
+    /// Copies a file of `size` bytes, as far as that is known, to a writer, in a channel of its own: no more of it is in memory than is under way.
+    /// Says how far it has come where that takes long. A writer that takes nothing holds up all that this connection carries.
+    pub async fn read_file_to(
+        &self,
+        path: &str,
+        size: u64,
+        to: &mut (dyn tokio::io::AsyncWrite + Send + Unpin),
+        watch: Watch<'_>,
+    ) -> Result<(), HostError> {
+        let launcher = self.launcher().await?;
+        let _channel = launcher.transport.own_channel().await;
+        let mut to = Watched::new(to, Progress::receiving(path, size), watch);
+        let reply = pipe::run(&launcher, &reading(path), &mut tokio::io::empty(), Some(&mut to)).await?;
+        has_been_read(path, reply).map(drop)
     }
 
     /// Opens a connection to a service as the target sees it.
@@ -488,4 +498,15 @@ impl Shell {
             reason: "the shell ended before it answered".to_owned(),
         }
     }
+}
+
+fn reading(path: &str) -> Script {
+    Script::new(format!("cat -- {}", quote(path)))
+}
+
+fn has_been_read(path: &str, reply: Reply) -> Result<Reply, HostError> {
+    if reply.ok() {
+        return Ok(reply);
+    }
+    Err(HostError::Failed { what: format!("reading {path}"), reason: reply.err().trim().to_owned() })
 }

@@ -68,7 +68,7 @@ fn open_error(host: &str, what: &str, error: &russh::Error) -> HostError {
 
 async fn is_socket(launcher: &Launcher, path: &str) -> Result<bool, HostError> {
     let test = Script::new(format!("[ -S {0} ] && [ -w {0} ]", quote(path)));
-    Ok(pipe::run(launcher, &test, &mut tokio::io::empty()).await?.ok())
+    Ok(pipe::alone(launcher, &test).await?.ok())
 }
 
 /// A script that joins its standard streams to a Unix socket.

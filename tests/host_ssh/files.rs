@@ -1,6 +1,9 @@
 //! Files and the other steps.
 
+use std::time::Duration;
+
 use quaylab::host::{Content, Step};
+use tokio::io::AsyncReadExt as _;
 
 use crate::{both, out};
 
@@ -136,4 +139,50 @@ async fn the_other_steps_do_what_they_say() {
         assert!(shell.apply(&Step::Symlink { path: at("plain"), target: "x".to_owned() }).await.is_err());
     })
     .await;
+}
+
+/// What is read to a writer comes as it is, and a program waits where the writer does.
+#[tokio::test]
+async fn a_file_is_read_to_a_writer_as_fast_as_that_takes_it() {
+    both(async |shell| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large").display().to_string();
+        let bytes: Vec<u8> = (0..40_000_000_u32).map(|n| (n % 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let (mut near, mut far) = tokio::io::duplex(1000);
+        let reading = shell.read_file_to(&path, bytes.len() as u64, &mut near, &|_| ());
+        let taking = async {
+            let mut all = vec![0; 1000];
+            far.read_exact(&mut all).await.unwrap();
+            // Nobody takes more: what was sent is in pipes and windows, the rest is not read.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let read = read_so_far(&path).unwrap();
+            assert!(read < bytes.len() / 2, "{read} bytes were read ahead");
+            let mut rest = vec![0; bytes.len() - all.len()];
+            far.read_exact(&mut rest).await.unwrap();
+            all.extend(rest);
+            all
+        };
+        let (done, all) = tokio::join!(reading, taking);
+        done.unwrap();
+        assert!(all == bytes);
+        let missing = shell.read_file_to("/none", 0, &mut tokio::io::sink(), &|_| ()).await.unwrap_err();
+        assert!(missing.to_string().contains("/none"), "{missing}");
+        // One that fails ends the reading.
+        let (mut near, far) = tokio::io::duplex(10);
+        drop(far);
+        let broken = shell.read_file_to(&path, 0, &mut near, &|_| ()).await.unwrap_err();
+        assert!(broken.to_string().contains("cannot be written"), "{broken}");
+    })
+    .await;
+}
+
+/// How much of a file has been read by the program that reads it; the test's hosts are this machine.
+fn read_so_far(path: &str) -> Option<usize> {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|p| Some(p.ok()?.path()));
+    let reader = processes
+        .into_iter()
+        .find(|p| std::fs::read_link(p.join("fd/3")).is_ok_and(|file| file.to_str() == Some(path)))?;
+    let info = std::fs::read_to_string(reader.join("fdinfo/3")).ok()?;
+    info.lines().next()?.strip_prefix("pos:")?.trim().parse().ok()
 }

@@ -48,9 +48,11 @@ async fn introduce_those_of(
         };
         let own_login =
             ["ansible_password", "ansible_ssh_password", "ansible_ssh_pass", "ansible_private_key_file"];
-        let key = match own_login.iter().any(|var| text(inventory, host, var).is_some()) {
-            true => None,
-            false => Some(login_key(&lab.state_dir, &lab.name)?.file.display().to_string()),
+        let has_own = own_login.iter().any(|var| text(inventory, host, var).is_some());
+        let key = if has_own {
+            None
+        } else {
+            Some(login_key(&lab.state_dir, &lab.name)?.file.display().to_string())
         };
         let found = [
             ("ansible_host", Some(address.to_owned())),

@@ -1,14 +1,18 @@
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tempfile::NamedTempFile;
 
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext};
 
 use super::content::{Source, base_name};
 use super::inode::map;
-use super::slurp::read;
+use super::probe::{Answer, Probe};
+use super::slurp::{regular, unreadable};
 
 /// A file of the target, brought to the controller.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -22,7 +26,7 @@ pub(super) struct Fetch {
     flat: bool,
     #[serde(default = "yes")]
     fail_on_missing: bool,
-    /// Compare what was written with what was read.
+    /// Compare what came with what was there: a file that is written to meanwhile is refused.
     #[serde(default = "yes")]
     validate_checksum: bool,
 }
@@ -38,47 +42,117 @@ impl Action for Fetch {
     const CHECK: CheckMode = CheckMode::Runs;
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let bytes = match read(cx, &self.src).await {
-            Ok(bytes) => bytes,
-            Err(ModuleError::Failed { message, .. }) if !self.fail_on_missing => {
-                let message = format!("{message}, ignored");
-                return Ok(Outcome::ok(map([("msg", message.into()), ("file", self.src.as_str().into())])));
-            }
-            Err(error) => return Err(error),
-        };
-        let dest = self.destination(&cx.host);
-        let wanted = Source::bytes(bytes);
-        let old = tokio::fs::read(&dest).await.ok().map(Source::bytes);
-        let shown = dest.display().to_string();
-        let result = map([
-            ("src", self.src.as_str().into()),
-            ("file", self.src.as_str().into()),
-            ("dest", shown.clone().into()),
-            ("checksum", wanted.sha1.clone().into()),
-            ("md5sum", wanted.md5.clone().into()),
-            ("remote_checksum", wanted.sha1.clone().into()),
-        ]);
-        if old.as_ref().is_some_and(|o| o.sha1 == wanted.sha1) {
-            return Ok(Outcome::ok(result));
-        }
-        if !cx.check {
-            let failed = |e: std::io::Error| ModuleError::failed(format!("cannot write {shown}: {e}"));
-            if let Some(folder) = dest.parent() {
-                tokio::fs::create_dir_all(folder).await.map_err(failed)?;
-            }
-            tokio::fs::write(&dest, wanted.in_memory().unwrap_or_default()).await.map_err(failed)?;
-            if self.validate_checksum {
-                let written = Source::bytes(tokio::fs::read(&dest).await.map_err(failed)?);
-                if written.sha1 != wanted.sha1 {
-                    return Err(ModuleError::failed(format!(
-                        "checksum mismatch: {shown} is {}",
-                        written.sha1
-                    )));
+        let path = self.src.as_str();
+        let probe = Probe::new().look("path", path).access(path).sum("sum", "sha1", path, true);
+        let answer = Answer::read(&cx.shell.probe(&probe.script()).await?)?;
+        let size = match regular(&answer, &self.src) {
+            Ok(inode) if answer.get("r").is_some() => inode.size,
+            other => match other.err().unwrap_or_else(|| unreadable(&self.src)) {
+                ModuleError::Failed { message, .. } if !self.fail_on_missing => {
+                    let message = format!("{message}, ignored");
+                    return Ok(Outcome::ok(map([("msg", message.into()), ("file", path.into())])));
                 }
-            }
+                error => return Err(error),
+            },
+        };
+        // A target without a program for checksums does not say it.
+        let there = answer.get("sum").filter(|sum| !sum.is_empty());
+        let place = Place::of(self.destination(&cx.host))?;
+        let old = place.content().await?;
+        let result = |sums: Option<&Source>| {
+            let sha1 = sums.map(|s| s.sha1.as_str()).or(there);
+            map([
+                ("src", path.into()),
+                ("file", path.into()),
+                ("dest", place.named.display().to_string().into()),
+                ("checksum", sha1.into()),
+                ("md5sum", sums.and_then(|s| s.md5.clone()).into()),
+                ("remote_checksum", there.or(sha1).into()),
+            ])
+        };
+        if old.as_ref().is_some_and(|old| Some(old.sha1.as_str()) == there) {
+            return Ok(Outcome::ok(result(old.as_ref())));
         }
-        Ok(Outcome::changed(result))
+        if cx.check {
+            return Ok(Outcome::changed(result(None)));
+        }
+        let part = place.beside()?;
+        let file = part.reopen().map_err(|e| place.unwritable(&e))?;
+        let progress = |text: &str| cx.controller.progress(text);
+        cx.shell.read_file_to(path, size, &mut tokio::fs::File::from_std(file), &progress).await?;
+        let new = hashed(part.path()).await?;
+        if old.is_some_and(|old| old.sha1 == new.sha1) {
+            return Ok(Outcome::ok(result(Some(&new))));
+        }
+        if let Some(there) = there.filter(|there| self.validate_checksum && *there != new.sha1) {
+            return Err(ModuleError::failed(format!(
+                "checksum mismatch: {path} was {there} when it was looked at, what came is {}",
+                new.sha1
+            ))
+            .hint("it may be written to at this moment; validate_checksum: false takes it as it comes"));
+        }
+        part.persist(&place.file).map_err(|e| place.unwritable(&e.error))?;
+        Ok(Outcome::changed(result(Some(&new))))
     }
+}
+
+/// Where a file shall come on the controller.
+struct Place {
+    named: PathBuf,
+    /// The file itself where the name is a link: the link stays.
+    file: PathBuf,
+    mode: Option<Permissions>,
+}
+
+impl Place {
+    fn of(named: PathBuf) -> Result<Self, ModuleError> {
+        let Ok(meta) = std::fs::metadata(&named) else {
+            return Ok(Self { file: named.clone(), named, mode: None });
+        };
+        let shown = named.display();
+        if meta.is_dir() {
+            return Err(ModuleError::failed(format!("dest {shown} is an existing directory"))
+                .hint("a trailing slash fetches src into that directory"));
+        }
+        if !meta.is_file() {
+            return Err(ModuleError::failed(format!("dest {shown} is not a regular file")));
+        }
+        let file = named.canonicalize().unwrap_or_else(|_| named.clone());
+        Ok(Self { named, file, mode: Some(meta.permissions()) })
+    }
+
+    async fn content(&self) -> Result<Option<Source>, ModuleError> {
+        match self.mode {
+            Some(_) => hashed(&self.file).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A new file in the same folder, which takes the place once it is complete.
+    fn beside(&self) -> Result<NamedTempFile, ModuleError> {
+        let folder = self.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let made = std::fs::create_dir_all(folder).and_then(|()| {
+            let new = Permissions::from_mode(0o666);
+            let part = tempfile::Builder::new().prefix(".quaylab-").permissions(new).tempfile_in(folder)?;
+            if let Some(mode) = &self.mode {
+                part.as_file().set_permissions(mode.clone())?;
+            }
+            Ok(part)
+        });
+        made.map_err(|e| self.unwritable(&e))
+    }
+
+    fn unwritable(&self, error: &std::io::Error) -> ModuleError {
+        ModuleError::failed(format!("cannot write {}: {error}", self.named.display()))
+    }
+}
+
+/// A file's checksums; a large one would hold up the other hosts.
+async fn hashed(file: &Path) -> Result<Source, ModuleError> {
+    let file = file.to_owned();
+    tokio::task::spawn_blocking(move || Source::file(&file))
+        .await
+        .map_err(|e| ModuleError::failed(format!("hashing was interrupted: {e}")))?
 }
 
 impl Fetch {

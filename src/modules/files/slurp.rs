@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::host::Script;
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext, Touch};
 
-use super::inode::map;
+use super::inode::{Inode, Kind, map};
 use super::probe::{Answer, Probe};
 
 /// A file's content, in base64.
@@ -44,21 +44,28 @@ fn probe(path: &RemotePath) -> Script {
 }
 
 /// Reads a regular file, with Ansible's words for why it cannot be read.
-pub(super) async fn read(cx: &TaskContext, path: &RemotePath) -> Result<Vec<u8>, ModuleError> {
+async fn read(cx: &TaskContext, path: &RemotePath) -> Result<Vec<u8>, ModuleError> {
     let answer = Answer::read(&cx.shell.probe(&probe(path)).await?)?;
-    if answer.get("unreadable").is_some() {
-        return Err(
-            ModuleError::failed(format!("file is not readable: {path}")).hint("become: true may be missing")
-        );
-    }
     if let Some(bytes) = answer.content {
         return Ok(bytes);
     }
-    Err(match answer.inode("path")? {
-        None => ModuleError::failed(format!("file not found: {path}")),
+    regular(&answer, path)?;
+    Err(unreadable(path))
+}
+
+/// The regular file that a look named `path` found, behind links; or why there is none to read.
+pub(super) fn regular(answer: &Answer, path: &RemotePath) -> Result<Inode, ModuleError> {
+    let at = if answer.get("path.to").is_some() { "path.to" } else { "path" };
+    match answer.inode(at)? {
+        None => Err(ModuleError::failed(format!("file not found: {path}"))),
         Some(inode) if inode.is_directory() => {
-            ModuleError::failed(format!("source is a directory and must be a file: {path}"))
+            Err(ModuleError::failed(format!("source is a directory and must be a file: {path}")))
         }
-        Some(_) => ModuleError::failed(format!("not a regular file: {path}")),
-    })
+        Some(inode) if inode.kind == Kind::File => Ok(inode),
+        Some(_) => Err(ModuleError::failed(format!("not a regular file: {path}"))),
+    }
+}
+
+pub(super) fn unreadable(path: &RemotePath) -> ModuleError {
+    ModuleError::failed(format!("file is not readable: {path}")).hint("become: true may be missing")
 }
