@@ -352,13 +352,26 @@ def large_section(lab, quaylab, rounds):
             raise SystemExit(f"{command[0]} did not copy the file")
         return seen
 
+    def brought(command):
+        shutil.rmtree(f / "back", ignore_errors=True)
+        (f / "back").mkdir()
+        seen = timed(lab.inside(command), f)
+        if (f / "back/large.bin").stat().st_size != 1 << 30:
+            raise SystemExit(f"{command[0]} did not bring the file")
+        return seen
+
+    (f / "fetch.yml").write_text(f"- hosts: all\n  gather_facts: false\n  tasks:\n    - fetch: {{src: '{f}/large.bin', dest: '{f}/back/', flat: true}}\n")
     scp = ["scp", "-q", *options, f / "large.bin", f"root@{host}:{f}/work/{host}/large.bin"]
-    seen = medians(rounds, scp=lambda: into_nothing(scp),
-                   quaylab=lambda: into_nothing([quaylab, "run", "-i", f / "inventory", "-l", host, f / "large.yml"]))
+    back = ["scp", "-q", *options, f"root@{host}:{f}/large.bin", f / "back/large.bin"]
+    with_quaylab = lambda book: [quaylab, "run", "-i", f / "inventory", "-l", host, f / book]
+    seen = medians(rounds, scp=lambda: into_nothing(scp), copy=lambda: into_nothing(with_quaylab("large.yml")),
+                   back=lambda: brought(back), fetch=lambda: brought(with_quaylab("fetch.yml")))
     (f / "large.bin").unlink()
-    base = seen["scp"][0]
-    rows = [f"| {name} | {seconds:.2f} s | {base / seconds:.0%} | {memory:.0f} MiB |" for name, (seconds, memory) in seen.items()]
-    return "\n".join(["### A file of 1 GiB", "", "| | median | speed against scp | memory |", "| --- | ---: | ---: | ---: |", *rows, ""])
+    shutil.rmtree(f / "back")
+    names = {"scp": ("scp, to the host", "scp"), "copy": ("quaylab, `copy`", "scp"), "back": ("scp, from the host", "back"), "fetch": ("quaylab, `fetch`", "back")}
+    rows = [f"| {names[n][0]} | {s:.2f} s | {seen[names[n][1]][0] / s:.0%} | {memory:.0f} MiB |" for n, (s, memory) in seen.items()]
+    return "\n".join(["### A file of 1 GiB", "", "| | median | speed against scp | memory |", "| --- | ---: | ---: | ---: |", *rows, "",
+                      "`fetch` asks the host for a checksum before and hashes what came.", ""])
 
 
 def vm_section(quaylab, rounds):

@@ -24,19 +24,32 @@ impl Bench {
     }
 
     fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+        let mut command = self.command(env!("CARGO_BIN_EXE_quaylab"));
+        Ran::new(
+            &command.args(arguments).envs(environment.iter().copied()).output().unwrap(),
+            self.folder.path(),
+        )
+    }
+
+    /// The same under a limit that a line of `sh` sets.
+    fn run_limited(&self, limit: &str, arguments: &[&str]) -> Ran {
+        let line = format!("{limit} && exec \"$0\" \"$@\"");
+        let mut command = self.command("/bin/sh");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_quaylab")]).args(arguments);
+        Ran::new(&command.output().unwrap(), self.folder.path())
+    }
+
+    fn command(&self, program: &str) -> Command {
         let home = self.folder.path();
-        let output = Command::new(env!("CARGO_BIN_EXE_quaylab"))
-            .args(arguments)
+        let mut command = Command::new(program);
+        command
             .current_dir(home)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", home)
             .env("XDG_STATE_HOME", home.join("state"))
-            .envs(environment.iter().copied())
-            .stdin(std::process::Stdio::null())
-            .output()
-            .unwrap();
-        Ran::new(&output, home)
+            .stdin(std::process::Stdio::null());
+        command
     }
 }
 
@@ -177,6 +190,21 @@ fn libvirt_is_not_loaded_before_it_is_used() {
     let listed = here.run_with(&["--version"], &[("LD_TRACE_LOADED_OBJECTS", "1")]);
     assert!(listed.out.contains("libc.so"), "{}", listed.out);
     assert!(!listed.out.contains("libvirt"), "{}", listed.out);
+}
+
+#[test]
+fn many_hosts_raise_the_limit_of_open_files() {
+    let hosts = ("many.inv", "[lab]\nh[1:60] ansible_connection=local\n");
+    let bench = Bench::new(&[hosts, ("p.yml", &playbook("    - ping:\n"))]);
+    let run = ["run", "-i", "many.inv", "p.yml"];
+    // Sixty shells have more than sixty pipes.
+    let raised = bench.run_limited("ulimit -Sn 64", &run);
+    assert_eq!((raised.code, raised.err.as_str()), (Some(0), ""), "{}", raised.out);
+    let short = bench.run_limited("ulimit -n 400", &run);
+    insta::assert_snapshot!(short.err, @r"
+    [WARNING]: 60 hosts may need 496 open files, and 400 are allowed
+      hint: raise the hard limit (ulimit -Hn, LimitNOFILE=), or run on fewer hosts (--limit)
+    ");
 }
 
 #[test]

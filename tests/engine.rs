@@ -396,6 +396,39 @@ async fn serial_batches_and_max_fail_percentage() {
 }
 
 #[tokio::test]
+async fn a_slow_host_holds_nobody_else_up() {
+    // What the slow host waits for is what the other one does last.
+    let free = Case::new(
+        r"
+- hosts: web
+  gather_facts: false
+  strategy: free
+  tasks:
+    - wait_for: {path: '{{ playbook_dir }}/go', timeout: 20}
+      when: inventory_hostname == 'a'
+    - command: 'true'
+    - file: {path: '{{ playbook_dir }}/go', state: touch}
+      when: inventory_hostname == 'b'
+",
+    );
+    assert_eq!(free.run().await.stats("a").failed, 0);
+    // Under linear it is what the other one does in the same task.
+    let linear = Case::new(
+        r"
+- hosts: web
+  gather_facts: false
+  tasks:
+    - shell: |
+        if [ {{ inventory_hostname }} = b ]; then touch go; exit; fi
+        until [ -e go ]; do sleep 0.05; done
+      args: {chdir: '{{ playbook_dir }}'}
+      timeout: 20
+",
+    );
+    assert_eq!(linear.run().await.stats("a").failed, 0);
+}
+
+#[tokio::test]
 async fn mistakes_are_found_before_anything_runs() {
     let error = |playbook: &'static str| async move {
         let ran = Case::new(playbook).run().await;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::common::{CommonArgs, Prepared};
 use super::lab::{Lab, guests};
+use super::open_files;
 use super::program::Program;
 use super::say::say;
 use super::tell;
@@ -94,6 +95,9 @@ impl<'a> Execution<'a> {
             lab.state_dir.clone()
         };
         let options = common.options(prepared, state_dir.clone(), lab.name.clone())?;
+        if let Some(warning) = open_files::make_room(prepared.inventory.hosts().count()) {
+            tell(&format!("[WARNING]: {warning}"));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -8,6 +8,7 @@ mod execute;
 pub mod inventory;
 mod lab;
 mod listing;
+mod open_files;
 mod plan;
 mod program;
 mod quay_config;
