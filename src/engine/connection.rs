@@ -8,7 +8,7 @@ use super::play::PlayRun;
 use super::scope::{Context, HostScope};
 use crate::diag::Diagnostic;
 use crate::host::{
-    BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump, Secret,
+    BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, KnownHosts, ProxyJump, Secret,
 };
 use crate::template::OMIT;
 use crate::value::{plain, truth};
@@ -96,9 +96,9 @@ pub(super) fn spec(
             HostKeyCheck::Off
         }
         None if ssh_option(&arguments, "StrictHostKeyChecking").is_some_and(|v| v == "accept-new") => {
-            HostKeyCheck::AcceptNew
+            HostKeyCheck::AcceptNew(known_hosts(&arguments))
         }
-        None => HostKeyCheck::KnownHosts,
+        None => HostKeyCheck::KnownHosts(known_hosts(&arguments)),
     };
     // A guest that only its hypervisor reaches: the hypervisor's own connection, whatever it is, comes first.
     let proxy_jump = match look.var(&["quaylab_ssh_via"])?.filter(|via| !via.is_empty() && via != host) {
@@ -206,6 +206,14 @@ fn ssh_option(arguments: &str, name: &str) -> Option<String> {
     })
 }
 
+fn known_hosts(arguments: &str) -> KnownHosts {
+    match ssh_option(arguments, "UserKnownHostsFile").as_deref() {
+        None => KnownHosts::OfUser,
+        Some("none") => KnownHosts::File("/dev/null".into()),
+        Some(path) => KnownHosts::File(expand_home(path)),
+    }
+}
+
 fn jumps(arguments: &str) -> Vec<ProxyJump> {
     let words: Vec<&str> = arguments.split_whitespace().collect();
     let short = words.iter().position(|w| *w == "-J").and_then(|i| words.get(i + 1)).map(|w| (*w).to_owned());
@@ -255,5 +263,7 @@ mod tests {
         );
         assert_eq!(jumps("-J root@gw").len(), 1);
         assert!(jumps("-o ControlMaster=auto").is_empty());
+        assert_eq!(known_hosts(arguments), KnownHosts::OfUser);
+        assert_eq!(known_hosts("-o UserKnownHostsFile=/k"), KnownHosts::File("/k".into()));
     }
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 use sha1::{Digest, Sha1};
 
-use super::HostKeyCheck;
+use super::{HostKeyCheck, KnownHosts};
 
 /// Whether a key that a host has shown is believed.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,18 +122,23 @@ fn judge(entries: &[Entry], key: &PublicKey) -> Verdict {
     }
 }
 
-/// The user's file, which new hosts are added to.
-fn user_file() -> Option<PathBuf> {
-    Some(home()?.join(".ssh/known_hosts"))
+impl KnownHosts {
+    /// The file that is meant, which new hosts are added to.
+    fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::OfUser => Some(home()?.join(".ssh/known_hosts")),
+            Self::File(path) => Some(path.clone()),
+        }
+    }
 }
 
 pub(super) fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").filter(|h| !h.is_empty()).map(PathBuf::from)
 }
 
-fn known(address: &str, port: u16) -> Vec<Entry> {
+fn known(file: &KnownHosts, address: &str, port: u16) -> Vec<Entry> {
     let name = entry_name(address, port);
-    [user_file(), Some(PathBuf::from("/etc/ssh/ssh_known_hosts"))]
+    [file.path(), Some(PathBuf::from("/etc/ssh/ssh_known_hosts"))]
         .into_iter()
         .flatten()
         .filter_map(|path| std::fs::read(path).ok())
@@ -148,8 +153,8 @@ pub(super) fn known_algorithms(check: &HostKeyCheck, address: &str, port: u16) -
         HostKeyCheck::Exactly(key) => {
             PublicKey::from_openssh(key).map(|k| k.algorithm()).into_iter().collect()
         }
-        HostKeyCheck::KnownHosts | HostKeyCheck::AcceptNew => {
-            known(address, port).into_iter().filter(|e| !e.revoked).map(|e| e.key.algorithm()).collect()
+        HostKeyCheck::KnownHosts(file) | HostKeyCheck::AcceptNew(file) => {
+            known(file, address, port).into_iter().filter(|e| !e.revoked).map(|e| e.key.algorithm()).collect()
         }
     }
 }
@@ -176,23 +181,31 @@ pub(super) fn check(policy: &HostKeyCheck, address: &str, port: u16, key: &Publi
                 hint: "a host key is one line such as `ssh-ed25519 AAAA…`".to_owned(),
             }),
         },
-        HostKeyCheck::KnownHosts | HostKeyCheck::AcceptNew => match judge(&known(address, port), key) {
-            Verdict::Trusted => Ok(()),
-            Verdict::Unknown if *policy == HostKeyCheck::AcceptNew => remember(address, port, key),
-            verdict => Err(refusal(&verdict, address, port, &shown)),
-        },
+        HostKeyCheck::KnownHosts(file) | HostKeyCheck::AcceptNew(file) => {
+            match (judge(&known(file, address, port), key), policy) {
+                (Verdict::Trusted, _) => Ok(()),
+                (Verdict::Unknown, HostKeyCheck::AcceptNew(_)) => remember(file, address, port, key),
+                (verdict, _) => Err(refusal(&verdict, file, address, port, &shown)),
+            }
+        }
     }
 }
 
-fn refusal(verdict: &Verdict, address: &str, port: u16, shown: &str) -> Refusal {
+fn refusal(verdict: &Verdict, file: &KnownHosts, address: &str, port: u16, shown: &str) -> Refusal {
     let name = entry_name(address, port);
+    let (shown_file, of_file) = match file {
+        KnownHosts::OfUser => ("~/.ssh/known_hosts".into(), String::new()),
+        KnownHosts::File(path) => (path.display().to_string(), format!(" -f {}", path.display())),
+    };
     match verdict {
         Verdict::Changed(known) => Refusal {
             reason: format!(
                 "its host key has changed: it shows {shown}, known_hosts has {}",
                 known.iter().map(fingerprint).collect::<Vec<_>>().join(", ")
             ),
-            hint: format!("if the machine was made anew, forget the old key: ssh-keygen -R '{name}'"),
+            hint: format!(
+                "if the machine was made anew, forget the old key: ssh-keygen{of_file} -R '{name}'"
+            ),
         },
         Verdict::Revoked => Refusal {
             reason: format!("its host key {shown} is marked @revoked in known_hosts"),
@@ -201,19 +214,20 @@ fn refusal(verdict: &Verdict, address: &str, port: u16, shown: &str) -> Refusal 
         Verdict::Unknown | Verdict::Trusted => Refusal {
             reason: format!("its host key is not known: it shows {shown}"),
             hint: format!(
-                "compare the fingerprint on the machine, then add it: ssh-keyscan -p {port} {address} >> ~/.ssh/known_hosts; \
+                "compare the fingerprint on the machine, then add it: ssh-keyscan -p {port} {address} >> {shown_file}; \
                  or set `host_key_checking = accept-new`"
             ),
         },
     }
 }
 
-fn remember(address: &str, port: u16, key: &PublicKey) -> Result<(), Refusal> {
+fn remember(file: &KnownHosts, address: &str, port: u16, key: &PublicKey) -> Result<(), Refusal> {
     let refused = |reason: String| Refusal {
         reason,
-        hint: "make ~/.ssh/known_hosts writable, or add the host's key by hand".to_owned(),
+        hint: "make the file of known hosts writable, or add the host's key by hand".to_owned(),
     };
-    let path = user_file()
+    let path = file
+        .path()
         .ok_or_else(|| refused("HOME is not set, so the host's key cannot be remembered".to_owned()))?;
     append(&path, &entry_name(address, port), key)
         .map_err(|e| refused(format!("its key cannot be added to {}: {e}", path.display())))
@@ -296,7 +310,7 @@ mod tests {
 
     #[test]
     fn refusals_say_what_to_try() {
-        let refusal = refusal(&verdict(&format!("h {B}"), "h", 22), "h", 22, "SHOWN");
+        let refusal = refusal(&verdict(&format!("h {B}"), "h", 22), &KnownHosts::OfUser, "h", 22, "SHOWN");
         insta::assert_snapshot!(refusal.reason, @"its host key has changed: it shows SHOWN, known_hosts has SHA256:SvzqXV/w1JLsbntg1WRzuMw9vHAaDQHjIKLlxH0h1EM (ssh-ed25519)");
         insta::assert_snapshot!(refusal.hint, @"if the machine was made anew, forget the old key: ssh-keygen -R 'h'");
     }

@@ -34,7 +34,8 @@ pub use remark::Remark;
 pub(crate) use script::REAL;
 pub use script::{Reply, Script, quote};
 pub use spec::{
-    BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, JumpLogin, ProxyJump, Secret,
+    BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, JumpLogin, KnownHosts, ProxyJump,
+    Secret,
 };
 pub use stream::{ByteStream, Endpoint};
 pub use target::{Shell, Target, Traffic};

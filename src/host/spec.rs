@@ -46,12 +46,22 @@ pub enum ConnectionKind {
 pub enum HostKeyCheck {
     /// Must be this key, in OpenSSH's one-line form: quaylab made it and gave it to the guest.
     Exactly(String),
-    /// Must stand in the user's `known_hosts`; a host that is not there yet is refused.
-    KnownHosts,
-    /// A host that is not in `known_hosts` yet is added; a changed key is refused.
-    AcceptNew,
+    /// Must be known; a host that is not yet is refused.
+    KnownHosts(KnownHosts),
+    /// A host that is not known yet is added; a changed key is refused.
+    AcceptNew(KnownHosts),
     /// `ansible_host_key_checking=false`.
     Off,
+}
+
+/// The file of known hosts that is asked, and added to, besides the machine's `/etc/ssh/ssh_known_hosts`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum KnownHosts {
+    /// `~/.ssh/known_hosts`.
+    #[default]
+    OfUser,
+    /// `UserKnownHostsFile` of `ansible_ssh_common_args`, `known_hosts` of a libvirt URI.
+    File(PathBuf),
 }
 
 /// One hop on the way to a host.
@@ -83,7 +93,7 @@ impl ConnectionSpec {
             user: String::new(),
             password: None,
             private_key_file: None,
-            host_key: HostKeyCheck::KnownHosts,
+            host_key: HostKeyCheck::KnownHosts(KnownHosts::default()),
             proxy_jump: Vec::new(),
             timeout: Duration::from_secs(10),
         }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::known_hosts::{self, Refusal};
 use super::process::{OUTPUT_QUEUE, Output, Process};
-use super::{ByteStream, ConnectionSpec, HostError, HostKeyCheck, Secret, login};
+use super::{ByteStream, ConnectionSpec, HostError, HostKeyCheck, KnownHosts, Secret, login};
 
 /// A connection that is logged in.
 pub(super) struct Connection {
@@ -93,7 +93,7 @@ impl Connection {
     async fn travel(spec: &ConnectionSpec) -> Result<Self, HostError> {
         // The one key that is known for the host says nothing about the way there.
         let hop_policy = match &spec.host_key {
-            HostKeyCheck::Exactly(_) => HostKeyCheck::KnownHosts,
+            HostKeyCheck::Exactly(_) => HostKeyCheck::KnownHosts(KnownHosts::default()),
             other => other.clone(),
         };
         let mut stops: Vec<Stop<'_>> = spec

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::LabError;
-use crate::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, ProxyJump};
+use crate::host::{ConnectionKind, ConnectionSpec, HostKeyCheck, KnownHosts, ProxyJump};
 
 /// How long a hypervisor may take to let quaylab in when nothing else is said.
 const LOGIN: Duration = Duration::from_secs(30);
@@ -57,9 +57,10 @@ impl RemoteUri {
             port,
             socket: None,
             keyfile: None,
-            host_key: HostKeyCheck::KnownHosts,
+            host_key: HostKeyCheck::KnownHosts(KnownHosts::default()),
             proxy_jump: Vec::new(),
         };
+        let mut known_hosts = None;
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decoded(value).ok_or_else(|| bad(format!("{name} is not readable")))?;
@@ -67,7 +68,10 @@ impl RemoteUri {
                 ("socket", _) => remote.socket = Some(value),
                 ("keyfile", _) => remote.keyfile = Some(PathBuf::from(value)),
                 ("no_verify", "1") | ("known_hosts_verify", "ignore") => remote.host_key = HostKeyCheck::Off,
-                ("known_hosts_verify", "auto") => remote.host_key = HostKeyCheck::AcceptNew,
+                ("known_hosts_verify", "auto") => {
+                    remote.host_key = HostKeyCheck::AcceptNew(KnownHosts::default());
+                }
+                ("known_hosts", _) => known_hosts = Some(KnownHosts::File(value.into())),
                 ("host_key", _) => remote.host_key = HostKeyCheck::Exactly(value),
                 ("proxy_jump", _) => {
                     remote.proxy_jump = value.split(',').map(jump).collect::<Result<_, _>>().map_err(bad)?;
@@ -77,10 +81,15 @@ impl RemoteUri {
                 ("no_tty" | "mode" | "proxy" | "netcat" | "no_verify" | "known_hosts_verify", _) => {}
                 _ => {
                     return Err(bad(format!(
-                        "quaylab does not know {name}; it takes socket, keyfile, known_hosts_verify, no_verify, host_key and proxy_jump"
+                        "quaylab does not know {name}; it takes socket, keyfile, known_hosts, known_hosts_verify, no_verify, host_key and proxy_jump"
                     )));
                 }
             }
+        }
+        if let (Some(given), HostKeyCheck::KnownHosts(file) | HostKeyCheck::AcceptNew(file)) =
+            (known_hosts, &mut remote.host_key)
+        {
+            *file = given;
         }
         Ok(Some(remote))
     }
@@ -208,15 +217,15 @@ mod tests {
         let plain = read("qemu+ssh://root@hv/system");
         let spec = plain.connection();
         assert_eq!((spec.user.as_str(), spec.address.as_str(), spec.port), ("root", "hv", 22));
-        assert_eq!(spec.host_key, HostKeyCheck::KnownHosts);
+        assert_eq!(spec.host_key, HostKeyCheck::KnownHosts(KnownHosts::OfUser));
         assert_eq!(plain.sockets().len(), 3);
         let full = read(
-            "qemu+libssh://me@[fe80::1]:2222/system?keyfile=/k%20y&known_hosts_verify=auto&socket=/s&proxy_jump=a@b:1,c&no_tty=1",
+            "qemu+libssh://me@[fe80::1]:2222/system?keyfile=/k%20y&known_hosts=/hosts&known_hosts_verify=auto&socket=/s&proxy_jump=a@b:1,c&no_tty=1",
         );
         let spec = full.connection();
         assert_eq!((spec.address.as_str(), spec.port), ("fe80::1", 2222));
         assert_eq!(spec.private_key_file, Some("/k y".into()));
-        assert_eq!(spec.host_key, HostKeyCheck::AcceptNew);
+        assert_eq!(spec.host_key, HostKeyCheck::AcceptNew(KnownHosts::File("/hosts".into())));
         assert_eq!(spec.proxy_jump.len(), 2);
         assert_eq!(full.sockets(), ["/s"]);
         assert_eq!(full.canonical(), "qemu+ssh://me@[fe80::1]:2222/system");

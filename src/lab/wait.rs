@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::{Console, DomainState, Hypervisor, LabError, Lease, VmIdentity};
-use crate::host::{ConnectionKind, ConnectionSpec, Endpoint, HostKeyCheck, Script, Secret, Target};
+use crate::host::{
+    ConnectionKind, ConnectionSpec, Endpoint, HostKeyCheck, KnownHosts, Script, Secret, Target,
+};
 
 /// How often a stage looks again.
 const POLL: Duration = Duration::from_millis(500);
@@ -359,7 +361,10 @@ impl Wait<'_> {
             user: request.user.clone(),
             password: request.password.clone(),
             private_key_file: request.private_key_file.clone(),
-            host_key: request.host_key.clone().map_or(HostKeyCheck::AcceptNew, HostKeyCheck::Exactly),
+            host_key: request
+                .host_key
+                .clone()
+                .map_or_else(|| HostKeyCheck::AcceptNew(KnownHosts::default()), HostKeyCheck::Exactly),
             proxy_jump: self.hypervisor.way().map(ConnectionSpec::as_way).unwrap_or_default(),
             timeout: ATTEMPT,
         }

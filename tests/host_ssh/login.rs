@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use quaylab::host::{
-    ConnectionKind, ConnectionSpec, Content, HostError, HostKeyCheck, ProxyJump, Remark, Script, Target,
+    ConnectionKind, ConnectionSpec, Content, HostError, HostKeyCheck, KnownHosts, ProxyJump, Remark, Script,
+    Target,
 };
 
 use crate::lab::sshd::Sshd;
@@ -17,7 +18,7 @@ async fn a_host_that_is_not_the_right_one_is_refused() {
     spec.host_key = other.spec().host_key;
     let error = refused(spec.clone()).await;
     assert_eq!(error.matches("SHA256:").count(), 2, "{error}");
-    spec.host_key = HostKeyCheck::KnownHosts;
+    spec.host_key = HostKeyCheck::KnownHosts(KnownHosts::OfUser);
     assert!(refused(spec.clone()).await.contains("its host key is not known"));
     spec.host_key = HostKeyCheck::Off;
     Target::new(spec.clone()).connect().await.unwrap();
@@ -167,19 +168,19 @@ fn childs_host(host_key: HostKeyCheck) -> Option<ConnectionSpec> {
 
 #[tokio::test]
 async fn child_accepts_a_new_host() {
-    let Some(spec) = childs_host(HostKeyCheck::AcceptNew) else { return };
+    let Some(spec) = childs_host(HostKeyCheck::AcceptNew(KnownHosts::OfUser)) else { return };
     Target::new(spec).connect().await.unwrap();
 }
 
 #[tokio::test]
 async fn child_knows_the_host() {
-    let Some(spec) = childs_host(HostKeyCheck::KnownHosts) else { return };
+    let Some(spec) = childs_host(HostKeyCheck::KnownHosts(KnownHosts::OfUser)) else { return };
     Target::new(spec).connect().await.unwrap();
 }
 
 #[tokio::test]
 async fn child_sees_a_changed_host() {
-    let Some(spec) = childs_host(HostKeyCheck::AcceptNew) else { return };
+    let Some(spec) = childs_host(HostKeyCheck::AcceptNew(KnownHosts::OfUser)) else { return };
     let error = refused(spec).await;
     assert!(error.contains("its host key has changed") && error.contains("ssh-keygen -R"), "{error}");
 }
@@ -249,6 +250,22 @@ async fn a_host_that_does_not_answer_is_unreachable() {
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     spec.port = taken.local_addr().unwrap().port();
     assert!(refused(spec).await.contains("refuses connections"));
+}
+
+#[tokio::test]
+async fn another_file_of_known_hosts_is_asked_and_added_to() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = KnownHosts::File(folder.path().join("hosts"));
+    let with = |host_key| ConnectionSpec { host_key, ..sshd.spec() };
+    let said = refused(with(HostKeyCheck::KnownHosts(file.clone()))).await;
+    assert!(said.contains("host key is not known"), "{said}");
+    for check in [HostKeyCheck::AcceptNew(file.clone()), HostKeyCheck::KnownHosts(file)] {
+        let there = Target::new(with(check));
+        there.connect().await.unwrap();
+        there.close().await;
+    }
+    assert_eq!(std::fs::read_to_string(folder.path().join("hosts")).unwrap().lines().count(), 1);
 }
 
 /// What is begun early is the first attempt of who needs the connection, with its end; there is no second one beside it.

@@ -137,6 +137,7 @@ fn with_login(uri: &str, var: impl Fn(&str) -> Option<String>) -> String {
         ("keyfile", key),
         ("host_key", var("quaylab_ssh_host_key")),
         ("proxy_jump", jump),
+        ("known_hosts", option("UserKnownHostsFile")),
         ("known_hosts_verify", verify),
     ]
     .into_iter()
