@@ -11,7 +11,7 @@ use super::flow::{self, Hosts};
 use super::play::PlayRun;
 use super::register::ItemOutcome;
 use super::scope::{Context, HostScope, raw};
-use super::task::{chosen, label};
+use super::task::{chosen, false_condition, label};
 use super::{action, handlers, preflight};
 use crate::diag::Diagnostic;
 use crate::modules::Outcome;
@@ -367,7 +367,11 @@ pub(super) fn validate_role(
     let mut results = Vec::new();
     for host in hosts {
         let scope = HostScope::new(play, host, context).shared();
-        let outcome = ItemOutcome::from_outcome(judged(&preflight::violations(&play.run, role, &scope)));
+        let outcome = match false_condition(play, context, &scope) {
+            Ok(None) => ItemOutcome::from_outcome(judged(&preflight::violations(&play.run, role, &scope))),
+            Ok(Some(condition)) => ItemOutcome::condition_false(Some(&condition)),
+            Err(error) => ItemOutcome::condition_unclear(&error),
+        };
         if outcome.status == Status::Failed {
             failed.push(host.clone());
         }
@@ -389,10 +393,11 @@ pub(super) fn validate_role(
             let state = play.run.host(host);
             let mut state = state.state();
             state.seen = true;
-            match wrong {
-                true if context.rescuable => state.stats.rescued += 1,
-                true => state.stats.failed += 1,
-                false => state.stats.ok += 1,
+            match outcome.status {
+                Status::Skipped => state.stats.skipped += 1,
+                Status::Failed if context.rescuable => state.stats.rescued += 1,
+                Status::Failed => state.stats.failed += 1,
+                _ => state.stats.ok += 1,
             }
         }
         if wrong && context.rescuable {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::event::Status;
+use crate::diag::Diagnostic;
 use crate::modules::{Diff, Outcome};
 use crate::value::{Map, Value};
 use crate::yaml::Node;
@@ -81,6 +82,10 @@ impl ItemOutcome {
             this.result.insert("false_condition".into(), condition.to_value());
         }
         this
+    }
+
+    pub(super) fn condition_unclear(error: &Diagnostic) -> Self {
+        Self::failed(format!("the condition could not be evaluated: {error}"))
     }
 
     /// Brings the status in line with `changed` where nothing failed, and writes both into the result.

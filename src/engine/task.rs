@@ -123,6 +123,20 @@ pub(super) async fn on_hosts_as(
     Ok(failed)
 }
 
+/// The first condition that does not hold.
+pub(super) fn false_condition(
+    play: &PlayRun,
+    context: &Context,
+    scope: &Arc<dyn Scope>,
+) -> Result<Option<Node>, Diagnostic> {
+    for node in context.keywords.iter().flat_map(|k| &k.when) {
+        if !play.run.templar.condition(node, scope)? {
+            return Ok(Some(node.clone()));
+        }
+    }
+    Ok(None)
+}
+
 /// One task on one host.
 struct HostTask<'a> {
     play: &'a Arc<PlayRun>,
@@ -144,7 +158,7 @@ impl HostTask<'_> {
                 self.notifying(&scope, self.attempt(&scope).await)
             }
             Ok(Some(items)) => self.each(&scope, items).await,
-            Err(error) => match self.false_condition(&scope.clone().shared()) {
+            Err(error) => match false_condition(self.play, self.context, &scope.clone().shared()) {
                 // A loop over what only exists when the condition holds is skipped with it.
                 Ok(Some(condition)) => ItemOutcome::condition_false(Some(&condition)),
                 _ => ItemOutcome::failed(error.to_string()),
@@ -354,24 +368,14 @@ impl HostTask<'_> {
         });
     }
 
-    /// The first condition that does not hold.
-    fn false_condition(&self, scope: &Arc<dyn Scope>) -> Result<Option<Node>, Diagnostic> {
-        for node in self.context.keywords.iter().flat_map(|k| &k.when) {
-            if !self.play.run.templar.condition(node, scope)? {
-                return Ok(Some(node.clone()));
-            }
-        }
-        Ok(None)
-    }
-
     /// One item: condition, action, retries.
     async fn attempt(&self, scope: &HostScope) -> ItemOutcome {
         let shared = scope.clone().shared();
-        match self.false_condition(&shared) {
+        match false_condition(self.play, self.context, &shared) {
             Ok(None) => {}
             Ok(Some(condition)) => return ItemOutcome::condition_false(Some(&condition)),
             Err(error) => {
-                return ItemOutcome::failed(format!("the condition could not be evaluated: {error}"));
+                return ItemOutcome::condition_unclear(&error);
             }
         }
         let number = |node: Option<&Node>, default: u32| -> u32 {
