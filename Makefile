@@ -20,6 +20,7 @@ bench: ## time the same work under quaylab and its peers, and write docs/benchma
 	@scripts/cargo.sh build --release --locked
 	@scripts/cargo.sh bench --locked --bench language
 	@python3 benches/bench.py --quaylab "$${CARGO_TARGET_DIR:-target}/release/quaylab" --venv "$${CARGO_TARGET_DIR:-target}/bench-venv"
+	@python3 benches/boot.py --quaylab "$${CARGO_TARGET_DIR:-target}/release/quaylab"
 
 conformance: ## the cases of tests/conformance under quaylab and ansible-core, as a table (CONFORMANCE_ASK=all: ask ansible-core anew)
 	@scripts/cargo.sh test --locked --test conformance -- --nocapture

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""A VM from its definition to the end of cloud-init: quaylab, and virt-install with a cloud-init disk by cloud-localds.
+
+Both make the same VM of the same image on the same libvirt (quaylab's private one where none answers), in the same network, in alternation, and
+write the section `boot` of docs/benchmarks.md. It wants root, the quickstart's image (`make image`), virt-install and cloud-localds.
+"""
+import argparse
+import contextlib
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+
+from bench import ROOT, machine, replace_section
+
+IMAGE = "/var/cache/quaylab/images/debian-12.qcow2"
+NETWORK = {"name": "qlboot", "bridge": "virbr-qlboot", "ip_address": "192.168.233.254", "ip_netmask": "255.255.255.0",
+           "dhcp_start": "192.168.233.1", "dhcp_end": "192.168.233.99"}
+POOL = "/var/lib/quaylab/qlboot"
+INVENTORY = f"""[hypervisor]
+127.0.0.1 ansible_connection=local
+[hypervisor:vars]
+libvirt_private=auto
+libvirt_bridges=[{NETWORK}]
+libvirt_pools=[{{'qlboot': {{'type': 'dir', 'path': '{POOL}'}}}}]
+[lab]
+guest.qlboot.lan
+[lab:vars]
+quaylab_lab=qlboot
+ansible_user=debian
+image_uri=file://{IMAGE}
+vm_pool=qlboot
+resources={{'vcpus': 1, 'ram': 768, 'network': 'qlboot'}}
+"""
+# What a careful person types: an overlay, a cloud-init disk, virt-install, and loops until the guest is ready.
+BY_HAND = """set -eu
+cd "$1"
+qemu-img create -q -f qcow2 -F qcow2 -b {image} {pool}/hand.qcow2
+cloud-localds seed.img user-data && mv seed.img {pool}/hand-seed.img
+virt-install -q --connect qemu:///system --name hand --virt-type {accelerator} --vcpus 1 --memory 768 --import --osinfo detect=off,require=off \
+  --disk path={pool}/hand.qcow2,format=qcow2,bus=virtio --disk path={pool}/hand-seed.img,device=cdrom --network network=qlboot,model=virtio \
+  --graphics none --rng /dev/urandom --noautoconsole
+address=
+until [ -n "$address" ]; do
+  address=$(virsh -q -c qemu:///system domifaddr hand --source lease | awk '{{ sub("/.*", "", $4); print $4; exit }}')
+  [ -n "$address" ] || sleep 0.5
+done
+login="ssh -q -i key -o BatchMode=yes -o ConnectTimeout=2 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null debian@$address"
+until $login true 2>/dev/null; do sleep 0.5; done
+$login cloud-init status --wait >/dev/null
+"""
+AWAY = "virsh -q -c qemu:///system destroy hand; virsh -q -c qemu:///system undefine hand; rm -f {pool}/hand.qcow2 {pool}/hand-seed.img"
+
+
+def inside(command):
+    """The command where libvirt is: in the namespaces of the private one, where there is one."""
+    daemon = pathlib.Path("/run/quaylab/private/run/libvirtd.pid")
+    if not daemon.exists():
+        return command
+    return ["nsenter", "--net", "--mount", "--target", daemon.read_text().strip(), "--", *command]
+
+
+def timed(command, cwd=None):
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))[:200]} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+    return time.monotonic() - started
+
+
+@contextlib.contextmanager
+def lab(folder, quaylab):
+    inventory = folder / "qlboot.inv"
+    inventory.write_text(INVENTORY)
+    try:
+        timed([quaylab, "run", "-i", inventory, "-y", "--limit", "hypervisor", ROOT / "tests/vm/provision.yml"])
+        yield inventory
+    finally:
+        subprocess.run([quaylab, "destroy", "-i", inventory, "--yes"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
+
+
+def measure(folder, inventory, quaylab, rounds):
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
+    (folder / "user-data").write_text("#cloud-config\nusers:\n  - {name: debian, sudo: 'ALL=(ALL) NOPASSWD:ALL', shell: /bin/bash, ssh_authorized_keys: ['"
+                                      + (folder / "key.pub").read_text().strip() + "']}\n")
+    run = [quaylab, "run", "-i", inventory, "-y", ROOT / "tests/vm/provision.yml"]
+    seen = {"virt-install": [], "quaylab": [], "again": []}
+    for number in range(rounds):
+        seen["quaylab"].append(timed(run))
+        seen["again"].append(timed(run))
+        described = subprocess.run(inside(["virsh", "-c", "qemu:///system", "dumpxml", "guest"]), capture_output=True, text=True, check=True).stdout
+        accelerator = "kvm" if "type='kvm'" in described else "qemu"
+        timed([quaylab, "destroy", "-i", inventory, "--host", "guest.qlboot.lan", "--yes"])
+        words = {"image": IMAGE, "pool": POOL, "accelerator": accelerator}
+        try:
+            seen["virt-install"].append(timed(inside(["sh", "-c", BY_HAND.format(**words), "sh", folder])))
+        finally:
+            subprocess.run(inside(["sh", "-c", AWAY.format(**words)]), capture_output=True, check=False)
+        print(f"    round {number + 1}: " + ", ".join(f"{name} {times[-1]:.1f} s" for name, times in seen.items()), flush=True)
+    return {name: statistics.median(times) for name, times in seen.items()}, accelerator
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quaylab", default=str(ROOT / "target/release/quaylab"))
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    missing = [name for name in ("virt-install", "cloud-localds", "qemu-img") if not shutil.which(name)]
+    if missing or os.geteuid() != 0 or not pathlib.Path(IMAGE).exists():
+        print(f"skipped boot: it wants root, {IMAGE} (`make image`), virt-install, cloud-localds and qemu-img; missing here: {', '.join(missing) or 'no program'}")
+        return
+    with tempfile.TemporaryDirectory(prefix="qlboot") as name, lab(pathlib.Path(name), options.quaylab) as inventory:
+        seen, accelerator = measure(pathlib.Path(name), inventory, options.quaylab, options.rounds)
+    rows = [("virt-install and cloud-localds", seen["virt-install"]), ("quaylab", seen["quaylab"]), ("quaylab, all as it is to be", seen["again"])]
+    text = "\n".join([f"## A VM from its definition to the end of cloud-init\nMedians of {options.rounds} rounds in alternation on {machine()}; "
+                      f"{'KVM' if accelerator == 'kvm' else 'software emulation'}; 1 virtual processor, 768 MB, the quickstart's image; network and pool are there.\n",
+                      "| | median |", "| --- | ---: |", *(f"| {name} | {seconds:.1f} s |" for name, seconds in rows), ""])
+    document = ROOT / "docs/benchmarks.md"
+    document.write_text(replace_section(document.read_text(), "boot", text))
+    print(f"wrote boot into {document}")
+
+
+if __name__ == "__main__":
+    main()
