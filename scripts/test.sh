@@ -70,6 +70,7 @@ else
     run 'a check where nothing exists yet' vm predicted.sh
     run 'a quickstart killed three times, interrupted, and then run to its end' vm broken_off.sh
     run 'the quickstart again: changed=0 in under 30 s' vm again.sh
+    run 'doctor, status, ssh-config and a snapshot on the same VM' vm verbs.sh
     run "a playbook of one's own and a single task reach the guest" vm own_playbook.sh
     run 'the same VM as a ready-made machine; a foreign disk is refused' vm ready_made.sh
     run 'its removal leaves what others made, and nothing else' vm destroyed.sh "$before"

@@ -63,7 +63,7 @@ fn a_lab_of_tiny_guests_through_its_whole_life() {
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
     assert_eq!(json["summary"]["change"], 1);
     assert_eq!(json["infrastructure"][0]["keys"][0]["key"], "dhcp");
-    bench.inventory("");
+    restarts(&bench);
 
     bench.booted("one", 1);
     bench.booted("two", 1);
@@ -85,6 +85,24 @@ fn a_lab_of_tiny_guests_through_its_whole_life() {
     assert!(!memory.success(), "no memory is left behind");
     assert!(!bench.namespace.work.path().join("pool").exists());
     assert!(!bench.namespace.work.path().join("state/quaylab").join(&bench.name).exists());
+}
+
+/// What wants a restart is asked for: on a terminal, or by an option.
+fn restarts(bench: &TinyLab) {
+    let run = ["run", "-i", "lab.inv", "lab.yml"];
+    bench.inventory("domain=other.lan\n");
+    let refused = bench.run(&run);
+    assert_eq!(refused.code, Some(5), "{}", refused.out);
+    assert!(refused.err.contains("--allow-restart or --yes"), "{}", refused.err);
+    let no = bench.on_terminal(&run, "n\n");
+    assert_eq!(no.code, Some(0), "{}", no.out);
+    assert!(no.out.contains("go on, and restart what is marked? [y/N]"), "{}", no.out);
+    assert!(no.out.contains("nothing was changed") && !no.out.contains("PLAY ["), "{}", no.out);
+    let yes = bench.on_terminal(&run, "y\n");
+    assert_eq!(yes.code, Some(0), "{}", yes.out);
+    assert_eq!(bench.good(&["plan", "-i", "lab.inv", "lab.yml"]), "No changes: the lab is as declared.");
+    bench.inventory("");
+    bench.good(&["run", "-i", "lab.inv", "lab.yml", "--yes"]);
 }
 
 fn verbs(bench: &TinyLab) {

@@ -14,7 +14,7 @@ const PLAYBOOK: &str = r#"
   gather_facts: false
   tasks:
     - name: Network
-      community.libvirt.virt_net: {uri: "{{ libvirt_uri }}", name: tiny, bridge: virbr-902, domain: tiny.lan, ip_address: 192.168.252.254, ip_netmask: 255.255.255.0, dhcp_start: 192.168.252.1, dhcp_end: "{{ dhcp_end | default('192.168.252.9') }}", autostart: true}
+      community.libvirt.virt_net: {uri: "{{ libvirt_uri }}", name: tiny, bridge: virbr-902, domain: "{{ domain | default('tiny.lan') }}", ip_address: 192.168.252.254, ip_netmask: 255.255.255.0, dhcp_start: 192.168.252.1, dhcp_end: "{{ dhcp_end | default('192.168.252.9') }}", autostart: true}
     - name: Pool
       community.libvirt.virt_pool: {uri: "{{ libvirt_uri }}", name: tiny, type: dir, path: "{{ work }}/pool", autostart: true}
 - name: VMs
@@ -115,6 +115,26 @@ impl TinyLab {
                 .to_owned()
         };
         Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// Runs it on a terminal, where `input` is typed; what it printed there.
+    pub(crate) fn on_terminal(&self, arguments: &[&str], input: &str) -> Ran {
+        let words = arguments.iter().map(|a| format!(" '{a}'")).collect::<String>();
+        let mut child = self
+            .namespace
+            .command("script")
+            .args(["-qefc", &format!("{}{words}", env!("CARGO_BIN_EXE_quaylab")), "/dev/null"])
+            .env("XDG_STATE_HOME", self.namespace.path("state"))
+            .env("NO_COLOR", "1")
+            .current_dir(self.namespace.work.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let out = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+        Ran { code: output.status.code(), out, err: String::new() }
     }
 
     /// Runs a command that must succeed; what it printed.

@@ -17,7 +17,20 @@ echo "$domain" >"$scratch/domain.xml"
 virsh_inside net-define "$scratch/network.xml"
 virsh_inside net-start quaylab-foreign
 virsh_inside define "$scratch/domain.xml"
-"$program" destroy -i "$lab" --yes </dev/null || { remove_foreign; fail "destroy ended with $?"; }
+# A stand-in for a registered subscription-manager: it knows the two commands, and only root may use it.
+"$program" ssh -i "$lab" quay.quaylab.lan 'sudo tee /usr/sbin/subscription-manager >/dev/null && sudo chmod 755 /usr/sbin/subscription-manager' <<'EOF'
+#!/bin/sh
+[ "$(id -u)" = 0 ] || exit 77
+case $1 in
+identity) [ -e /etc/registered ] ;;
+unregister) rm /etc/registered && echo 'System has been unregistered.' ;;
+*) exit 64 ;;
+esac
+EOF
+"$program" ssh -i "$lab" quay.quaylab.lan sudo touch /etc/registered </dev/null
+"$program" destroy -i "$lab" --yes </dev/null >"$scratch/log" || { remove_foreign; fail "destroy ended with $?" "$scratch/log"; }
+cat "$scratch/log"
+grep -qx 'quay.quaylab.lan: unregistered from its subscription' "$scratch/log" || { remove_foreign; fail "the guest was not unregistered"; }
 for list in 'list --all --name' 'net-list --name' 'pool-list --all --name'; do
     # shellcheck disable=SC2086 # words are wanted
     virsh_inside $list | grep . | sed "s/^/$list: /"

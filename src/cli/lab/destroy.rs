@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::identity::hypervisor_uris;
-use super::{Lab, wanted_private};
+use super::{Lab, registration, wanted_private};
 use crate::cli::plan::confirmed;
 use crate::cli::say::say;
 use crate::diag::Diagnostic;
@@ -40,7 +40,7 @@ pub(in crate::cli) struct DestroyArgs {
 
 /// Lists what carries the lab's mark, asks, and removes it.
 pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
-    let Which { lab, uris, wanted, only } = which(args)?;
+    let Which { lab, inventory, uris, wanted, only } = which(args)?;
     // A private hypervisor that is down is brought up: what is defined in it can only be removed through it.
     let entered =
         if private::remains() { private::ensure_and_enter(wanted)? } else { private::Entered::System };
@@ -48,7 +48,7 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let done = runtime.block_on(remove(args, &lab, &uris, only.as_deref()));
+    let done = runtime.block_on(remove(args, (&lab, inventory.as_ref()), &uris, only.as_deref()));
     // What others have in the private hypervisor, whichever hypervisors the lab itself was on.
     let others = match entered {
         private::Entered::Private { .. } => {
@@ -100,6 +100,7 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
 /// The lab, where it may have left something, whether that may be a private hypervisor, and the one host that is meant.
 struct Which {
     lab: Lab,
+    inventory: Option<Inventory>,
     uris: Vec<String>,
     wanted: private::Wanted,
     only: Option<String>,
@@ -115,7 +116,8 @@ fn which(args: &DestroyArgs) -> Result<Which> {
                 .into());
         }
         let uris = if args.connect.is_empty() { vec![DEFAULT_URI.to_owned()] } else { args.connect.clone() };
-        return Ok(Which { lab: Lab::named(name.clone()), uris, wanted: private::Wanted::Auto, only: None });
+        let lab = Lab::named(name.clone());
+        return Ok(Which { lab, inventory: None, uris, wanted: private::Wanted::Auto, only: None });
     }
     let settings = Settings::load()?;
     let sources = if args.inventory.is_empty() { &settings.inventory } else { &args.inventory };
@@ -130,10 +132,16 @@ fn which(args: &DestroyArgs) -> Result<Which> {
         uris: hypervisor_uris(&inventory),
         wanted: wanted_private(&inventory)?,
         only: args.host.as_deref().map(|given| super::names::meant(&inventory, given)).transpose()?,
+        inventory: Some(inventory),
     })
 }
 
-async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String], only: Option<&str>) -> Result<Option<Done>> {
+async fn remove(
+    args: &DestroyArgs,
+    (lab, inventory): (&Lab, Option<&Inventory>),
+    uris: &[String],
+    only: Option<&str>,
+) -> Result<Option<Done>> {
     let mut plans = Vec::new();
     for uri in uris {
         let hypervisor = Hypervisor::open(uri).await?;
@@ -185,6 +193,13 @@ async fn remove(args: &DestroyArgs, lab: &Lab, uris: &[String], only: Option<&st
     if args.check || !(args.yes || confirmed("remove all of this?", "--yes")?) {
         say("nothing was removed");
         return Ok(None);
+    }
+    for (hypervisor, plan) in &plans {
+        let vms = plan.iter().filter_map(|doomed| match doomed {
+            Doomed::Vm { name, running: true } => Some(name.as_str()),
+            _ => None,
+        });
+        registration::take_back(lab, inventory, hypervisor, &vms.collect()).await?;
     }
     // What lies on the disks goes before them.
     let kept = SnapshotLab {

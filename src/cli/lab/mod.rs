@@ -10,6 +10,7 @@ mod identity;
 pub(super) mod image;
 mod names;
 pub(super) mod power;
+mod registration;
 mod session;
 pub(super) mod snapshot;
 pub(super) mod ssh;
