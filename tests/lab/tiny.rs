@@ -2,6 +2,7 @@
 #![expect(dead_code, reason = "each test uses what it needs of it")]
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ const PLAYBOOK: &str = r#"
   gather_facts: false
   tasks:
     - name: Network
-      community.libvirt.virt_net: {uri: "{{ libvirt_uri }}", name: tiny, bridge: virbr-902, domain: "{{ domain | default('tiny.lan') }}", ip_address: 192.168.252.254, ip_netmask: 255.255.255.0, dhcp_start: 192.168.252.1, dhcp_end: "{{ dhcp_end | default('192.168.252.9') }}", autostart: true}
+      community.libvirt.virt_net: {uri: "{{ libvirt_uri }}", name: tiny, bridge: virbr-902, domain: "{{ domain | default('tiny.lan') }}", ip_address: 192.168.252.254, ip_netmask: 255.255.255.0, dhcp_start: 192.168.252.1, dhcp_end: "{{ dhcp_end | default('192.168.252.9') }}", autostart: true, allow_restart: "{{ quaylab_allow_restart | default(false) }}"}
     - name: Pool
       community.libvirt.virt_pool: {uri: "{{ libvirt_uri }}", name: tiny, type: dir, path: "{{ work }}/pool", autostart: true}
 - name: VMs
@@ -40,6 +41,17 @@ pub(crate) struct TinyLab {
     pub namespace: Namespace,
     /// Marks on the machine are by this name.
     pub name: String,
+}
+
+impl Drop for TinyLab {
+    /// A test that failed has not destroyed its lab.
+    fn drop(&mut self) {
+        let marks = Path::new("/var/lib/quaylab/marks");
+        let _gone = std::fs::remove_dir_all(marks.join(&self.name));
+        for folder in marks.ancestors().take(2) {
+            let _kept = std::fs::remove_dir(folder);
+        }
+    }
 }
 
 pub(crate) struct Ran {

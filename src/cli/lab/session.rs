@@ -1,13 +1,22 @@
 use std::future::Future;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::net::TcpStream;
 
 use super::identity::hypervisor_uris;
 use super::{Lab, wanted_private};
 use crate::diag::Diagnostic;
+use crate::host::{ByteStream, Endpoint};
 use crate::inventory::Inventory;
 use crate::lab::{Hypervisor, VmStatus, lab_status, private};
 use crate::settings::Settings;
+
+/// How long one attempt to reach a guest may take.
+const KNOCK: Duration = Duration::from_secs(1);
+
+/// How long a guest that goes on may be out of reach: spanning tree takes four seconds.
+const REACHABLE: Duration = Duration::from_secs(15);
 
 /// A lab that exists, as a command about it finds it: its private hypervisor is joined where one runs.
 pub(super) struct Session {
@@ -71,6 +80,34 @@ impl Session {
             chosen.push(found.clone());
         }
         Ok(chosen)
+    }
+}
+
+impl Found {
+    /// A connection to a port of the guest, by the way that leads there.
+    pub(super) async fn dial(&self, port: u16) -> std::io::Result<Box<dyn ByteStream>> {
+        let address = self.vm.address.clone().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        match self.hypervisor.shell().filter(|_| self.hypervisor.way().is_some()) {
+            Some(shell) => {
+                let endpoint = Endpoint::Tcp { host: address, port };
+                shell.dial(&endpoint).await.map_err(std::io::Error::other)
+            }
+            None => Ok(Box::new(TcpStream::connect((address, port)).await?)),
+        }
+    }
+
+    /// Waits until anything answers at the guest's address, as long as that may take: a bridge carries nothing for a new member's first seconds.
+    pub(super) async fn until_reachable(&self) -> bool {
+        let knocking = async {
+            loop {
+                match tokio::time::timeout(KNOCK, self.dial(22)).await {
+                    Ok(Ok(_)) => return,
+                    Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => return,
+                    _ => tokio::time::sleep(KNOCK / 5).await,
+                }
+            }
+        };
+        self.vm.address.is_none() || tokio::time::timeout(REACHABLE, knocking).await.is_ok()
     }
 }
 

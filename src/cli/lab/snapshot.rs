@@ -3,6 +3,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use futures_util::future::join_all;
 
 use super::session::{self, Session};
 use crate::cli::plan::confirmed;
@@ -88,6 +89,7 @@ pub(in crate::cli) fn run(args: &SnapshotArgs) -> Result<ExitCode> {
                     lab.remove(name, &|text| say(text)).await?;
                     say(&format!("the snapshot {name} is gone"));
                 }
+                back_on_the_network(&session, |_| true).await?;
                 Ok(ExitCode::SUCCESS)
             })
         }
@@ -108,6 +110,19 @@ pub(super) async fn lab(session: &Session) -> Result<SnapshotLab> {
     })
 }
 
+/// Waits for those of the VMs that went on from their memory: each is a new member of its bridge, which carries nothing for it at first.
+async fn back_on_the_network(session: &Session, went_on: impl Fn(&str) -> bool) -> Result<()> {
+    let found = session.found().await?;
+    let waits = found.iter().filter(|guest| went_on(&guest.vm.name)).map(|guest| async move {
+        if !guest.until_reachable().await {
+            let address = guest.vm.address.as_deref().unwrap_or_default();
+            say(&format!("{}: goes on, but nothing answers at {address} yet", guest.vm.name));
+        }
+    });
+    join_all(waits).await;
+    Ok(())
+}
+
 fn create(inventory: &[String], name: &str, hold: Hold) -> Result<ExitCode> {
     let session = Session::open(inventory)?;
     session::run(async {
@@ -117,6 +132,8 @@ fn create(inventory: &[String], name: &str, hold: Hold) -> Result<ExitCode> {
         }
         let since = Instant::now();
         let snapshot = lab.create(name, hold, &|text| say(text)).await?;
+        let went_on = |vm: &str| snapshot.vms.iter().any(|kept| kept.name == vm && kept.memory.is_some());
+        back_on_the_network(&session, went_on).await?;
         let disks: usize = snapshot.vms.iter().map(|vm| vm.disks.len()).sum();
         say(&format!(
             "snapshot {name}: {} VMs, {disks} disks, in {:.1} s",
@@ -149,6 +166,9 @@ fn restore(inventory: &[String], name: &str, yes: bool) -> Result<ExitCode> {
         let lab = lab(&session).await?;
         let since = Instant::now();
         lab.restore(name, &|text| say(text)).await?;
+        let going_on =
+            |vm: &str| known.iter().flat_map(|s| &s.vms).any(|kept| kept.name == vm && kept.memory.is_some());
+        back_on_the_network(&session, going_on).await?;
         say(&format!("the lab is as in the snapshot {name}, after {:.1} s", since.elapsed().as_secs_f64()));
         let later: Vec<&str> = lab
             .vms

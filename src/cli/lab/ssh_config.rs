@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use tokio::net::TcpStream;
 
 use super::guests::DEFAULT_USER;
 use super::identity::text;
@@ -13,7 +12,6 @@ use super::names::short;
 use super::session::{self, Found, Session};
 use crate::cli::say::show;
 use crate::diag::Diagnostic;
-use crate::host::{ByteStream, Endpoint};
 use crate::lab::{VmStatus, host_dir, host_key, login_key, write_private};
 
 /// Options of `quaylab ssh-config`.
@@ -203,17 +201,11 @@ pub(in crate::cli) fn connect(args: &ConnectArgs) -> Result<ExitCode> {
         let no_address =
             || Diagnostic::new(format!("{host} has no address; is it running?")).hint("quaylab status tells");
         let found = found.ok_or_else(no_address)?;
-        let address = found.vm.address.clone().ok_or_else(no_address)?;
-        let there: Box<dyn ByteStream> = match found.hypervisor.shell() {
-            Some(shell) if found.hypervisor.way().is_some() => {
-                shell.dial(&Endpoint::Tcp { host: address, port: args.port }).await?
-            }
-            _ => Box::new(
-                TcpStream::connect((address.as_str(), args.port))
-                    .await
-                    .with_context(|| format!("cannot reach {address}, port {}", args.port))?,
-            ),
-        };
+        let address = found.vm.address.as_deref().ok_or_else(no_address)?;
+        let there = found
+            .dial(args.port)
+            .await
+            .with_context(|| format!("cannot reach {address}, port {}", args.port))?;
         let (mut from, mut to) = tokio::io::split(there);
         let (mut input, mut output) = (unbuffered(std::io::stdin())?, unbuffered(std::io::stdout())?);
         // Whichever side ends first, ssh has no more to say.
