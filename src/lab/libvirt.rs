@@ -1,5 +1,7 @@
 use std::io::Read;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -460,14 +462,26 @@ impl Driver for Libvirt {
         let stream = Stream::new(&self.connect, 0).map_err(opening())?;
         let flags = if force { virt_sys::VIR_DOMAIN_CONSOLE_FORCE } else { 0 };
         self.find_domain(name)?.open_console(None, &stream, flags).map_err(opening())?;
-        Ok(Box::new(Console { stream, name: name.to_owned() }))
+        Ok(Box::new(Console { connect: self.connect.clone(), stream, name: name.to_owned() }))
     }
 }
 
 /// An open serial console.
 struct Console {
+    connect: Connect,
     stream: Stream,
     name: String,
+}
+
+/// How long a send may take before something else is asked over the same connection.
+const NUDGE: Duration = Duration::from_millis(300);
+
+/// Makes sure that a send ends: libvirt's client (seen with 9.0) may lose the wake-up of one that comes just as another thread begins to receive, and sleeps until
+/// anything else is asked. Ends when the sender is dropped.
+fn nudge(connect: Connect, sent: &Receiver<()>) {
+    while sent.recv_timeout(NUDGE) == Err(RecvTimeoutError::Timeout) {
+        let _answer = connect.lib_version();
+    }
 }
 
 impl ConsoleStream for Console {
@@ -477,6 +491,9 @@ impl ConsoleStream for Console {
     }
 
     fn send(&self, mut bytes: &[u8]) -> Result<(), LabError> {
+        let (_done, sent) = channel();
+        let connect = self.connect.clone();
+        std::thread::spawn(move || nudge(connect, &sent));
         while !bytes.is_empty() {
             let sent = self.stream.send(bytes).map_err(failed("VM", &self.name, "writing to its console"))?;
             bytes = bytes.get(usize::try_from(sent).unwrap_or(0)..).unwrap_or_default();
