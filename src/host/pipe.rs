@@ -50,7 +50,8 @@ pub(super) async fn run(
             to.write_all(&std::mem::take(&mut reply.stdout)).await.map_err(unwritable)?;
         }
         loop {
-            let next = if status.is_some() {
+            // Whoever takes a stream wants all of it.
+            let next = if status.is_some() && to.is_none() {
                 tokio::time::timeout(AFTER_EXIT, output.recv()).await.unwrap_or(None)
             } else {
                 output.recv().await

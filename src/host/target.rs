@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,8 +30,7 @@ pub struct Target {
 struct Inner {
     spec: Arc<ConnectionSpec>,
     transport: Mutex<Option<Arc<Transport>>>,
-    /// A connection that is being opened before anybody needs it.
-    early: std::sync::Mutex<Option<AbortOnDropHandle<Result<Transport, HostError>>>>,
+    early: std::sync::Mutex<Option<Early>>,
     /// One slot a user, each with a lock of its own: users' shells are opened side by side.
     sessions: std::sync::Mutex<HashMap<Option<BecomeSpec>, Arc<Slot>>>,
     world: World,
@@ -38,6 +38,27 @@ struct Inner {
     /// It keeps input from programs, so that there is no persistent shell.
     inline: AtomicBool,
     remarks: std::sync::Mutex<Vec<Remark>>,
+}
+
+/// A connection that is being opened before anybody needs it.
+struct Early {
+    since: Instant,
+    opening: AbortOnDropHandle<Result<Transport, HostError>>,
+}
+
+/// How long an early connection's failure is news: later the host may have come up.
+const NEWS: Duration = Duration::from_secs(1);
+
+impl Early {
+    /// What came of it; `None` where a new attempt is called for.
+    async fn end(self) -> Option<Result<Transport, HostError>> {
+        let was_over = self.opening.is_finished();
+        match self.opening.await.ok()? {
+            Ok(open) => open.is_open().then_some(Ok(open)),
+            Err(_) if was_over && self.since.elapsed() > NEWS => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
 }
 
 /// Where one user's shell is, or will be.
@@ -157,7 +178,8 @@ impl Target {
         self.transport().await.map(drop)
     }
 
-    /// Begins to connect in the background unless that has happened. Who is the first to need the connection gets what came of it, an error too.
+    /// Begins to connect in the background unless that has happened. Who is the first to need the connection gets what came of it; an error only while
+    /// it is news.
     pub fn connect_early(&self) {
         let Inner { spec, transport, early, .. } = self.inner.as_ref();
         let mut early = early.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,7 +189,7 @@ impl Target {
         {
             let spec = Arc::clone(spec);
             let opening = tokio::spawn(async move { Transport::open(&spec).await });
-            *early = Some(AbortOnDropHandle::new(opening));
+            *early = Some(Early { since: Instant::now(), opening: AbortOnDropHandle::new(opening) });
         }
     }
 
@@ -202,7 +224,7 @@ impl Target {
         }
         let early = self.inner.early.lock().unwrap_or_else(PoisonError::into_inner).take();
         let early = match early {
-            Some(opening) => opening.await.ok(),
+            Some(early) => early.end().await,
             None => None,
         };
         let opened = match early {

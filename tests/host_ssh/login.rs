@@ -295,6 +295,28 @@ async fn an_early_connection_is_the_one_that_is_used() {
     assert!(again.is_err() && accepted.is_ok());
 }
 
+/// A machine that was not there when a connection was begun, and is when it is needed.
+#[tokio::test]
+async fn an_early_failure_is_forgotten() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.set_reuseaddr(true).unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let there = Target::new(ConnectionSpec { port: taken.local_addr().unwrap().port(), ..sshd.spec() });
+    there.connect_early();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let listener = taken.listen(1).unwrap();
+    let port = sshd.spec().port;
+    let forward = tokio::spawn(async move {
+        let (mut from, _) = listener.accept().await.unwrap();
+        let mut to = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let _ended = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+    });
+    there.connect().await.unwrap();
+    there.close().await;
+    forward.abort();
+}
+
 #[tokio::test]
 async fn a_host_behind_another_is_reached_through_it() {
     let Some(hop) = Sshd::start("") else { return };
