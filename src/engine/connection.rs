@@ -207,11 +207,7 @@ fn ssh_option(arguments: &str, name: &str) -> Option<String> {
 }
 
 fn known_hosts(arguments: &str) -> KnownHosts {
-    match ssh_option(arguments, "UserKnownHostsFile").as_deref() {
-        None => KnownHosts::OfUser,
-        Some("none") => KnownHosts::File("/dev/null".into()),
-        Some(path) => KnownHosts::File(expand_home(path)),
-    }
+    KnownHosts::of_option(ssh_option(arguments, "UserKnownHostsFile").as_deref())
 }
 
 fn jumps(arguments: &str) -> Vec<ProxyJump> {
@@ -264,6 +260,9 @@ mod tests {
         assert_eq!(jumps("-J root@gw").len(), 1);
         assert!(jumps("-o ControlMaster=auto").is_empty());
         assert_eq!(known_hosts(arguments), KnownHosts::OfUser);
-        assert_eq!(known_hosts("-o UserKnownHostsFile=/k"), KnownHosts::File("/k".into()));
+        for (written, meant) in [("/k", "/k"), ("\"/k\"", "/k"), ("none", "/dev/null")] {
+            let arguments = format!("-o UserKnownHostsFile={written}");
+            assert_eq!(known_hosts(&arguments), KnownHosts::File(meant.into()), "{written}");
+        }
     }
 }

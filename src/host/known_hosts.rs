@@ -123,6 +123,18 @@ fn judge(entries: &[Entry], key: &PublicKey) -> Verdict {
 }
 
 impl KnownHosts {
+    /// What OpenSSH's `UserKnownHostsFile` names; `None` is not given.
+    pub fn of_option(value: Option<&str>) -> Self {
+        match value.map(|text| text.trim_matches(['"', '\''])) {
+            None => Self::OfUser,
+            Some("none") => Self::File("/dev/null".into()),
+            Some(path) => match (path.strip_prefix("~/"), home()) {
+                (Some(rest), Some(home)) => Self::File(home.join(rest)),
+                _ => Self::File(path.into()),
+            },
+        }
+    }
+
     /// The file that is meant, which new hosts are added to.
     fn path(&self) -> Option<PathBuf> {
         match self {

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::diag::Diagnostic;
+use crate::host::KnownHosts;
 use crate::inventory::Inventory;
 use crate::lab::{RemoteUri, encoded, private};
 use crate::value::truth;
@@ -133,11 +134,15 @@ fn with_login(uri: &str, var: impl Fn(&str) -> Option<String>) -> String {
         "accept-new" => Some("auto".to_owned()),
         _ => None,
     });
+    let known_hosts = match KnownHosts::of_option(option("UserKnownHostsFile").as_deref()) {
+        KnownHosts::OfUser => None,
+        KnownHosts::File(path) => Some(path.display().to_string()),
+    };
     let parameters: Vec<String> = [
         ("keyfile", key),
         ("host_key", var("quaylab_ssh_host_key")),
         ("proxy_jump", jump),
-        ("known_hosts", option("UserKnownHostsFile")),
+        ("known_hosts", known_hosts),
         ("known_hosts_verify", verify),
     ]
     .into_iter()
