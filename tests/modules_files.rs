@@ -414,6 +414,9 @@ async fn fetched_files(b: &Bench) {
     assert_eq!(fs::read_to_string(to("kept")).expect("read"), "abc");
     assert!(fs::symlink_metadata(to("alias")).expect("there").is_symlink());
     assert_eq!(fs::metadata(to("kept")).expect("there").permissions().mode() & 0o7777, 0o640);
+    std::os::unix::fs::symlink("new", to("nowhere")).expect("linked");
+    b.run("fetch", fetch(to("nowhere"))).await.expect("fetched");
+    assert_eq!(fs::read_to_string(to("new")).expect("read"), "abc");
     fs::create_dir(to("folder")).expect("a folder");
     assert!(b.fails("fetch", fetch(to("folder"))).await.contains("is an existing directory"));
     assert!(b.fails("fetch", fetch("/dev/null".into())).await.contains("not a regular file"));

@@ -1,5 +1,5 @@
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{Metadata, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -101,13 +101,17 @@ struct Place {
     named: PathBuf,
     /// The file itself where the name is a link: the link stays.
     file: PathBuf,
-    mode: Option<Permissions>,
+    old: Option<Metadata>,
 }
 
 impl Place {
     fn of(named: PathBuf) -> Result<Self, ModuleError> {
         let Ok(meta) = std::fs::metadata(&named) else {
-            return Ok(Self { file: named.clone(), named, mode: None });
+            // A link that leads nowhere says where the file shall be.
+            let target = std::fs::read_link(&named).ok();
+            let file =
+                target.map_or_else(|| named.clone(), |t| named.parent().unwrap_or(Path::new("")).join(t));
+            return Ok(Self { named, file, old: None });
         };
         let shown = named.display();
         if meta.is_dir() {
@@ -118,11 +122,11 @@ impl Place {
             return Err(ModuleError::failed(format!("dest {shown} is not a regular file")));
         }
         let file = named.canonicalize().unwrap_or_else(|_| named.clone());
-        Ok(Self { named, file, mode: Some(meta.permissions()) })
+        Ok(Self { named, file, old: Some(meta) })
     }
 
     async fn content(&self) -> Result<Option<Source>, ModuleError> {
-        match self.mode {
+        match self.old {
             Some(_) => hashed(&self.file).await.map(Some),
             None => Ok(None),
         }
@@ -134,8 +138,10 @@ impl Place {
         let made = std::fs::create_dir_all(folder).and_then(|()| {
             let new = Permissions::from_mode(0o666);
             let part = tempfile::Builder::new().prefix(".quaylab-").permissions(new).tempfile_in(folder)?;
-            if let Some(mode) = &self.mode {
-                part.as_file().set_permissions(mode.clone())?;
+            if let Some(old) = &self.old {
+                // Only root may give a file away; for others it is theirs as before.
+                let _own = fchown(part.as_file(), Some(old.uid()), Some(old.gid()));
+                part.as_file().set_permissions(old.permissions())?;
             }
             Ok(part)
         });
