@@ -28,7 +28,7 @@ unregister) rm /etc/registered && echo 'System has been unregistered.' ;;
 esac
 EOF
 "$program" ssh -i "$lab" quay.quaylab.lan sudo touch /etc/registered </dev/null
-"$program" destroy -i "$lab" --yes </dev/null >"$scratch/log" || { remove_foreign; fail "destroy ended with $?" "$scratch/log"; }
+"$program" destroy -i "$lab" --yes </dev/null >"$scratch/log" || { code=$?; remove_foreign; fail "destroy ended with $code" "$scratch/log"; }
 cat "$scratch/log"
 grep -qx 'quay.quaylab.lan: unregistered from its subscription' "$scratch/log" || { remove_foreign; fail "the guest was not unregistered"; }
 for list in 'list --all --name' 'net-list --name' 'pool-list --all --name'; do

@@ -196,10 +196,10 @@ async fn remove(
     }
     for (hypervisor, plan) in &plans {
         let vms = plan.iter().filter_map(|doomed| match doomed {
-            Doomed::Vm { name, running: true } => Some(name.as_str()),
+            Doomed::Vm { name, .. } => Some(name.as_str()),
             _ => None,
         });
-        registration::take_back(lab, inventory, hypervisor, &vms.collect()).await?;
+        registration::take_back(lab, inventory, hypervisor, &vms.collect()).await;
     }
     // What lies on the disks goes before them.
     let kept = SnapshotLab {

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Lab;
-use super::guests::DEFAULT_USER;
+use super::guests::{DEFAULT_USER, login_user};
 use super::identity::text;
 use super::names::short;
 use crate::cli::say::say;
 use crate::host::{BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, Script, Target};
 use crate::inventory::Inventory;
-use crate::lab::{Converged, Hypervisor, LabError, VmStatus, host_dir, host_key, lab_status, login_key};
+use crate::lab::{Converged, Hypervisor, VmStatus, host_dir, host_key, lab_status, login_key};
 
 /// The role that registers.
 const ROLE: &str = "subscription";
@@ -26,39 +26,53 @@ const UNREGISTER: &str = "command -v subscription-manager >/dev/null || exit 0
 subscription-manager identity >/dev/null 2>&1 || exit 0
 subscription-manager unregister >&2 && echo unregistered";
 
-/// Unregisters those of the VMs that run and on which the role `subscription` ran, and says so. One that cannot be asked holds nothing up: what is left in the
-/// account is said.
+/// Unregisters those of the VMs that run and on which the role `subscription` ran, and says so. Nothing of it holds a removal up: where a guest that may be
+/// registered cannot be asked, it is said that something may be left in the account.
 pub(super) async fn take_back(
     lab: &Lab,
     inventory: Option<&Inventory>,
     hypervisor: &Hypervisor,
     vms: &HashSet<&str>,
-) -> Result<(), LabError> {
-    let roles = Converged::new(&lab.state_dir).all()?;
+) {
+    let roles = match Converged::new(&lab.state_dir).all() {
+        Ok(roles) => roles,
+        Err(error) => return say(&format!("which guests are registered is not known: {error}")),
+    };
     let hosts: Vec<&String> = roles
         .iter()
         .filter(|(host, roles)| roles.contains_key(ROLE) && vms.contains(short(host)))
         .map(|(host, _)| host)
         .collect();
     if hosts.is_empty() {
-        return Ok(());
+        return;
     }
-    let running = lab_status(hypervisor, &lab.name).await?;
-    let guests = hosts.into_iter().filter_map(|host| {
-        let vm = running.iter().find(|vm| vm.name == short(host))?;
-        Some((host, vm.address.as_deref().filter(|_| host_dir(&lab.state_dir, &vm.name).is_dir())?, vm))
-    });
-    let asked = guests.map(|(host, address, vm)| async move {
-        match unregister(lab, inventory, hypervisor, (host, address, vm)).await {
-            Ok(true) => say(&format!("{host}: unregistered from its subscription")),
-            Ok(false) => {}
-            Err(reason) => say(&format!(
-                "{host}: whether it is registered is not known ({reason}); a registration stays in the account until it is removed there"
-            )),
+    let running = match lab_status(hypervisor, &lab.name).await {
+        Ok(running) => running,
+        Err(error) => return say(&format!("which guests are registered cannot be asked: {error}")),
+    };
+    let asked = hosts.into_iter().map(|host| {
+        let vm = running.iter().find(|vm| vm.name == short(host));
+        async move {
+            let done = match vm.and_then(|vm| Some((vm, vm.address.as_deref()?))) {
+                Some((vm, address)) => unregister(lab, inventory, hypervisor, (host, address, vm)).await,
+                None => Err("it does not run".to_owned()),
+            };
+            match done {
+                Ok(true) => say(&format!("{host}: unregistered from its subscription")),
+                Err(reason) if may_be_registered(inventory, host) => say(&format!(
+                    "{host}: not unregistered: {reason}; what is registered stays in the account until it is removed there"
+                )),
+                _ => {}
+            }
         }
     });
     futures_util::future::join_all(asked).await;
-    Ok(())
+}
+
+/// Whether the inventory, as far as there is one, gives the role anything to register with.
+fn may_be_registered(inventory: Option<&Inventory>, host: &str) -> bool {
+    let with = ["rhsm_username", "rhsm_activationkey"];
+    inventory.is_none_or(|i| with.iter().any(|var| text(i, host, var).is_some_and(|t| !t.is_empty())))
 }
 
 async fn unregister(
@@ -67,15 +81,20 @@ async fn unregister(
     hypervisor: &Hypervisor,
     (host, address, vm): (&str, &str, &VmStatus),
 ) -> Result<bool, String> {
-    let user = inventory.and_then(|i| text(i, host, "ansible_user"));
+    // A key that is made now is none that the guest has.
+    if !host_dir(&lab.state_dir, &vm.name).is_dir() {
+        return Err("its keys are gone".to_owned());
+    }
+    let user = inventory.map_or_else(|| DEFAULT_USER.to_owned(), |i| login_user(i, host));
+    let port = inventory.and_then(|i| text(i, host, "ansible_port")).and_then(|p| p.parse().ok());
     let key = login_key(&lab.state_dir, &lab.name).map_err(|e| e.to_string())?;
     let own_key = host_key(&lab.state_dir, &vm.name).map_err(|e| e.to_string())?;
     let target = Target::new(ConnectionSpec {
         name: host.to_owned(),
         kind: ConnectionKind::Ssh,
         address: address.to_owned(),
-        port: 22,
-        user: user.unwrap_or_else(|| DEFAULT_USER.to_owned()),
+        port: port.unwrap_or(22),
+        user,
         password: None,
         private_key_file: Some(key.file),
         host_key: HostKeyCheck::Exactly(own_key.public),
