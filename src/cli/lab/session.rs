@@ -98,11 +98,15 @@ impl Found {
 
     /// Waits until anything answers at the guest's address, as long as that may take: a bridge carries nothing for a new member's first seconds.
     pub(super) async fn until_reachable(&self) -> bool {
+        let behind = self.hypervisor.way().is_some();
         let knocking = async {
             loop {
                 match tokio::time::timeout(KNOCK, self.dial(22)).await {
                     Ok(Ok(_)) => return,
-                    Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => return,
+                    // Refused: by the guest itself. The way through a hypervisor does not tell, but says at once what a guest says.
+                    Ok(Err(error)) if behind || error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                        return;
+                    }
                     _ => tokio::time::sleep(KNOCK / 5).await,
                 }
             }

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -85,11 +86,16 @@ pub(in crate::cli) fn run(args: &SnapshotArgs) -> Result<ExitCode> {
             let session = Session::open(&of.inventory)?;
             session::run(async {
                 let lab = lab(&session).await?;
+                let mut held = HashSet::new();
                 for name in names {
+                    let known = Snapshots::new(&session.lab.state_dir).get(name)?;
+                    let letting_go =
+                        known.into_iter().flat_map(|s| s.vms).filter(|vm| vm.holds_its_snapshot());
+                    held.extend(letting_go.map(|vm| vm.name));
                     lab.remove(name, &|text| say(text)).await?;
                     say(&format!("the snapshot {name} is gone"));
                 }
-                back_on_the_network(&session, |_| true).await?;
+                back_on_the_network(&session, |vm| held.contains(vm)).await;
                 Ok(ExitCode::SUCCESS)
             })
         }
@@ -111,8 +117,9 @@ pub(super) async fn lab(session: &Session) -> Result<SnapshotLab> {
 }
 
 /// Waits for those of the VMs that went on from their memory: each is a new member of its bridge, which carries nothing for it at first.
-async fn back_on_the_network(session: &Session, went_on: impl Fn(&str) -> bool) -> Result<()> {
-    let found = session.found().await?;
+async fn back_on_the_network(session: &Session, went_on: impl Fn(&str) -> bool) {
+    // Who cannot be asked for addresses has done all that was wanted of it.
+    let Ok(found) = session.found().await else { return };
     let waits = found.iter().filter(|guest| went_on(&guest.vm.name)).map(|guest| async move {
         if !guest.until_reachable().await {
             let address = guest.vm.address.as_deref().unwrap_or_default();
@@ -120,7 +127,6 @@ async fn back_on_the_network(session: &Session, went_on: impl Fn(&str) -> bool) 
         }
     });
     join_all(waits).await;
-    Ok(())
 }
 
 fn create(inventory: &[String], name: &str, hold: Hold) -> Result<ExitCode> {
@@ -133,7 +139,7 @@ fn create(inventory: &[String], name: &str, hold: Hold) -> Result<ExitCode> {
         let since = Instant::now();
         let snapshot = lab.create(name, hold, &|text| say(text)).await?;
         let went_on = |vm: &str| snapshot.vms.iter().any(|kept| kept.name == vm && kept.memory.is_some());
-        back_on_the_network(&session, went_on).await?;
+        back_on_the_network(&session, went_on).await;
         let disks: usize = snapshot.vms.iter().map(|vm| vm.disks.len()).sum();
         say(&format!(
             "snapshot {name}: {} VMs, {disks} disks, in {:.1} s",
@@ -168,7 +174,7 @@ fn restore(inventory: &[String], name: &str, yes: bool) -> Result<ExitCode> {
         lab.restore(name, &|text| say(text)).await?;
         let going_on =
             |vm: &str| known.iter().flat_map(|s| &s.vms).any(|kept| kept.name == vm && kept.memory.is_some());
-        back_on_the_network(&session, going_on).await?;
+        back_on_the_network(&session, going_on).await;
         say(&format!("the lab is as in the snapshot {name}, after {:.1} s", since.elapsed().as_secs_f64()));
         let later: Vec<&str> = lab
             .vms
