@@ -96,7 +96,7 @@ def measure(folder, inventory, quaylab, rounds):
         timed([quaylab, "destroy", "-i", inventory, "--host", "guest.qlboot.lan", "--yes"])
         words = {"image": IMAGE, "pool": POOL, "accelerator": accelerator}
         try:
-            seen["virt-install"].append(timed(inside(["sh", "-c", BY_HAND.format(**words), "sh", folder])))
+            seen["virt-install"].append(timed(inside(["timeout", "900", "sh", "-c", BY_HAND.format(**words), "sh", folder])))
         finally:
             subprocess.run(inside(["sh", "-c", AWAY.format(**words)]), capture_output=True, check=False)
         print(f"    round {number + 1}: " + ", ".join(f"{name} {times[-1]:.1f} s" for name, times in seen.items()), flush=True)

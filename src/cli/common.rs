@@ -256,6 +256,14 @@ impl CommonArgs {
         })
     }
 
+    /// The hosts that `--limit` leaves; all of them where it is wrong, which is said elsewhere.
+    pub(super) fn selected(&self, inventory: &Inventory) -> Vec<String> {
+        match inventory.select_limited("all", self.limit.as_deref()) {
+            Ok((hosts, _)) => hosts,
+            Err(_) => inventory.hosts().map(str::to_owned).collect(),
+        }
+    }
+
     pub(super) fn verbosity(&self, settings: &Settings) -> u8 {
         self.verbose.max(settings.verbosity)
     }

@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{CommonArgs, Prepared};
-use super::lab::{Lab, guests};
+use super::lab::Lab;
+use super::lab::guests::{self, Given};
 use super::open_files;
 use super::program::Program;
 use super::say::say;
@@ -95,7 +96,7 @@ impl<'a> Execution<'a> {
             lab.state_dir.clone()
         };
         let options = common.options(prepared, state_dir.clone(), lab.name.clone())?;
-        if let Some(warning) = open_files::make_room(prepared.inventory.hosts().count()) {
+        if let Some(warning) = open_files::make_room(common.selected(&prepared.inventory).len()) {
             tell(&format!("[WARNING]: {warning}"));
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -105,10 +106,15 @@ impl<'a> Execution<'a> {
         Ok(Self { loader, lab, state_dir, options, runtime: Some(runtime), _passing: passing })
     }
 
-    /// Lets playbooks that do not bring the lab up reach its guests, where it is there; returns what went wrong with it.
-    pub(super) fn introduce_guests(&mut self) -> Result<Vec<Diagnostic>> {
+    /// Lets a playbook that does not bring the lab up reach its guests, where one of these hosts is one; returns what went wrong with it.
+    pub(super) fn introduce_guests(&mut self, hosts: &[String]) -> Result<Vec<Diagnostic>> {
+        let options = &mut self.options;
+        if !guests::among(&options.inventory, &self.lab, hosts) {
+            return Ok(Vec::new());
+        }
+        let given = Given { user: options.remote_user.is_some(), key: options.private_key_file.is_some() };
         let runtime = self.runtime.as_ref().context("the runtime has ended")?;
-        Ok(runtime.block_on(guests::introduce(&mut self.options.inventory, &self.lab)))
+        Ok(runtime.block_on(guests::introduce(&mut options.inventory, &self.lab, given)))
     }
 
     /// The options, for a run that only says what would change.

@@ -149,7 +149,7 @@ impl<'a> LabRun<'a> {
         let mut execution = Execution::open(&read.prepared, &args.common, &read.loader, check || ansible)?;
         let mut warnings = read.prepared.warnings.clone();
         if !args.playbooks.is_empty() {
-            warnings.extend(execution.introduce_guests()?);
+            warnings.extend(execution.introduce_guests(&args.common.selected(&read.prepared.inventory))?);
         }
         let options = &mut execution.options;
         options.extra_vars.extend(choices);

@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::guests::DEFAULT_USER;
+use super::guests::login_user;
 use super::identity::text;
 use super::names::short;
 use super::session::{self, Session};
@@ -50,7 +50,7 @@ pub(in crate::cli) fn run(args: &SshArgs) -> Result<ExitCode> {
     if behind(&found, &vm.name) {
         ssh.arg("-o").arg(format!("ProxyCommand={}", proxy_command(&session, &host)?));
     }
-    let user = text(&session.inventory, &host, "ansible_user").unwrap_or_else(|| DEFAULT_USER.into());
+    let user = login_user(&session.inventory, &host);
     if let Some(port) = text(&session.inventory, &host, "ansible_port") {
         ssh.arg("-p").arg(port);
     }

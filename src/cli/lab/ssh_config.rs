@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::guests::DEFAULT_USER;
+use super::guests::login_user;
 use super::identity::text;
 use super::names::short;
 use super::session::{self, Found, Session};
@@ -99,7 +99,7 @@ fn entries(session: &Session) -> Result<Vec<Entry>> {
                 host: host.to_owned(),
                 address: vm.address.clone(),
                 port: var("ansible_port"),
-                user: user.or_else(|| Some(DEFAULT_USER.into())),
+                user: Some(login_user(&session.inventory, host)),
                 key: key.clone(),
                 known_hosts: known.clone().filter(|_| host_dir(state, &vm.name).is_dir()),
                 proxy: if session.private || behind(&found, &vm.name) {
