@@ -478,7 +478,7 @@ const NUDGE: Duration = Duration::from_millis(300);
 
 /// Makes sure that a send ends: libvirt's client (seen with 9.0) may lose the wake-up of one that comes just as another thread begins to receive, and sleeps until
 /// anything else is asked. Ends when the sender is dropped.
-fn nudge(connect: Connect, sent: &Receiver<()>) {
+fn nudge(connect: &Connect, sent: &Receiver<()>) {
     while sent.recv_timeout(NUDGE) == Err(RecvTimeoutError::Timeout) {
         let _answer = connect.lib_version();
     }
@@ -493,7 +493,7 @@ impl ConsoleStream for Console {
     fn send(&self, mut bytes: &[u8]) -> Result<(), LabError> {
         let (_done, sent) = channel();
         let connect = self.connect.clone();
-        std::thread::spawn(move || nudge(connect, &sent));
+        std::thread::spawn(move || nudge(&connect, &sent));
         while !bytes.is_empty() {
             let sent = self.stream.send(bytes).map_err(failed("VM", &self.name, "writing to its console"))?;
             bytes = bytes.get(usize::try_from(sent).unwrap_or(0)..).unwrap_or_default();

@@ -99,8 +99,10 @@ impl TinyLab {
     }
 
     pub(crate) fn start(&self, arguments: &[&str]) -> std::process::Child {
+        // One that hangs fails the test, and does not hold up all others.
         self.namespace
-            .command(env!("CARGO_BIN_EXE_quaylab"))
+            .command("timeout")
+            .args(["300", env!("CARGO_BIN_EXE_quaylab")])
             .args(arguments)
             .env("XDG_STATE_HOME", self.namespace.path("state"))
             .env("NO_COLOR", "1")

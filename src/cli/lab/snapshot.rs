@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use super::session::{self, Session};
 use crate::cli::plan::confirmed;
 use crate::cli::say::{say, show, show_json};
-use crate::lab::{Hold, Hypervisor, Snapshot, SnapshotLab, Snapshots};
+use crate::lab::{Hold, Hypervisor, Snapshot, SnapshotLab, SnapshotVm, Snapshots};
 use crate::report::{span, table};
 
 /// Options of `quaylab snapshot`.
@@ -90,7 +90,7 @@ pub(in crate::cli) fn run(args: &SnapshotArgs) -> Result<ExitCode> {
                 for name in names {
                     let known = Snapshots::new(&session.lab.state_dir).get(name)?;
                     let letting_go =
-                        known.into_iter().flat_map(|s| s.vms).filter(|vm| vm.holds_its_snapshot());
+                        known.into_iter().flat_map(|s| s.vms).filter(SnapshotVm::holds_its_snapshot);
                     held.extend(letting_go.map(|vm| vm.name));
                     lab.remove(name, &|text| say(text)).await?;
                     say(&format!("the snapshot {name} is gone"));
