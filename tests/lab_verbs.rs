@@ -7,6 +7,8 @@ mod namespace;
 #[path = "lab/tiny.rs"]
 mod tiny;
 
+use std::time::{Duration, Instant};
+
 use tiny::TinyLab;
 
 #[test]
@@ -184,4 +186,77 @@ fn snapshots(bench: &TinyLab) {
     assert_eq!(bench.say("one", "i"), "r2 d7");
     let gone = snapshot(&["restore", "clen", "--yes"]);
     assert!(gone.err.contains("did you mean clean?"), "{}", gone.err);
+}
+
+/// libvirt's own snapshots refuse such VMs. The guest is the firmware alone, which finds nothing to boot and says so.
+#[test]
+fn a_snapshot_of_a_vm_with_uefi_holds_its_variables() {
+    let bench = match TinyLab::new("uefi") {
+        Ok(bench) => bench,
+        Err(reason) => {
+            eprintln!("skipped: {reason}");
+            return;
+        }
+    };
+    let before = bench.namespace.all();
+    bench.inventory("firmware=uefi\nram=128\n");
+    bench.good(&["run", "-i", "lab.inv", "lab.yml"]);
+    let variables = bench.namespace.path("lib/qemu/nvram/one_VARS.fd");
+    let end = Instant::now() + Duration::from_secs(60);
+    let log = bench.namespace.path("one-console.log");
+    while !std::fs::read_to_string(&log).unwrap_or_default().contains("BdsDxe") {
+        assert!(Instant::now() < end, "the firmware says nothing");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    bench.good(&["stop", "-i", "lab.inv", "--force", "--timeout", "1"]);
+    let kept = std::fs::read(&variables).unwrap();
+    bench.good(&["start", "-i", "lab.inv"]);
+    bench.good(&["snapshot", "create", "-i", "lab.inv", "kept"]);
+    bench.good(&["stop", "-i", "lab.inv", "--force", "--timeout", "1"]);
+    std::fs::write(&variables, vec![0; kept.len()]).unwrap();
+    bench.good(&["snapshot", "restore", "-i", "lab.inv", "kept", "--yes"]);
+    assert_eq!(bench.namespace.virsh(&["domstate", "one"]), ["running"]);
+    assert!(std::fs::read(&variables).unwrap() == kept, "the variables are as they were");
+    assert_eq!(bench.good(&["plan", "-i", "lab.inv", "lab.yml"]), "No changes: the lab is as declared.");
+    bench.good(&["destroy", "-i", "lab.inv", "--yes"]);
+    assert_eq!(bench.namespace.all(), before);
+    assert!(!std::path::Path::new(&variables).exists(), "no variables are left behind");
+}
+
+/// With `/etc/hosts` as the machine's resolver. The tiny guests ask for no address, so a DHCP client asks in the place of one.
+#[test]
+fn the_machine_finds_guests_by_name_until_the_lab_is_gone() {
+    let bench = match TinyLab::new("names") {
+        Ok(bench) => bench,
+        Err(reason) => {
+            eprintln!("skipped: {reason}");
+            return;
+        }
+    };
+    let sh = |script: &str| {
+        let output = bench.namespace.command("sh").args(["-euc", script]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    bench.good(&["run", "-i", "lab.inv", "lab.yml"]);
+    // What the machine has is hidden: its own resolvers, and its own file.
+    sh("for d in /run/systemd /run/NetworkManager; do [ ! -d $d ] || mount -t tmpfs tmpfs $d; done
+        printf '127.0.0.1 localhost\\n' >hosts; mount --bind hosts /etc/hosts");
+    let mac = bench.namespace.virsh(&["domiflist", "one"])[0].split_whitespace().last().unwrap().to_owned();
+    sh(&format!(
+        "ip link add asks address {mac} type veth peer name asked; ip link set asked master virbr-902 up; ip link set asks up
+         busybox udhcpc -i asks -n -q -t 20 -T 1 -s /bin/true >/dev/null 2>&1"
+    ));
+    let told = bench.good(&["host-dns", "-i", "lab.inv"]);
+    assert_eq!(told, "/etc/hosts: the lab's guests are found by name (/etc/hosts)");
+    let found = sh("getent hosts one.tiny.lan one");
+    assert!(found.starts_with("192.168.252."), "{found}");
+    assert_eq!(bench.good(&["host-dns", "-i", "lab.inv"]), "/etc/hosts knows the lab's 1 guests already");
+    bench.good(&["host-dns", "-i", "lab.inv", "--remove"]);
+    assert_eq!(sh("cat /etc/hosts"), "127.0.0.1 localhost");
+    bench.good(&["run", "-i", "lab.inv", "lab.yml", "--host-dns"]);
+    assert!(sh("cat /etc/hosts").contains("one.tiny.lan"));
+    bench.good(&["destroy", "-i", "lab.inv", "--yes"]);
+    assert_eq!(sh("cat /etc/hosts"), "127.0.0.1 localhost");
 }

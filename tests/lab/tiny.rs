@@ -32,7 +32,7 @@ const PLAYBOOK: &str = r#"
       register: disk
       delegate_to: hv
     - name: VM
-      quaylab.lab.virt_domain: {uri: "{{ uri }}", name: "{{ inventory_hostname_short }}", vcpus: 1, memory: "{{ ram | default(32) }}", disks: ["{{ disk.full_name }}"], network: tiny, cloud_init: false, accelerator: qemu, console_log_dir: "{{ work }}"}
+      quaylab.lab.virt_domain: {uri: "{{ uri }}", name: "{{ inventory_hostname_short }}", vcpus: 1, memory: "{{ ram | default(32) }}", disks: ["{{ disk.full_name }}"], network: tiny, firmware: "{{ firmware | default('bios') }}", cloud_init: false, accelerator: qemu, console_log_dir: "{{ work }}"}
       delegate_to: hv
 "#;
 

@@ -121,6 +121,21 @@ inner "$scratch/log" || fail "the second run failed" "$scratch/log"
 expect_unchanged "$scratch/log"
 told "the second run changes nothing"
 
+# A snapshot of logical volumes: what is written after it is gone when the lab goes back, and the run that follows changes nothing.
+snapshot() { "$program" snapshot "$@" >"$scratch/log" 2>&1 </dev/null || fail "snapshot $1 ended with $?" "$scratch/log"; }
+snapshot create -i "$scratch/inner.inv" whole
+on_hv 'dd if=/dev/urandom of=/dev/inner-vg/disk bs=1M count=2 seek=4 conv=notrunc status=none; sync'
+[ "$(lv_digest disk)" != "$digest" ] || fail "nothing was written to the logical volume"
+snapshot restore -i "$scratch/inner.inv" whole --yes
+[ "$(lv_digest disk)" = "$digest" ] || fail "the logical volume is not as it was" "$scratch/log"
+on_hv virsh domstate disk | grep -q running || fail "the VM does not go on" "$scratch/log"
+snapshot rm -i "$scratch/inner.inv" whole
+volumes=$(on_hv lvs --noheadings -o lv_name inner-vg | tr -d ' ' | sort | tr '\n' ' ')
+[ "$volumes" = 'disk disk-vdb ' ] || fail "of the snapshot there is still something: $volumes"
+inner "$scratch/log" || fail "the run after going back failed" "$scratch/log"
+expect_unchanged "$scratch/log"
+told "gone back to a snapshot of logical volumes"
+
 # Another image at the same place: the volume in use is a disk with a life of its own.
 dd if=/dev/urandom of="$scratch/inner.raw" bs=1M count=1 seek=2 conv=notrunc status=none
 qemu-img convert -O qcow2 "$scratch/inner.raw" "$scratch/inner.qcow2"
