@@ -38,6 +38,25 @@ impl Console {
         }
     }
 
+    /// Whether a console log holds a text anywhere; `None` where it cannot be read.
+    pub async fn holds(hypervisor: &Hypervisor, log: &str, text: &str) -> Option<bool> {
+        if hypervisor.is_local()
+            && let Ok(bytes) = std::fs::read(log)
+        {
+            return Some(String::from_utf8_lossy(&bytes).contains(text));
+        }
+        let find = Script::new(format!(
+            "[ -r {log} ] || exit 2; grep -qaF -e {text} -- {log}",
+            log = quote(log),
+            text = quote(text)
+        ));
+        match hypervisor.root()?.run(&find).await.ok()?.status {
+            0 => Some(true),
+            1 => Some(false),
+            _ => None,
+        }
+    }
+
     fn from_bytes(bytes: &[u8]) -> Self {
         Self::Lines(last_lines(&String::from_utf8_lossy(bytes)))
     }

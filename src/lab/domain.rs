@@ -45,6 +45,8 @@ pub struct DomainSpec {
     pub accelerator: Accelerator,
     pub firmware: Firmware,
     pub boot: Option<DirectBoot>,
+    /// The ISO, on the hypervisor, that an operating system is installed from. The guest's restart then ends the VM.
+    pub install_from: Option<String>,
     /// Where the hypervisor keeps what the guest writes to its serial console.
     pub console_log: String,
 }
@@ -93,7 +95,11 @@ impl DomainSpec {
             .child(cpu)
             .child(Element::new("clock").attr("offset", "utc"))
             .child(Element::new("on_poweroff").text("destroy"))
-            .child(Element::new("on_reboot").text("restart"))
+            .child(Element::new("on_reboot").text(if self.install_from.is_some() {
+                "destroy"
+            } else {
+                "restart"
+            }))
             .child(Element::new("on_crash").text("destroy"))
             .child(self.devices())
             .to_string()
@@ -101,6 +107,15 @@ impl DomainSpec {
 
     fn devices(&self) -> Element {
         let disks = self.disks.iter().enumerate().map(|(index, disk)| disk.element(&disk.target(index)));
+        let iso = self.install_from.iter().map(|iso| {
+            Element::new("disk")
+                .attr("type", "file")
+                .attr("device", "cdrom")
+                .child(Element::new("driver").attr("name", "qemu").attr("type", "raw"))
+                .child(Element::new("source").attr("file", iso))
+                .child(Element::new("target").attr("dev", "sda").attr("bus", "sata"))
+                .child(Element::new("readonly"))
+        });
         let network = self.network.iter().map(|network| {
             Element::new("interface")
                 .attr("type", "network")
@@ -111,6 +126,7 @@ impl DomainSpec {
         let log = Element::new("log").attr("file", &self.console_log).attr("append", "on");
         Element::new("devices")
             .children_of(disks)
+            .children_of(iso)
             .children_of(network)
             .child(
                 Element::new("serial")
@@ -247,6 +263,7 @@ pub(super) mod tests {
             accelerator: Accelerator::Emulation,
             firmware: Firmware::Bios,
             boot: None,
+            install_from: None,
             console_log: "/var/log/libvirt/qemu/quay-console.log".into(),
         }
     }
@@ -316,6 +333,16 @@ pub(super) mod tests {
           </devices>
         </domain>
         ");
+    }
+
+    #[test]
+    fn an_installation_ends_where_the_guest_would_restart() {
+        let boot = DirectBoot { kernel: "/pool/kernel".into(), ..DirectBoot::default() };
+        let installing = DomainSpec { install_from: Some("/pool/os.iso".into()), boot: Some(boot), ..spec() };
+        let read = Element::parse(&installing.to_xml(&mark(), None)).expect("xml");
+        assert_eq!(read.path_text("on_reboot"), Some("destroy"));
+        assert!(disks_of(&read).contains(&("sda".into(), "/pool/os.iso".into())));
+        assert_eq!(read.path_text("os/kernel"), Some("/pool/kernel"));
     }
 
     #[test]

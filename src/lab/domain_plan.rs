@@ -133,7 +133,7 @@ pub fn plan_domain(
     Ok((steps, diff))
 }
 
-fn check_owner(name: &str, there: &Element, mark: &Mark) -> Result<(), LabError> {
+pub(super) fn check_owner(name: &str, there: &Element, mark: &Mark) -> Result<(), LabError> {
     match Mark::read(there) {
         Some(owner) if owner == *mark => Ok(()),
         Some(other) => Err(LabError::Conflict(format!(

@@ -251,10 +251,7 @@ impl Filler {
             convert_to_raw(image, raw.path(), false).await?;
             self.upload(&spec.pool, &spec.name, raw.path(), progress).await?;
         }
-        if let Some((lvm, group)) = self.group(&spec.pool).await? {
-            lvm.mark_filled(&group, &spec.name, &image.digest).await?;
-        }
-        self.remember(&spec.full_name(), Some(&image.digest)).await
+        self.filled(&spec.pool, &spec.name, &image.digest).await
     }
 
     /// A shell on another machine that has qemu-img, as root.
@@ -307,30 +304,58 @@ cat >\"$copy\" && qemu-img convert -n -f {} -O raw \"$copy\" {}",
         // In the state folder, which only its owner can read: the seed holds the host key.
         let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(LabError::io(writing()))?;
         file.write_all(&bytes).and_then(|()| file.flush()).map_err(LabError::io(writing()))?;
+        self.put_file(pool, name, file.path(), &|_| {}).await?;
+        self.filled(pool, name, &seed.digest()).await
+    }
+
+    /// Puts a file into a volume of its size, made anew where it has another one.
+    pub async fn put_file(
+        &self,
+        pool: &str,
+        name: &str,
+        file: &Path,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(), LabError> {
         let full = format!("{pool}/{name}");
+        let room =
+            std::fs::metadata(file).map_err(LabError::io(format!("reading {}", file.display())))?.len();
         let there = {
             let (pool, name) = (pool.to_owned(), name.to_owned());
             self.hypervisor.call(move |d| d.volume(&pool, &name)).await?
         };
-        let room = bytes.len() as u64;
         match (&there, self.owner(pool, name).await?) {
             (Some(_), Owner::Somebody) => {
                 return Err(LabError::Conflict(format!(
-                    "volume {full} exists and was not made by this lab, so the seed is not written over it"
+                    "volume {full} exists and was not made by this lab, so it is not written over"
                 )));
             }
             (Some(volume), Owner::Us { .. }) if (room..room + EXTENT).contains(&volume.capacity) => {}
             (Some(_), Owner::Us { .. }) => {
-                let (from, old) = (pool.to_owned(), name.to_owned());
-                self.hypervisor.call(move |d| d.delete_volume(&from, &old)).await?;
+                self.remove(pool, name).await?;
                 self.create(pool, name, volume_xml(name, room, "raw", None)).await?;
             }
             (None, _) => self.create(pool, name, volume_xml(name, room, "raw", None)).await?,
         }
-        self.upload(pool, name, file.path(), &|_| {}).await?;
+        self.upload(pool, name, file, progress).await
+    }
+
+    /// Removes a volume of this lab and forgets it; one that is not there is well.
+    pub async fn remove(&self, pool: &str, name: &str) -> Result<(), LabError> {
+        let (at, volume) = (pool.to_owned(), name.to_owned());
+        self.hypervisor
+            .call(move |d| match d.volume(&at, &volume)? {
+                Some(_) => d.delete_volume(&at, &volume),
+                None => Ok(()),
+            })
+            .await?;
+        self.ledger.remove(MadeKind::Volume, &format!("{pool}/{name}")).await
+    }
+
+    /// Notes that a volume holds all of what it was filled from, so that it is never filled again.
+    pub async fn filled(&self, pool: &str, name: &str, digest: &str) -> Result<(), LabError> {
         if let Some((lvm, group)) = self.group(pool).await? {
-            lvm.mark_filled(&group, name, &seed.digest()).await?;
+            lvm.mark_filled(&group, name, digest).await?;
         }
-        self.remember(&full, Some(&seed.digest())).await
+        self.remember(&format!("{pool}/{name}"), Some(digest)).await
     }
 }

@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::{LabError, write_private};
+use super::{Hypervisor, LabError, write_private};
+use crate::host::Script;
 
 /// How guests run on a hypervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +57,63 @@ pub async fn probe_kvm(state_dir: &Path) -> Result<KvmProbe, LabError> {
     Ok(probe)
 }
 
+/// The same for whichever hypervisor: a probe guest where one can be started, else what its capabilities say.
+pub async fn kvm_of(hypervisor: &Hypervisor, state_dir: &Path) -> Result<KvmProbe, LabError> {
+    if hypervisor.is_local() {
+        return probe_kvm(state_dir).await;
+    }
+    if let Some(root) = hypervisor.way().and_then(|_| hypervisor.root()) {
+        // VMs come up side by side, and one answer is enough.
+        static KNOWN: tokio::sync::Mutex<BTreeMap<String, KvmProbe>> =
+            tokio::sync::Mutex::const_new(BTreeMap::new());
+        let mut known = KNOWN.lock().await;
+        if let Some(probe) = known.get(hypervisor.uri()) {
+            return Ok(probe.clone());
+        }
+        let script = Script::new(format!("limit={}\n{PROBE_THERE}", TIME_LIMIT.as_secs()));
+        let reply = root.pipe(&script, &mut &PAYLOAD[..]).await?;
+        if let Some(probe) = read_answer(&reply.out()) {
+            known.insert(hypervisor.uri().to_owned(), probe.clone());
+            return Ok(probe);
+        }
+    }
+    hypervisor.call(|d| d.capabilities()).await.map(|c| kvm_from_capabilities(&c))
+}
+
+/// Boots the payload from its input with KVM; says what came of it in one word and the reason after it.
+const PROBE_THERE: &str = r#"
+[ -e /dev/kvm ] || { echo missing; exit 0; }
+PATH=$PATH:/usr/libexec
+emulator=$(command -v qemu-system-x86_64 || command -v qemu-kvm) || exit 0
+disk=$(mktemp) || exit 0
+trap 'rm -f "$disk" "$disk.said"' EXIT
+trap 'exit 1' HUP INT TERM
+cat >"$disk"
+code=0
+timeout "$limit" "$emulator" -accel kvm -cpu host -m 16 -nodefaults -display none -no-reboot -drive "file=$disk,format=raw,snapshot=on" \
+    -device isa-debug-exit,iobase=0xf4,iosize=4 </dev/null >/dev/null 2>"$disk.said" || code=$?
+echo "ended $code"
+cat "$disk.said"
+"#;
+
+/// What `timeout` ends with when it had to end the program.
+const TIMED_OUT: i32 = 124;
+
+/// `None` where the probe could not be made.
+fn read_answer(said: &str) -> Option<KvmProbe> {
+    let (head, rest) = said.split_once('\n')?;
+    if head == "missing" {
+        return Some(KvmProbe {
+            accelerator: Accelerator::Emulation,
+            reason: "the hypervisor has no /dev/kvm".into(),
+        });
+    }
+    let code: i32 = head.strip_prefix("ended ")?.trim().parse().ok()?;
+    Some(judge((code != TIMED_OUT).then(|| (Some(code), rest.to_owned()))))
+}
+
 /// What a hypervisor's capabilities say, where its processes cannot be started from here.
-pub fn kvm_from_capabilities(capabilities: &str) -> KvmProbe {
+fn kvm_from_capabilities(capabilities: &str) -> KvmProbe {
     let offers = super::xml::Element::parse(capabilities).is_ok_and(|c| {
         c.all("guest")
             .filter_map(|g| g.find("arch"))
@@ -183,6 +240,20 @@ mod tests {
             let probe = judge(answer);
             assert_eq!(probe.accelerator, accelerator);
             assert!(probe.reason.contains(part), "{}", probe.reason);
+        }
+    }
+
+    #[test]
+    fn another_machines_answer_is_understood() {
+        for (said, accelerator) in [
+            ("ended 33\n", Some(Accelerator::Kvm)),
+            ("ended 124\n", Some(Accelerator::Emulation)),
+            ("ended 1\nqemu: error: no\n", Some(Accelerator::Emulation)),
+            ("missing\n", Some(Accelerator::Emulation)),
+            ("", None),
+            ("what else\n", None),
+        ] {
+            assert_eq!(read_answer(said).map(|p| p.accelerator), accelerator, "{said}");
         }
     }
 

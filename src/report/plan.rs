@@ -43,6 +43,7 @@ pub enum InfraKind {
     Pool,
     Image,
     Volume,
+    Installation,
     Vm,
     Other,
 }
@@ -138,7 +139,8 @@ pub struct PlanSummary {
 }
 
 /// Modules whose changes are the lab's infrastructure.
-pub const INFRASTRUCTURE: [&str; 5] = ["virt_net", "virt_pool", "virt_image", "virt_volume", "virt_domain"];
+pub const INFRASTRUCTURE: [&str; 6] =
+    ["virt_net", "virt_pool", "virt_image", "virt_volume", "virt_install", "virt_domain"];
 
 /// Gathers a plan from the events of a run in check mode.
 #[derive(Debug, Default)]
@@ -331,6 +333,7 @@ fn infra_change(host: &str, module: &str, diff: &Diff) -> InfraChange {
         "virt_pool" => InfraKind::Pool,
         "virt_image" => InfraKind::Image,
         "virt_volume" => InfraKind::Volume,
+        "virt_install" => InfraKind::Installation,
         "virt_domain" => InfraKind::Vm,
         _ => InfraKind::Other,
     };

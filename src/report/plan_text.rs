@@ -91,6 +91,7 @@ impl InfraKind {
             Self::Pool => "pool",
             Self::Image => "image",
             Self::Volume => "volume",
+            Self::Installation => "installation",
             Self::Vm => "VM",
             Self::Other => "other",
         }

@@ -18,9 +18,8 @@ use crate::cli::say::{show, show_json};
 use crate::inventory::Inventory;
 use crate::lab::{
     Accelerator, DeclaredNetwork, Element, Finding, HostDns, Hypervisor, ImageRequest, LabError, Level,
-    Resolver, Subnet, default_cache_dir, kvm_from_capabilities, lab_status, listeners, memory_budget,
-    network_findings, port_findings, prefix_of, private, probe_kvm, qemu_person, routes, space_budget,
-    traversable,
+    Resolver, Subnet, default_cache_dir, kvm_of, lab_status, listeners, memory_budget, network_findings,
+    port_findings, prefix_of, private, probe_kvm, qemu_person, routes, space_budget, traversable,
 };
 use crate::playbook::{Folder, Loader};
 use crate::report::Palette;
@@ -283,16 +282,16 @@ fn private_to_come() -> Finding {
 }
 
 async fn kvm(lab: &Lab, hypervisors: &[Hypervisor], to_come: bool) -> Finding {
+    // A lab that does not exist yet must not begin to exist by this.
+    let passing = tempfile::tempdir();
+    let folder = match &passing {
+        Ok(folder) if !lab.state_dir.exists() => folder.path(),
+        _ => &lab.state_dir,
+    };
     let probe = if to_come || hypervisors.iter().any(Hypervisor::is_local) {
-        // A lab that does not exist yet must not begin to exist by this.
-        let passing = tempfile::tempdir();
-        let folder = match &passing {
-            Ok(folder) if !lab.state_dir.exists() => folder.path(),
-            _ => &lab.state_dir,
-        };
         probe_kvm(folder).await
     } else if let Some(hypervisor) = hypervisors.first() {
-        hypervisor.call(|d| d.capabilities()).await.map(|c| kvm_from_capabilities(&c))
+        kvm_of(hypervisor, folder).await
     } else {
         return Finding::warning("kvm", "not looked at, because no libvirt answers", "mend that first");
     };

@@ -1,4 +1,9 @@
-use crate::lab::{DEFAULT_URI, Hypervisor, LabError, Ledger, Mark};
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::lab::{DEFAULT_URI, GIB, Hypervisor, LabError, Ledger, Mark, SourceImage};
 use crate::modules::{Diff, ModuleError, NativePlan, TaskContext};
 use crate::value::Map;
 
@@ -28,6 +33,27 @@ pub(super) async fn connect(uri: &str, cx: &TaskContext) -> Result<Hypervisor, M
 /// The first label of a host's name.
 pub(super) fn short(host: &str) -> &str {
     host.split('.').next().unwrap_or(host)
+}
+
+/// What `virt_image` found out about an image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(super) struct Image {
+    path: PathBuf,
+    /// Missing in check mode, when the image is not there yet.
+    digest: Option<String>,
+    format: Option<String>,
+    virtual_size: Option<u64>,
+}
+
+impl Image {
+    pub(super) fn source(&self) -> SourceImage {
+        SourceImage {
+            path: self.path.clone(),
+            digest: self.digest.clone().unwrap_or_else(|| "sha256:unknown".into()),
+            format: self.format.clone().unwrap_or_else(|| "qcow2".into()),
+            virtual_size: self.virtual_size.unwrap_or(GIB),
+        }
+    }
 }
 
 /// What this lab made on the hypervisor.

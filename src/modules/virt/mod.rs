@@ -1,9 +1,11 @@
 //! Modules for libvirt's networks, pools, volumes and domains.
 
 mod common;
+mod machine;
 mod virt_capacity;
 mod virt_domain;
 mod virt_image;
+mod virt_install;
 mod virt_net;
 mod virt_place;
 mod virt_pool;
@@ -19,6 +21,7 @@ pub(super) fn all() -> Vec<Box<dyn Module>> {
         native::<virt_pool::VirtPool>(),
         native::<virt_image::VirtImage>(),
         native::<virt_volume::VirtVolume>(),
+        native::<virt_install::VirtInstall>(),
         native::<virt_domain::VirtDomain>(),
         action::<virt_wait::VirtWait>(),
         action::<virt_capacity::VirtCapacity>(),

@@ -3,12 +3,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::common::{check_name, connect, default_uri, ledger, mark, native_plan, yes};
+use super::machine::{
+    Boot, Choice, Disk, accelerator, default_log_dir, default_memory, default_user, one, resolve, secret,
+};
 use crate::host::Secret;
 use crate::lab::{
-    Accelerator, DirectBoot, DiskSpec, DomainObserved, DomainSpec, DomainState, DomainStep, DomainWish,
-    Driver, Element, Filler, Firmware, GuestSetup, Hypervisor, LabError, Mark, NetworkUpdate, Owner,
-    Reservation, Seed, VmState, at_next_boot, host_key, kvm_from_capabilities, login_key, mac_address,
-    plan_domain, plan_reservation, probe_kvm,
+    DirectBoot, DomainObserved, DomainSpec, DomainState, DomainStep, DomainWish, Element, Filler, GuestSetup,
+    Hypervisor, LabError, Mark, NetworkUpdate, Owner, Reservation, Seed, VmState, at_next_boot, host_key,
+    login_key, mac_address, plan_domain, plan_reservation,
 };
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
@@ -97,71 +99,12 @@ pub(super) struct VirtDomain {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Boot {
-    #[default]
-    Bios,
-    Uefi,
-}
-
-/// `POOL/VOLUME`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-struct Disk {
-    pool: String,
-    volume: String,
-}
-
-impl TryFrom<String> for Disk {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.split_once('/') {
-            Some((pool, volume)) if !pool.is_empty() && !volume.is_empty() && !volume.contains('/') => {
-                Ok(Self { pool: pool.to_owned(), volume: volume.to_owned() })
-            }
-            _ => Err(format!("disk {text:?} is not POOL/VOLUME")),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
 enum State {
     #[default]
     Running,
     #[serde(alias = "shutdown")]
     Stopped,
     Absent,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Choice {
-    #[default]
-    Auto,
-    Kvm,
-    Qemu,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn default_memory() -> u64 {
-    512
-}
-
-fn default_user() -> String {
-    "cloud-user".to_owned()
-}
-
-fn default_log_dir() -> String {
-    "/var/log/libvirt/qemu".to_owned()
-}
-
-fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.filter(|s| !s.is_empty()).map(Secret))
 }
 
 /// What a VM is, what it would be, and whose mark counts.
@@ -219,50 +162,6 @@ impl VirtDomain {
         let wanted = wanted.map(|address| Reservation { mac: mac.clone(), name: self.name.clone(), address });
         plan_reservation(&Element::parse(&network.xml)?, &mac, wanted.as_ref(), &mark(cx))
     }
-
-    /// How it runs: a VM that is there keeps its way, a new one gets what the probe found.
-    async fn accelerator(
-        &self,
-        hypervisor: &Hypervisor,
-        there: Option<&Element>,
-        cx: &TaskContext,
-    ) -> Result<(Accelerator, String), LabError> {
-        Ok(match (self.accelerator, there.and_then(|x| x.get("type"))) {
-            (Choice::Kvm, _) => (Accelerator::Kvm, "asked for".into()),
-            (Choice::Qemu, _) => (Accelerator::Emulation, "asked for".into()),
-            (Choice::Auto, Some("kvm")) => (Accelerator::Kvm, "the VM has it".into()),
-            (Choice::Auto, Some("qemu" | "test")) => (Accelerator::Emulation, "the VM has it".into()),
-            (Choice::Auto, _) if hypervisor.is_local() => {
-                cx.controller.progress("finding out whether KVM boots a guest");
-                let probe = probe_kvm(cx.controller.state_dir()).await?;
-                (probe.accelerator, probe.reason)
-            }
-            (Choice::Auto, _) => {
-                let probe = kvm_from_capabilities(&hypervisor.call(|d| d.capabilities()).await?);
-                (probe.accelerator, probe.reason)
-            }
-        })
-    }
-}
-
-/// A disk as the definition needs it; a volume that is not there yet gets the path that it will have.
-fn resolve(driver: &dyn Driver, disk: &Disk, read_only: bool) -> Result<DiskSpec, LabError> {
-    let pool = driver.pool(&disk.pool)?;
-    let pool = pool.map(|p| Element::parse(&p.xml)).transpose()?;
-    let block = pool.as_ref().and_then(|p| p.get("type")) == Some("logical");
-    let volume = driver.volume(&disk.pool, &disk.volume)?;
-    let path = if let Some(volume) = &volume {
-        volume.path.clone()
-    } else {
-        let folder = pool.as_ref().and_then(|p| p.path_text("target/path")).unwrap_or_default();
-        format!("{}/{}", folder.trim_end_matches('/'), disk.volume)
-    };
-    let format = match volume.and_then(|v| v.format) {
-        _ if block || read_only => "raw".to_owned(),
-        Some(format) => format,
-        None => "qcow2".to_owned(),
-    };
-    Ok(DiskSpec { pool: disk.pool.clone(), volume: disk.volume.clone(), format, read_only, path, block })
 }
 
 #[async_trait]
@@ -354,7 +253,7 @@ impl NativeResource for VirtDomain {
             })
             .await?;
         let there = domain.as_ref().map(|d| Element::parse(&d.xml)).transpose()?;
-        let (accelerator, reason) = self.accelerator(&hypervisor, there.as_ref(), cx).await?;
+        let (accelerator, reason) = accelerator(self.accelerator, &hypervisor, there.as_ref(), cx).await?;
         let mut seed_ready = false;
         if let Some(place) = &seed_place
             && self.state != State::Absent
@@ -379,15 +278,13 @@ impl NativeResource for VirtDomain {
             network: self.network.clone(),
             mac: self.mac(cx),
             accelerator,
-            firmware: match self.firmware {
-                Boot::Bios => Firmware::Bios,
-                Boot::Uefi => Firmware::Uefi,
-            },
+            firmware: self.firmware.into(),
             boot: self.kernel.as_ref().map(|kernel| DirectBoot {
                 kernel: kernel.clone(),
                 initrd: self.initrd.clone(),
                 cmdline: self.cmdline.clone(),
             }),
+            install_from: None,
             console_log: format!("{}/{}-console.log", self.console_log_dir.trim_end_matches('/'), self.name),
         };
         let reservation = self.reservation(&hypervisor, cx).await?;

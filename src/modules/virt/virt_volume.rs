@@ -1,13 +1,11 @@
-use std::path::PathBuf;
-
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::common::{check_name, connect, default_uri, ledger, native_plan, short};
+use super::common::{Image, check_name, connect, default_uri, ledger, native_plan, short};
 use crate::lab::{
-    DiskUser, DomainState, Element, Filler, GIB, MadeKind, Mark, Owner, SourceImage, VolumeContent,
-    VolumeFormat, VolumeSpec, VolumeState, VolumeStep, disks_of, plan_volume, volume_warnings,
+    DiskUser, DomainState, Element, Filler, MadeKind, Mark, Owner, VolumeContent, VolumeFormat, VolumeSpec,
+    VolumeState, VolumeStep, disks_of, plan_volume, volume_warnings,
 };
 use crate::modules::args::Presence;
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
@@ -45,27 +43,6 @@ pub(super) struct VirtVolume {
 enum Format {
     Raw,
     Qcow2,
-}
-
-/// What `virt_image` found out about an image.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-struct Image {
-    path: PathBuf,
-    /// Missing in check mode, when the image is not there yet.
-    digest: Option<String>,
-    format: Option<String>,
-    virtual_size: Option<u64>,
-}
-
-impl Image {
-    fn source(&self) -> SourceImage {
-        SourceImage {
-            path: self.path.clone(),
-            digest: self.digest.clone().unwrap_or_else(|| "sha256:unknown".into()),
-            format: self.format.clone().unwrap_or_else(|| "qcow2".into()),
-            virtual_size: self.virtual_size.unwrap_or(GIB),
-        }
-    }
 }
 
 /// Reads a size: a number is gigabytes.
@@ -241,6 +218,7 @@ impl NativeResource for VirtVolume {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::GIB;
 
     #[test]
     fn sizes_are_gigabytes_unless_they_say_otherwise() {
