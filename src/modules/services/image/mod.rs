@@ -5,6 +5,7 @@ mod load;
 mod names;
 mod pull;
 
+pub use archive::archived_names;
 pub(super) use archive::{ArchivedImage, images};
 pub(super) use load::{load_from_controller, load_from_target};
 pub(super) use names::{reference, registry_of, same_name};
