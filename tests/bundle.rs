@@ -500,7 +500,7 @@ fn what_is_interrupted_leaves_nothing() {
     machine.put("debs/a.deb", []);
     // Holes: much to read, nothing to keep.
     let large = std::fs::File::options().write(true).open(machine.at("debs/a.deb")).unwrap();
-    large.set_len(96 << 20).unwrap();
+    large.set_len(48 << 20).unwrap();
     let create = ["bundle", "create", "--packages", "debs", "-o", "a.bundle"];
     let load = ["bundle", "load", "a.bundle"];
     let interrupted = |arguments: &[&str], sign: &str, signal: rustix::process::Signal| {
@@ -562,7 +562,10 @@ fn what_cannot_be_packed_is_said_where_it_stands() {
         let ran = machine.run(&line);
         assert_eq!(ran.code, Some(code), "{arguments:?}: {}", ran.err);
         assert!(ran.err.contains(said), "{arguments:?}: {}", ran.err);
-        assert!(machine.tree() == before, "{arguments:?} left something: {:?}", machine.tree().keys());
+        let mut after = machine.tree();
+        // The cache of guest images is made before one is looked for.
+        after.retain(|name, _| !name.starts_with(".cache/"));
+        assert!(after == before, "{arguments:?} left something: {:?}", after.keys());
     }
     // By hand it goes in, for the variable that could not be known.
     let given = [

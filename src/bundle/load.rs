@@ -82,7 +82,7 @@ pub fn load(
         let path = new.join(name);
         std::fs::write(&path, text).map_err(BundleError::io("writing", &path))?;
     }
-    let mut placed = Made::default();
+    let mut moved = Made::default();
     if let Some(folder) = &half_cache {
         for (member, ..) in guests.iter().filter(|(_, _, placed)| *placed == GuestPlaced::New) {
             let image = folder.path().join(member.path.below());
@@ -95,11 +95,11 @@ pub fn load(
     if let Some(folder) = &half_cache {
         for entry in std::fs::read_dir(folder.path()).map_err(BundleError::io("reading", folder.path()))? {
             let entry = entry.map_err(BundleError::io("reading", folder.path()))?;
-            placed.rename(&entry.path(), &places.cache.join(entry.file_name()))?;
+            moved.rename(&entry.path(), &places.cache.join(entry.file_name()))?;
         }
     }
     put(&new, &places.folder, half.path(), replaced)?;
-    placed.keep();
+    moved.keep();
     parents.keep();
     Ok(Loaded {
         variables: places.folder.join(VARIABLES),
@@ -140,7 +140,7 @@ fn guests<'a>(manifest: &'a Manifest, places: &Places) -> Result<Vec<GuestOf<'a>
     let mut all = Vec::new();
     for member in manifest.of(Kind::Guest) {
         let target = places.cache.join(member.path.below());
-        let placed = match target.metadata() {
+        let becomes = match target.metadata() {
             Err(_) => GuestPlaced::New,
             Ok(meta) if meta.len() == member.bytes && noted(&target) == Some(known_as(member).to_owned()) => {
                 GuestPlaced::Known
@@ -152,7 +152,7 @@ fn guests<'a>(manifest: &'a Manifest, places: &Places) -> Result<Vec<GuestOf<'a>
                 ));
             }
         };
-        all.push((member, target, placed));
+        all.push((member, target, becomes));
     }
     Ok(all)
 }

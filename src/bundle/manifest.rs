@@ -24,7 +24,7 @@ pub struct Member {
     pub path: MemberPath,
     pub bytes: u64,
     pub sha256: Sha256Hex,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub executable: bool,
     /// The names of the images in an archive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -76,10 +76,6 @@ pub struct Push {
 
 /// What the names of variables for archives end in.
 pub(super) const ARCHIVE: &str = "_image_archive";
-
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
 
 impl Hosts {
     fn is_all(&self) -> bool {

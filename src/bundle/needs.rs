@@ -68,7 +68,7 @@ pub fn needs(hosts: &[HostSays]) -> Result<Vec<Need>, Diagnostic> {
                 .hint("each is {name: …, source: …, archive: …, visibility: …}")
         })?;
         // A list that brings no archive along needs nothing.
-        if images.iter().any(|image| image.get("archive").is_some_and(|a| *a != Value::from(""))) {
+        if images.iter().any(|image| image.get("archive").is_some_and(|file| !plain(file).is_empty())) {
             all.push(Need::Pushes { images, hosts: of });
         }
     }

@@ -127,7 +127,9 @@ fn create(args: &CreateArgs) -> Result<()> {
     } else {
         let vault = args.vault.vault(&settings)?;
         let (inventory, warnings) = Inventory::load_with(named, &vault)?;
-        warnings.iter().for_each(|warning| tell(&format!("[WARNING]: {warning}")));
+        for warning in &warnings {
+            tell(&format!("[WARNING]: {warning}"));
+        }
         let name = Lab::of(&inventory).name;
         Some((name, LabNeeds::read(inventory, roles_path.clone(), &by_hand)?))
     };

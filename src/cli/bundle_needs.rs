@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use indexmap::IndexMap;
 
 use super::lab::HostVars;
 use crate::bundle::{
@@ -14,7 +15,7 @@ use crate::diag::{Diagnostic, Origin, closest};
 use crate::inventory::Inventory;
 use crate::lab::{ImageRequest, SourceImage, default_cache_dir};
 use crate::modules::archived_names;
-use crate::playbook::{Folder, Loader, Playbook};
+use crate::playbook::{EntryPoint, Folder, Keywords, Loader, Playbook, RoleUse};
 use crate::value::{plain, truth};
 
 /// What a lab's inventory says.
@@ -32,8 +33,20 @@ impl LabNeeds {
         roles_path: Vec<PathBuf>,
         by_hand: &BTreeSet<String>,
     ) -> Result<Self> {
-        let playbook =
-            Loader::new(roles_path).playbook(&Folder::Embedded("playbooks".into()), "quaylab.yml")?;
+        let loader = Loader::new(roles_path);
+        let folder = Folder::Embedded("playbooks".into());
+        let mut playbook = loader.playbook(&folder, "quaylab.yml")?;
+        // Which registry it is shows in a run: its role is included there.
+        let quay = RoleUse {
+            name: "quay".into(),
+            origin: Origin::synthetic("bundle"),
+            keywords: Keywords::default(),
+            params: IndexMap::new(),
+        };
+        let included = loader.role(&folder, &quay, &EntryPoint::default())?.roles;
+        if let Some(play) = playbook.plays.last_mut() {
+            play.roles.extend(included);
+        }
         let members = |group: &str| {
             let groups = inventory.groups().into_iter().find(|(name, _)| name == group);
             groups.map(|(_, hosts)| hosts).unwrap_or_default()
