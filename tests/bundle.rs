@@ -110,6 +110,10 @@ fn archive(tag: &str, size: usize) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+/// Longer than a name in tar's own header.
+const LONG: &str = "roles/mine/files/a folder whose name is rather long, as those of generated documentation are/and a file in it, \
+                    with a name of its own that is not short either: é.txt";
+
 /// The quickstart's inventory with files of this machine.
 fn lab(machine: &Machine) {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/inventories/quickstart.inv"));
@@ -130,6 +134,7 @@ fn lab(machine: &Machine) {
     );
     let script = machine.put("roles/mine/files/hello.sh", "#!/bin/sh\necho from the bundle\n");
     std::fs::set_permissions(script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    machine.put(LONG, "far down");
     machine.put("debs/pool/a_1_all.deb", "a package");
     machine.put("debs/Packages", "Package: a\n");
 }
@@ -174,6 +179,7 @@ fn a_lab_goes_to_another_machine() {
         ("packages/pool/a_1_all.deb", "debs/pool/a_1_all.deb"),
         ("packages/Packages", "debs/Packages"),
         ("roles/mine/files/hello.sh", "roles/mine/files/hello.sh"),
+        (LONG, LONG),
     ] {
         assert_eq!(tree.get(&format!("{folder}/{path}")), here.tree().get(from), "{path}");
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::Hosts;
 use super::manifest::is_archive_variable;
 use crate::diag::Diagnostic;
-use crate::value::{Map, Value, plain};
+use crate::value::{Map, plain};
 
 /// A host's variables that may lead to files of this machine, templates rendered.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +97,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::value::Value;
 
     fn says(host: &str, variables: Value) -> HostSays {
         let Value::Object(variables) = variables else { panic!("a mapping") };
