@@ -3,6 +3,7 @@
 //! Data flows one way: `cli` → `engine` → `modules` → `host`. The rooms are described in
 //! `docs/architecture.md`; each `mod.rs` only says what its room is for and re-exports its names.
 
+pub mod bundle;
 pub mod cli;
 pub mod diag;
 pub mod engine;

@@ -214,6 +214,7 @@ async fn containers_networks_and_volumes_converge() {
     let info = run(&site, "docker_host_info", with(json!({}))).await;
     assert_eq!(info.result["can_talk_to_docker"], json!(true));
     images(&site, &engine, &with).await;
+    built(&site, &engine, &with).await;
     through_a_program(&engine, &with).await;
     networks_and_volumes(&site, &with).await;
     lab_images(&site, &engine, &with).await;
@@ -242,6 +243,62 @@ async fn images(site: &Site, engine: &Docker, with: &impl Fn(serde_json::Value) 
     let pull = with(json!({"name": "127.0.0.1:1/none:1", "source": "pull"}));
     let said = fail(site, "docker_image", pull).await;
     assert!(said.contains("127.0.0.1:1/none:1 cannot be pulled from 127.0.0.1:1"), "{said}");
+}
+
+/// Images that the engine builds from a folder of this machine.
+async fn built(site: &Site, engine: &Docker, with: &impl Fn(serde_json::Value) -> serde_json::Value) {
+    let _ = engine.make_archive("quaylab/none:1");
+    engine.retag_other("quaylab/base:1");
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    put(
+        "Containerfile",
+        "FROM quaylab/base:1 AS first\nARG WORD=none\nENV WORD=$WORD\nCOPY . /here\nRUN [\"/bin/busybox\", \"test\", \"!\", \"-e\", \"/here/secret.key\"]\n\
+         RUN [\"/bin/busybox\", \"test\", \"-x\", \"/here/tool\"]\nFROM first AS second\nENV STAGE=second\n",
+    );
+    put(".dockerignore", "*.key\n");
+    put("secret.key", "secret");
+    // More than the stream's buffers hold.
+    put("tool", &"#".repeat(3 << 20));
+    std::fs::set_permissions(folder.path().join("tool"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("set");
+    let build = |more: serde_json::Value| {
+        let mut build = json!({"path": folder.path()});
+        build.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        build
+    };
+    let environment =
+        |outcome: &quaylab::modules::Outcome| outcome.result["image"]["Config"]["Env"].to_string();
+    let image = with(
+        json!({"name": "quaylab/built:1", "source": "build", "build": build(json!({"args": {"WORD": "said"}, "target": "first"}))}),
+    );
+    let outcome = run(site, "docker_image", image.clone()).await;
+    assert!(outcome.changed);
+    let seen = environment(&outcome);
+    assert!(seen.contains("WORD=said") && !seen.contains("STAGE"), "{outcome:?}");
+    assert!(!run(site, "docker_image", image.clone()).await.changed);
+    let mut again = image;
+    again["force_source"] = json!(true);
+    again["build"] = build(json!({"labels": {"a": "b"}, "nocache": true}));
+    let outcome = run(site, "docker_image", again).await;
+    assert!(outcome.changed && environment(&outcome).contains("STAGE=second"), "{outcome:?}");
+    assert_eq!(outcome.result["image"]["Config"]["Labels"]["a"], json!("b"));
+
+    put(
+        "fails",
+        "FROM quaylab/base:1\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \"echo what went wrong; exit 3\"]\n",
+    );
+    let wrong = |more: serde_json::Value| {
+        with(json!({"name": "quaylab/wrong:1", "source": "build", "build": build(more)}))
+    };
+    let said = fail(site, "docker_image", wrong(json!({"dockerfile": "fails"}))).await;
+    assert!(said.contains("quaylab/wrong:1 cannot be built") && said.contains("code: 3"), "{said}");
+    assert!(said.contains("\n  what went wrong"), "{said}");
+    let said = fail(site, "docker_image", wrong(json!({"dockerfile": "none"}))).await;
+    assert!(said.contains("holds no none"), "{said}");
+    put(".dockerignore", "[\n");
+    let said = fail(site, "docker_image", wrong(json!({}))).await;
+    assert!(said.contains(".dockerignore:1: \"[\" is no pattern"), "{said}");
 }
 
 /// The images that `scripts/service-images.sh` makes, where it has made them.

@@ -5,6 +5,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::program::{self, Program};
 use super::{inventory, quay_config, run, vault};
+use crate::bundle::BundleError;
 use crate::diag::Diagnostic;
 use crate::lab::LabError;
 use crate::lab::private::PrivateError;
@@ -50,6 +51,8 @@ enum Command {
     Snapshot(super::lab::snapshot::SnapshotArgs),
     /// Look after the images that VMs are made from.
     Image(super::lab::image::ImageArgs),
+    /// Pack what a lab needs into one file, and unpack it where there is no internet.
+    Bundle(super::bundle::BundleArgs),
     /// Let this machine find the lab's guests by name, also after a run.
     HostDns(super::lab::host_dns::HostDnsArgs),
     /// Show the inventory as ansible-inventory does.
@@ -99,6 +102,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Restart(args) => super::lab::power::restart(&args),
         Command::Snapshot(args) => super::lab::snapshot::run(&args),
         Command::Image(args) => super::lab::image::run(&args),
+        Command::Bundle(args) => super::bundle::run(&args),
         Command::HostDns(args) => super::lab::host_dns::run(&args),
         Command::Destroy(args) => super::lab::destroy::run(&args),
         Command::Status(args) => super::lab::status::run(&args),
@@ -119,12 +123,20 @@ fn report(error: &anyhow::Error) -> ExitCode {
         eprintln!("error: {diagnostic}");
         return ExitCode::from(EXIT_INPUT);
     }
-    eprintln!("error: {error:#}");
+    let bundle = error.downcast_ref::<BundleError>();
+    match bundle {
+        // Its text names its cause already.
+        Some(bundle) => eprintln!("error: {bundle}"),
+        None => eprintln!("error: {error:#}"),
+    }
+    if let Some(hint) = bundle.and_then(BundleError::hint) {
+        eprintln!("  hint: {hint}");
+    }
     if let Some(hint) = error.downcast_ref::<PrivateError>().and_then(PrivateError::hint) {
         eprintln!("  hint: {hint}");
     }
     if let Some(hint) = error.downcast_ref::<LabError>().and_then(LabError::hint) {
         eprintln!("  hint: {hint}");
     }
-    ExitCode::from(1)
+    ExitCode::from(if bundle.is_some_and(BundleError::is_input) { EXIT_INPUT } else { 1 })
 }

@@ -3,6 +3,8 @@
 mod adhoc;
 mod app;
 mod ask;
+mod bundle;
+mod bundle_needs;
 mod common;
 mod execute;
 pub mod inventory;

@@ -84,6 +84,23 @@ fn noted(path: &Path) -> Option<String> {
         .then(|| format!("sha256:{}", hex.to_ascii_lowercase()))
 }
 
+/// The digest that is noted of an image in a cache folder, `sha256:...`.
+pub fn noted_digest(image: &Path) -> Option<String> {
+    noted(&as_it_came(image))
+}
+
+/// Notes the digest (`sha256:...`) of an image that was put into a cache folder, as it is noted of one that was fetched.
+pub fn note_digest(image: &Path, digest: &str) -> Result<(), LabError> {
+    let note = note(&as_it_came(image));
+    std::fs::write(&note, format!("{digest}\n")).map_err(LabError::io(format!("writing {}", note.display())))
+}
+
+/// The image's name before it was unpacked: notes are kept under that.
+fn as_it_came(image: &Path) -> PathBuf {
+    let name = image.as_os_str().to_string_lossy();
+    name.strip_suffix(UNPACKED).map_or_else(|| image.to_owned(), PathBuf::from)
+}
+
 impl CachedImage {
     /// Removes it, with what lies beside it and the links that lead to it.
     pub fn remove(&self) -> Result<(), LabError> {

@@ -75,7 +75,7 @@ pub use error::LabError;
 pub use fill::{Filler, Owner};
 pub use host_dns::{GuestName, HostDns, Resolver, Zone};
 pub use image::{ImageRequest, default_cache_dir};
-pub use image_cache::{CachedImage, cached_images, users_of_images};
+pub use image_cache::{CachedImage, cached_images, note_digest, noted_digest, users_of_images};
 pub use install::{InstallSpec, InstallState, InstallStep, Installation, check_media_pool, plan_install};
 pub use installer::InstallerFiles;
 pub use keys::{KeyPair, host_dir, host_key, login_key};

@@ -20,3 +20,4 @@ use resource::guessed;
 pub use resource::{
     Action, CheckMode, Guess, NativePlan, NativeResource, Plan, Resource, Touch, action, native, resource,
 };
+pub use services::archived_names;

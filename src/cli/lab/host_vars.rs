@@ -12,14 +12,14 @@ use crate::vars::{Layers, Level, Scope, Var};
 
 /// A host's variables before a run: the inventory's over the roles' defaults, templates rendered.
 #[derive(Debug)]
-pub(super) struct HostVars {
+pub(in crate::cli) struct HostVars {
     templar: Templar,
     scope: Arc<dyn Scope>,
 }
 
 impl HostVars {
     /// The host's variables, with the defaults of the roles that a playbook uses.
-    pub(super) fn new(inventory: &Inventory, playbook: &Playbook, host: &str) -> Self {
+    pub(in crate::cli) fn new(inventory: &Inventory, playbook: &Playbook, host: &str) -> Self {
         let raw = |vars: &IndexMap<String, crate::yaml::Node>| {
             Arc::new(vars.iter().map(|(k, v)| (k.clone(), Var::Raw(v.clone()))).collect::<IndexMap<_, _>>())
         };
@@ -44,12 +44,12 @@ impl HostVars {
     }
 
     /// A variable's value; `None` where it is not set or left out.
-    pub(super) fn get(&self, name: &str) -> Result<Option<Value>, Diagnostic> {
+    pub(in crate::cli) fn get(&self, name: &str) -> Result<Option<Value>, Diagnostic> {
         let value = self.templar.lookup(name, &self.scope)?;
         Ok(value.filter(|v| !v.is_null() && v.as_str() != Some(OMIT)))
     }
 
-    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Diagnostic> {
+    pub(in crate::cli) fn text(&self, name: &str) -> Result<Option<String>, Diagnostic> {
         Ok(self.get(name)?.map(|v| crate::value::plain(&v)))
     }
 }

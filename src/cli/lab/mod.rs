@@ -17,5 +17,6 @@ pub(super) mod ssh;
 pub(super) mod ssh_config;
 pub(super) mod status;
 
+pub(super) use host_vars::HostVars;
 pub(super) use identity::{Lab, wanted_private};
 pub(super) use names::meant;

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::engine;
 use super::image::{
-    ArchivedImage, images, load_from_controller, load_from_target, pull, reference, same_name,
+    ArchivedImage, Build, Context, build, images, load_from_controller, load_from_target, pull, reference,
+    same_name,
 };
 use super::words::secret;
 use crate::host::Secret;
@@ -35,7 +36,9 @@ pub(super) struct DockerImage {
     archive: Option<String>,
     /// An image archive on the target.
     load_path: Option<RemotePath>,
-    /// Fetch the image again although it is there.
+    /// What to build the image from, with source=build.
+    build: Option<Build>,
+    /// Fetch or build the image again although it is there.
     #[serde(default)]
     force_source: bool,
     /// Remove the image although containers use it.
@@ -52,6 +55,8 @@ pub(super) struct DockerImage {
     docker_host: Option<String>,
     #[serde(skip)]
     archived: Option<Archived>,
+    #[serde(skip)]
+    context: Option<Context>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -59,6 +64,7 @@ pub(super) struct DockerImage {
 enum Source {
     Pull,
     Load,
+    Build,
     Local,
 }
 
@@ -86,6 +92,7 @@ impl Archived {
 pub(super) enum Step {
     Pull,
     Load,
+    Build,
     Remove,
 }
 
@@ -99,7 +106,8 @@ impl DockerImage {
     }
 
     fn source(&self) -> Option<Source> {
-        self.source.or((self.archive.is_some() || self.load_path.is_some()).then_some(Source::Load))
+        let loads = self.archive.is_some() || self.load_path.is_some();
+        self.source.or(loads.then_some(Source::Load)).or(self.build.is_some().then_some(Source::Build))
     }
 
     /// Whether what the engine has is what the archive holds.
@@ -145,11 +153,14 @@ impl NativeResource for DockerImage {
     fn validate(&self) -> Result<(), ModuleError> {
         let wrong = |text: &str| Err(ModuleError::Arguments(text.into()));
         match (self.state, self.source()) {
-            (Presence::Present, None) => {
-                wrong("source is needed with state=present: pull, load (with archive or load_path) or local")
-            }
+            (Presence::Present, None) => wrong(
+                "source is needed with state=present: pull, load (with archive or load_path), build or local",
+            ),
             (Presence::Present, Some(Source::Load)) if self.archive.is_some() == self.load_path.is_some() => {
                 wrong("source=load takes one of archive (on the controller) and load_path (on the target)")
+            }
+            (Presence::Present, Some(source)) if (source == Source::Build) != self.build.is_some() => {
+                wrong("source=build goes with build, which says what the image is built from")
             }
             _ if self.username.is_some() != self.password.is_some() => {
                 wrong("username and password go together")
@@ -171,6 +182,9 @@ impl NativeResource for DockerImage {
                 })?;
             self.archived = Some(Archived { path, images });
         }
+        if let (Presence::Present, Some(build)) = (self.state, &self.build) {
+            self.context = Some(build.context(cx)?);
+        }
         Ok(())
     }
 
@@ -186,15 +200,18 @@ impl NativeResource for DockerImage {
         let step = match (self.state, now, self.source()) {
             (Presence::Absent, Some(_), _) => Some(Step::Remove),
             (Presence::Present, Some(_), Some(Source::Pull)) => self.force_source.then_some(Step::Pull),
+            (Presence::Present, Some(_), Some(Source::Build)) => self.force_source.then_some(Step::Build),
             (Presence::Present, Some(found), Some(Source::Load)) => {
                 (self.force_source || !self.is_archived(found)).then_some(Step::Load)
             }
             (Presence::Absent, None, _) | (Presence::Present, Some(_), _) => None,
             (Presence::Present, None, Some(Source::Pull)) => Some(Step::Pull),
             (Presence::Present, None, Some(Source::Load)) => Some(Step::Load),
+            (Presence::Present, None, Some(Source::Build)) => Some(Step::Build),
             (Presence::Present, None, _) => {
-                return Err(ModuleError::failed(format!("there is no image {wanted} in the engine"))
-                    .hint("let it be pulled (source: pull) or loaded (source: load)"));
+                return Err(ModuleError::failed(format!("there is no image {wanted} in the engine")).hint(
+                    "let it be pulled (source: pull), loaded (source: load) or built (source: build)",
+                ));
             }
         };
         let Some(step) = step else { return Ok(NativePlan::default()) };
@@ -205,6 +222,7 @@ impl NativeResource for DockerImage {
         let after = match step {
             Step::Pull => "pulled\n",
             Step::Load => "loaded\n",
+            Step::Build => "built\n",
             Step::Remove => "absent\n",
         };
         Ok(NativePlan { steps: vec![step], diff: vec![Diff::new(&wanted, before, after)] })
@@ -230,6 +248,16 @@ impl NativeResource for DockerImage {
                 if inspect(&docker, &wanted).await?.is_none() {
                     return Err(ModuleError::failed(format!("the archive holds no image {wanted}; {said}"))
                         .hint("set name and tag to what the archive holds"));
+                }
+                Ok(())
+            }
+            Step::Build => {
+                let (Some(given), Some(context)) = (&self.build, &self.context) else {
+                    return Err(ModuleError::failed("there is nothing to build from"));
+                };
+                build(cx, &docker, &wanted, given, context, self.platform.as_deref()).await?;
+                if inspect(&docker, &wanted).await?.is_none() {
+                    return Err(ModuleError::failed(format!("the engine built no image {wanted}")));
                 }
                 Ok(())
             }
@@ -283,6 +311,7 @@ mod tests {
             image.archived = Some(Archived { path: "a.tar".into(), images });
             image
         };
+        let built = |force: bool| image(json!({"name": "a", "build": {"path": "x"}, "force_source": force}));
         for (image, now, expected) in [
             (image(json!({"name": "a", "source": "pull"})), None, vec![Step::Pull]),
             (image(json!({"name": "a", "source": "pull"})), Some(found("1")), vec![]),
@@ -291,6 +320,9 @@ mod tests {
                 Some(found("1")),
                 vec![Step::Pull],
             ),
+            (built(false), None, vec![Step::Build]),
+            (built(false), Some(found("1")), vec![]),
+            (built(true), Some(found("1")), vec![Step::Build]),
             (image(json!({"name": "a", "state": "absent"})), Some(found("1")), vec![Step::Remove]),
             (image(json!({"name": "a", "state": "absent"})), None, vec![]),
             (archived("1"), None, vec![Step::Load]),

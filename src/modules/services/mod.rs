@@ -31,6 +31,8 @@ mod uri;
 mod web;
 mod words;
 
+pub use image::archived_names;
+
 use super::{Module, action, native};
 
 /// The modules of this family.

@@ -38,6 +38,11 @@ pub(in crate::modules::services) fn images(path: &Path) -> Result<Vec<ArchivedIm
     read_manifest(&manifest).map_err(|e| format!("{}: manifest.json: {e}", path.display()))
 }
 
+/// The names of the images in an archive, for what packs archives; the reason where it is none.
+pub fn archived_names(path: &Path) -> Result<Vec<String>, String> {
+    Ok(images(path)?.into_iter().flat_map(|image| image.tags).collect())
+}
+
 fn find_manifest<R: Read>(mut archive: tar::Archive<R>) -> std::io::Result<Option<Vec<u8>>> {
     pick(archive.entries()?)
 }

@@ -88,7 +88,10 @@ fn pull_hint(text: &str, registry: &str, anonymous: bool) -> String {
 }
 
 /// The credentials that the target's user has stored for a registry (`docker login`, a pull secret).
-async fn own_credentials(cx: &TaskContext, registry: &str) -> Result<Option<(String, Secret)>, ModuleError> {
+pub(super) async fn own_credentials(
+    cx: &TaskContext,
+    registry: &str,
+) -> Result<Option<(String, Secret)>, ModuleError> {
     let script = Script::new(r#"cat "${DOCKER_CONFIG:-$HOME/.docker}/config.json" 2>/dev/null"#);
     let reply = cx.shell.run(&script).await?;
     Ok(stored_credentials(&reply.stdout, registry))
