@@ -39,7 +39,10 @@ fn a_node_of_ceph_is_brought_up_and_left_alone() {
     for (command, expected) in [
         ("radosgw-admin bucket stats --bucket=quay_storage | grep -c '\"owner\": \"quay\"'", "1"),
         ("systemctl is-enabled ceph-mon@storage ceph-osd@0 ceph-radosgw@rgw.storage | uniq", "enabled"),
-        ("stat -c '%a %U' /etc/ceph/ceph.client.admin.keyring /var/lib/ceph/osd/ceph-0/keyring", "600 root\n600 ceph"),
+        (
+            "stat -c '%a %U' /etc/ceph/ceph.client.admin.keyring /var/lib/ceph/osd/ceph-0/keyring",
+            "600 root\n600 ceph",
+        ),
     ] {
         assert_eq!(site.on(command), expected, "{command}");
     }
@@ -100,7 +103,11 @@ fn quay_keeps_its_images_there(site: &Site) {
     let probed = site.quaylab(&["quay-config", "check", "config.yaml", "--probe"]);
     assert_eq!(probed.code, Some(2), "{}", probed.text);
     let line = probed.text.lines().find(|l| l.contains("DISTRIBUTED_STORAGE_CONFIG")).unwrap_or_default();
-    assert!(line.contains("wrote, read and removed an object") && !probed.text.contains(&secret_key), "{}", probed.text);
+    assert!(
+        line.contains("wrote, read and removed an object") && !probed.text.contains(&secret_key),
+        "{}",
+        probed.text
+    );
 }
 
 /// Each with its cause and what to try; a run after the cause is mended comes through.
@@ -123,7 +130,10 @@ fn what_is_wrong_is_told_and_mended(site: &Site, keys: &(String, String)) -> Vec
                 "radosgw-admin bucket link --bucket=quay_storage --uid=quay",
             ],
         ),
-        ("ceph_rgw_port=22", &["port 22 on storage.lab.test is taken by sshd", "Give the gateway another one"]),
+        (
+            "ceph_rgw_port=22",
+            &["port 22 on storage.lab.test is taken by sshd", "Give the gateway another one"],
+        ),
         (&wrong_key, &["refused the secret key of", "must be those of the owner of ceph_bucket"]),
         (&closed, &["no gateway serves at http://10.77.0.9:7481", "does a firewall let this host in"]),
     ];
@@ -139,7 +149,9 @@ fn what_is_wrong_is_told_and_mended(site: &Site, keys: &(String, String)) -> Vec
         })
         .collect();
 
-    site.on("radosgw-admin bucket link --bucket=quay_storage --uid=quay; systemctl stop ceph-radosgw@rgw.storage");
+    site.on(
+        "radosgw-admin bucket link --bucket=quay_storage --uid=quay; systemctl stop ceph-radosgw@rgw.storage",
+    );
     let mended = site.run(&[]);
     mended.succeeded();
     assert_eq!(mended.count("changed"), 1, "{}", mended.text);
@@ -157,12 +169,13 @@ fn offer_packages(lab: &Lab) -> Result<(), String> {
     }
     let said = String::from_utf8_lossy(&made.stdout).into_owned();
     let packages = said.lines().last().unwrap_or_default();
-    let copied = lab.inside("cp").arg("-r").arg(packages).arg(lab.files(HOST.0).join("root/srv/packages")).status();
+    let copied =
+        lab.inside("cp").arg("-r").arg(packages).arg(lab.files(HOST.0).join("root/srv/packages")).status();
     assert!(copied.expect("cp").success(), "cp");
     let done = lab.on(
         HOST.1,
         "rm -f /etc/apt/sources.list.d/* && echo 'deb [trusted=yes] file:/srv/packages ./' >/etc/apt/sources.list && \
-         echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/lab && \
+         apt-get -q update && echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/lab && \
          dpkg-divert --quiet --local --rename --add /usr/bin/py3compile && ln -s /bin/true /usr/bin/py3compile",
     );
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
