@@ -80,14 +80,14 @@ fn quay_keeps_its_images_there(site: &Site) {
     site.write(
         "told.yml",
         &format!(
-            "- hosts: lab\n  gather_facts: false\n  become: true\n  roles: [ceph]\n\
+            "- hosts: lab\n  gather_facts: true\n  become: true\n  roles: [ceph]\n\
              \x20 vars_files: [{roles}/defaults/main.yml, {roles}/vars/main.yml]\n\
              \x20 tasks:\n  - copy: {{content: '{{{{ quay_configuration | to_nice_yaml }}}}', dest: {}/config.yaml, mode: '0600'}}\n\
              \x20   delegate_to: localhost\n    become: false\n    no_log: true\n",
             site.folder.path().display()
         ),
     );
-    site.play("told.yml", &[]).succeeded();
+    site.play("told.yml", &["-e", "quay_storage=rgw"]).succeeded();
     let written = std::fs::read_to_string(site.folder.path().join("config.yaml")).expect("the configuration");
     let config: serde_json::Value = serde_yaml::from_str(&written).expect("YAML");
     let (access_key, secret_key) = site.keys();
