@@ -24,24 +24,24 @@ if [ -d "$made" ]; then
     exit 0
 fi
 
-# The machine's own lists where they are of that release; else lists of its own, from the machine's mirrors.
+# The machine's own lists where they are of that release and fresh; else lists of its own, from the machine's mirrors.
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
 lists=
-if [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" != "$release" ]; then
+apt() {
+    # shellcheck disable=SC2086 # words are wanted
+    env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 $lists \
+        -o Dir::State::Status="$tree/var/lib/dpkg/status" -o Dir::Cache="$work/cache" -o APT::Sandbox::User=root \
+        -o Acquire::Languages=none "$@"
+}
+# shellcheck disable=SC2086 # words are wanted
+get() { apt --no-install-recommends --download-only install $packages; }
+if [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" != "$release" ] || ! quiet "$work/apt.log" get 2>/dev/null; then
     mirror_sources "$release" "$work/sources.list"
     [ -s "$work/sources.list" ] || die "this machine has no Debian mirror"
     lists="-o Dir::Etc::SourceList=$work/sources.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$work/lists"
+    quiet "$work/apt.log" apt update && quiet "$work/apt.log" get ||
+        die "apt-get failed" "the lines above say why; a mirror that cannot be reached is the usual reason"
 fi
-apt() {
-    # shellcheck disable=SC2086 # words are wanted
-    quiet "$work/apt.log" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 $lists \
-        -o Dir::State::Status="$tree/var/lib/dpkg/status" -o Dir::Cache="$work/cache" -o APT::Sandbox::User=root \
-        -o Acquire::Languages=none "$@" ||
-        die "apt-get $1 failed" "the lines above say why; a mirror that cannot be reached is the usual reason"
-}
-[ -z "$lists" ] || apt update
-# shellcheck disable=SC2086 # words are wanted
-apt --no-install-recommends --download-only install $packages
 
 mkdir "$work/flat"
 mv "$work"/cache/archives/*.deb "$work/flat"
