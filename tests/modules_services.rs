@@ -432,6 +432,7 @@ async fn containers(site: &Site, with: &impl Fn(serde_json::Value) -> serde_json
 fn roles_document_every_knob() {
     let roles = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("roles");
     for role in [
+        "ceph",
         "docker",
         "docker_storage",
         "lab_ca",

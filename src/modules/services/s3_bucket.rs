@@ -105,7 +105,8 @@ impl NativeResource for S3Bucket {
     type Step = Step;
 
     fn validate(&self) -> Result<(), ModuleError> {
-        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ['.', '-'].contains(&c);
+        // Ceph's gateway takes underscores as well.
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ['.', '-', '_'].contains(&c);
         if (3..=63).contains(&self.name.len())
             && self.name.chars().all(good)
             && self.name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -113,7 +114,7 @@ impl NativeResource for S3Bucket {
             return Ok(());
         }
         Err(ModuleError::Arguments(format!(
-            "name {:?}: a bucket's name has 3 to 63 lower-case letters, digits, dots and hyphens",
+            "name {:?}: a bucket's name has 3 to 63 lower-case letters, digits, dots, hyphens and, where the storage takes them, underscores",
             self.name
         )))
     }

@@ -1,0 +1,294 @@
+//! The role `ceph` on a host with systemd that has no Ceph yet: foreseen, brought up from Debian's packages, left alone the
+//! second time, told what is wrong, and Quay's storage filled in from it. Ceph and its gateway are real.
+
+#![expect(clippy::print_stderr, reason = "a long test says where it stands")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use lab::nspawn::Lab;
+use lab::skipped;
+
+mod lab {
+    pub(crate) mod nspawn;
+
+    /// Says why a test was not run here.
+    pub(crate) fn skipped(reason: &str) {
+        eprintln!("skipped: {reason}");
+    }
+}
+
+const HOST: (&str, &str) = ("storage.lab.test", "10.77.0.9");
+
+#[test]
+fn a_node_of_ceph_is_brought_up_and_left_alone() {
+    let Some(lab) = Lab::start(&[HOST]) else { return };
+    if let Err(reason) = offer_packages(&lab) {
+        return skipped(&format!("the packages of Ceph cannot be had: {reason}"));
+    }
+    let site = Site::new(&lab);
+
+    let foreseen = site.run(&["--check"]);
+    foreseen.succeeded();
+    assert_eq!(site.on("ls -d /etc/ceph /var/lib/ceph 2>/dev/null || echo none"), "none");
+
+    let first = site.run(&["-vvvv", "--diff"]);
+    first.succeeded();
+    assert_eq!(foreseen.count("changed"), first.count("changed"), "{}\n{}", foreseen.text, first.text);
+    for (command, expected) in [
+        ("radosgw-admin bucket stats --bucket=quay_storage | grep -c '\"owner\": \"quay\"'", "1"),
+        ("systemctl is-enabled ceph-mon@storage ceph-osd@0 ceph-radosgw@rgw.storage | uniq", "enabled"),
+        (
+            "stat -c '%a %U' /etc/ceph/ceph.client.admin.keyring /var/lib/ceph/osd/ceph-0/keyring",
+            "600 root\n600 ceph",
+        ),
+    ] {
+        assert_eq!(site.on(command), expected, "{command}");
+    }
+
+    for options in [&["-vvvv", "--diff"][..], &["--check"]] {
+        let second = site.run(options);
+        second.succeeded();
+        assert_eq!(second.count("changed"), 0, "{}", second.text);
+    }
+
+    quay_keeps_its_images_there(&site);
+    let keys = site.keys();
+    let told = what_is_wrong_is_told_and_mended(&site, &keys);
+
+    // Keys are made anew on request only.
+    let rotated = site.run(&["-e", "ceph_rgw_user_rotate=true"]);
+    rotated.succeeded();
+    let new = site.keys();
+    assert!(new.0 != keys.0 && new.1 != keys.1);
+
+    let mut texts = vec![&first, &rotated];
+    texts.extend(&told);
+    for secret in [&keys.1, &new.1] {
+        for run in &texts {
+            assert!(!run.text.contains(secret.as_str()), "a secret key is shown");
+        }
+        let found = site.on(&format!("grep -rlF {secret} /etc /var/log /tmp /root /run 2>/dev/null; true"));
+        assert_eq!(found, "", "a secret key is in files that need none");
+    }
+}
+
+/// Quay's configuration, as the role of Quay makes it, names the gateway, and what it names serves.
+fn quay_keeps_its_images_there(site: &Site) {
+    let roles = concat!(env!("CARGO_MANIFEST_DIR"), "/roles/quay");
+    site.write(
+        "told.yml",
+        &format!(
+            "- hosts: lab\n  gather_facts: true\n  become: true\n  roles: [ceph]\n\
+             \x20 vars_files: [{roles}/defaults/main.yml, {roles}/vars/main.yml]\n\
+             \x20 tasks:\n  - copy: {{content: '{{{{ quay_configuration | to_nice_yaml }}}}', dest: {}/config.yaml, mode: '0600'}}\n\
+             \x20   delegate_to: localhost\n    become: false\n    no_log: true\n",
+            site.folder.path().display()
+        ),
+    );
+    site.play("told.yml", &["-e", "quay_storage=rgw"]).succeeded();
+    let written = std::fs::read_to_string(site.folder.path().join("config.yaml")).expect("the configuration");
+    let config: serde_json::Value = serde_yaml::from_str(&written).expect("YAML");
+    let (access_key, secret_key) = site.keys();
+    assert_eq!(
+        config["DISTRIBUTED_STORAGE_CONFIG"]["default"],
+        serde_json::json!(["RadosGWStorage", {
+            "hostname": HOST.1, "port": 7480, "is_secure": false, "access_key": access_key, "secret_key": secret_key,
+            "bucket_name": "quay_storage", "storage_path": "/datastorage/registry", "maximum_chunk_size_mb": 100,
+            "server_side_assembly": true
+        }])
+    );
+    // There is no database here, which is told; the storage is written to, read and cleared.
+    let probed = site.quaylab(&["quay-config", "check", "config.yaml", "--probe"]);
+    assert_eq!(probed.code, Some(2), "{}", probed.text);
+    let line = probed.text.lines().find(|l| l.contains("DISTRIBUTED_STORAGE_CONFIG")).unwrap_or_default();
+    assert!(
+        line.contains("wrote, read and removed an object") && !probed.text.contains(&secret_key),
+        "{}",
+        probed.text
+    );
+}
+
+/// Each with its cause and what to try; a run after the cause is mended comes through.
+fn what_is_wrong_is_told_and_mended(site: &Site, keys: &(String, String)) -> Vec<Run> {
+    let external = |secret: &str, more: &str| {
+        format!(
+            "{{ceph_managed: false, ceph_rgw_host: {}, ceph_access_key: {}, ceph_secret_key: {secret}{more}}}",
+            HOST.1, keys.0
+        )
+    };
+    // Out of sight of whoever looks at the processes.
+    site.write("keys.yml", &external(&keys.1, ""));
+    let served = site.run(&["-e", "@keys.yml"]);
+    served.succeeded();
+    assert_eq!(served.count("changed"), 0, "{}", served.text);
+
+    site.on("radosgw-admin user create --uid=ann --display-name=Ann >/dev/null && radosgw-admin bucket link --bucket=quay_storage --uid=ann");
+    let (wrong_key, closed) = (external("wrong", ""), external("wrong", ", ceph_rgw_port: 7481"));
+    let cases: [(&str, &[&str]); 4] = [
+        (
+            "ceph_user=quay",
+            &[
+                "the bucket quay_storage of the gateway at http://127.0.0.1:7480, as storage.lab.test reaches it",
+                "belongs to somebody else than",
+                "it is ann's. Choose another name (ceph_bucket)",
+                "radosgw-admin bucket link --bucket=quay_storage --uid=quay",
+            ],
+        ),
+        (
+            "ceph_rgw_port=22",
+            &["port 22 on storage.lab.test is taken by sshd", "Give the gateway another one"],
+        ),
+        (&wrong_key, &["refused the secret key of", "must be those of the owner of ceph_bucket"]),
+        (&closed, &["no gateway serves at http://10.77.0.9:7481", "does a firewall let this host in"]),
+    ];
+    let mut told: Vec<Run> = cases
+        .into_iter()
+        .map(|(variables, said)| {
+            let run = site.run(&["-e", variables]);
+            assert_eq!(run.code, Some(2), "{variables}: {}", run.text);
+            for part in said {
+                assert!(run.text.contains(part), "{variables}: no {part:?} in {}", run.text);
+            }
+            run
+        })
+        .collect();
+
+    site.on(
+        "radosgw-admin bucket link --bucket=quay_storage --uid=quay; systemctl stop ceph-radosgw@rgw.storage",
+    );
+    let mended = site.run(&[]);
+    mended.succeeded();
+    assert_eq!(mended.count("changed"), 1, "{}", mended.text);
+    told.extend([served, mended]);
+    told
+}
+
+/// The host has no network: what it may install lies on its own disk. Compiling the packages' Python files ahead is left out.
+fn offer_packages(lab: &Lab) -> Result<(), String> {
+    let tree = lab::nspawn::made_by(&script("test-host.sh"))?;
+    let made = Command::new(script("ceph-packages.sh")).arg(tree).stdin(Stdio::null()).output();
+    let made = made.map_err(|e| e.to_string())?;
+    if !made.status.success() {
+        return Err(String::from_utf8_lossy(&made.stderr).trim().replace('\n', "; "));
+    }
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    let packages = said.lines().last().unwrap_or_default();
+    let copied =
+        lab.inside("cp").arg("-r").arg(packages).arg(lab.files(HOST.0).join("root/srv/packages")).status();
+    assert!(copied.expect("cp").success(), "cp");
+    let done = lab.on(
+        HOST.1,
+        "rm -f /etc/apt/sources.list.d/* && echo 'deb [trusted=yes] file:/srv/packages ./' >/etc/apt/sources.list && \
+         apt-get -q update && echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/lab && \
+         dpkg-divert --quiet --local --rename --add /usr/bin/py3compile && ln -s /bin/true /usr/bin/py3compile",
+    );
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name)
+}
+
+/// The lab as its user sees it: an inventory, and a home for what quaylab keeps.
+struct Site<'a> {
+    lab: &'a Lab,
+    folder: tempfile::TempDir,
+}
+
+/// One run of the program.
+struct Run {
+    code: Option<i32>,
+    text: String,
+}
+
+impl<'a> Site<'a> {
+    fn new(lab: &'a Lab) -> Self {
+        let site = Self { lab, folder: tempfile::tempdir().expect("a folder") };
+        // A monitor wants a disk that is nearly empty otherwise, which the machine of a test need not have.
+        site.write(
+            "lab.inv",
+            &format!(
+                "[lab]\n\
+                 {} ansible_host={}\n\
+                 [lab:vars]\n\
+                 ansible_user=debian\n\
+                 ansible_become=true\n\
+                 ansible_ssh_private_key_file={}\n\
+                 ansible_ssh_common_args='-o StrictHostKeyChecking=accept-new'\n\
+                 quay_storage=rgw\n\
+                 ceph_bucket=quay_storage\n\
+                 ceph_user_quota=2g\n\
+                 ceph_osd_size=4G\n\
+                 ceph_config={{'mon data avail warn': 1, 'mon data avail crit': 1}}\n",
+                HOST.0,
+                HOST.1,
+                lab.key().display(),
+            ),
+        );
+        site
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).expect("a file");
+    }
+
+    /// The product's own playbook, as far as it concerns Ceph.
+    fn run(&self, options: &[&str]) -> Run {
+        self.quaylab(&[&["run", "-i", "lab.inv", "--tags", "ceph"], options].concat())
+    }
+
+    fn play(&self, playbook: &str, options: &[&str]) -> Run {
+        self.quaylab(&[&["run", "-i", "lab.inv", playbook], options].concat())
+    }
+
+    fn quaylab(&self, words: &[&str]) -> Run {
+        let started = Instant::now();
+        let output = self
+            .lab
+            .command(env!("CARGO_BIN_EXE_quaylab"))
+            .args(words)
+            .current_dir(self.folder.path())
+            .env("HOME", self.folder.path())
+            .env("XDG_STATE_HOME", self.folder.path().join("state"))
+            .env_remove("QUAYLAB_CONFIG")
+            .stdin(Stdio::null())
+            .output()
+            .expect("quaylab");
+        let text =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        eprintln!("quaylab {}: {:.1} s", words.join(" "), started.elapsed().as_secs_f64());
+        Run { code: output.status.code(), text }
+    }
+
+    /// What a command says that root runs on the host.
+    fn on(&self, command: &str) -> String {
+        let output = self.lab.on(HOST.1, command);
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// The keys of Quay's user, as Ceph has them.
+    fn keys(&self) -> (String, String) {
+        let said = self.on("radosgw-admin user info --uid=quay");
+        let user: serde_json::Value = serde_json::from_str(&said).expect("a user");
+        let part = |name: &str| user["keys"][0][name].as_str().expect("a key").to_owned();
+        assert_eq!(user["keys"].as_array().map(Vec::len), Some(1), "{said}");
+        (part("access_key"), part("secret_key"))
+    }
+}
+
+impl Run {
+    fn succeeded(&self) {
+        assert_eq!(self.code, Some(0), "{}", self.text);
+    }
+
+    /// A number of the host's line in the recap.
+    fn count(&self, what: &str) -> u32 {
+        let line = self.text.lines().rev().find(|l| l.starts_with(HOST.0) && l.contains(" : ok="));
+        let word = line.and_then(|l| l.split_whitespace().find_map(|w| w.strip_prefix(&format!("{what}="))));
+        word.and_then(|w| w.parse().ok()).unwrap_or_else(|| panic!("no {what} in {}", self.text))
+    }
+}
