@@ -52,6 +52,9 @@ pub(super) struct DockerImage {
     docker_host: Option<String>,
     #[serde(skip)]
     archived: Option<Archived>,
+    /// Check mode: an earlier task would have brought it.
+    #[serde(skip)]
+    foreseen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -171,6 +174,8 @@ impl NativeResource for DockerImage {
                 })?;
             self.archived = Some(Archived { path, images });
         }
+        let (what, present) = (format!("image {}", self.reference()), self.state == Presence::Present);
+        self.foreseen = engine::foreseen(cx, self.docker_host.as_deref(), what, present).await;
         Ok(())
     }
 
@@ -190,6 +195,7 @@ impl NativeResource for DockerImage {
                 (self.force_source || !self.is_archived(found)).then_some(Step::Load)
             }
             (Presence::Absent, None, _) | (Presence::Present, Some(_), _) => None,
+            (Presence::Present, None, _) if self.foreseen => None,
             (Presence::Present, None, Some(Source::Pull)) => Some(Step::Pull),
             (Presence::Present, None, Some(Source::Load)) => Some(Step::Load),
             (Presence::Present, None, _) => {
