@@ -1,15 +1,18 @@
 #!/bin/sh
-# service-images.sh [OUT_DIR]: container images for PostgreSQL, Redis and the registry, made of Debian packages.
+# service-images.sh [OUT_DIR [NAME...]]: container images for PostgreSQL, Redis, the registry and MariaDB, made of Debian
+# packages. Without names it makes the first three, which a lab needs where its inventory says nothing else.
 #
-# Leaves postgresql-15.tar, redis-7.tar and registry-2.tar (links to NAME-RECIPE.tar) in OUT_DIR, as `docker load` and
-# `podman load` take them. An image holds what its service opens and nothing else (its binaries, the libraries that
-# they link, busybox as the shell), because an emulated guest pays for every byte and file that it unpacks.
+# Leaves NAME.tar (a link to NAME-RECIPE.tar) in OUT_DIR for each, as `docker load` and `podman load` take it. An image
+# holds what its service opens and nothing else (its binaries, the libraries that they link, busybox as the shell),
+# because an emulated guest pays for every byte and file that it unpacks.
 #
-#   localhost/quaylab/postgresql:15  user 26, port 5432, data in /var/lib/pgsql/data, POSTGRESQL_USER, _PASSWORD,
-#                                    _DATABASE, and optionally POSTGRESQL_ADMIN_PASSWORD (the sclorg contract)
-#   localhost/quaylab/redis:7        user 1001, port 6379, data in /var/lib/redis/data, REDIS_PASSWORD
-#   localhost/quaylab/registry:2     user 1000, port 5000, data in /var/lib/registry, /etc/docker-registry/config.yml,
-#                                    and any of its settings as REGISTRY_... variables
+# postgresql-15  localhost/quaylab/postgresql:15  user 26, port 5432, data in /var/lib/pgsql/data, POSTGRESQL_USER, _PASSWORD,
+#                                                 _DATABASE, and optionally POSTGRESQL_ADMIN_PASSWORD (the sclorg contract)
+# redis-7        localhost/quaylab/redis:7        user 1001, port 6379, data in /var/lib/redis/data, REDIS_PASSWORD
+# registry-2     localhost/quaylab/registry:2     user 1000, port 5000, data in /var/lib/registry, /etc/docker-registry/config.yml,
+#                                                 and any of its settings as REGISTRY_... variables
+# mariadb-1011   localhost/quaylab/mariadb:10.11  user 27, port 3306, data in /var/lib/mysql/data, MYSQL_USER, _PASSWORD,
+#                                                 _DATABASE and MYSQL_ROOT_PASSWORD (the sclorg contract)
 set -eu
 me=service-images.sh
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -17,7 +20,23 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 out=${1:-/var/cache/quaylab/images}
 
 release=bookworm
-names='postgresql-15 redis-7 registry-2'
+case $# in
+0 | 1) names='postgresql-15 redis-7 registry-2' ;;
+*)
+    shift
+    names=$*
+    ;;
+esac
+packages=busybox-static,libc-bin
+for name in $names; do
+    case $name in
+    postgresql-15) packages=$packages,postgresql-15,tzdata ;;
+    redis-7) packages=$packages,redis-server ;;
+    registry-2) packages=$packages,docker-registry ;;
+    mariadb-1011) packages=$packages,mariadb-server-core,mariadb-client-core ;;
+    *) die "there is no image $name" "there are postgresql-15, redis-7, registry-2 and mariadb-1011" ;;
+    esac
+done
 recipe=$(recipe_hash "$here/service-images.sh")
 
 complete() {
@@ -26,15 +45,21 @@ complete() {
     done
 }
 if complete; then
-    say "service images: $out/{postgresql-15,redis-7,registry-2}-$recipe.tar are there already"
+    say "service images: in $out there are $names ($recipe) already"
     exit 0
 fi
-become_root "$here/service-images.sh" "$out"
+# shellcheck disable=SC2086
+become_root "$here/service-images.sh" "$out" $names
 for tool in mmdebstrap flock tar; do
     have "$tool" || die "$tool is missing" "scripts/setup.sh lab installs what this needs"
 done
-own_mounts "$here/service-images.sh" "$out"
+# shellcheck disable=SC2086
+own_mounts "$here/service-images.sh" "$out" $names
 open_workshop "$out"
+if complete; then
+    say "service images: in $out there are $names ($recipe) by now"
+    exit 0
+fi
 tree=$work/tree
 pg=/usr/lib/postgresql/15
 
@@ -98,8 +123,9 @@ archive() {
 stage packages
 # `extract`: the packages are unpacked, not configured; no script of theirs runs.
 debootstrap_into "$tree" "$release" --variant=extract \
-    --include=postgresql-15,redis-server,docker-registry,busybox-static,libc-bin,tzdata
+    --include="$packages"
 
+make_postgresql_15() {
 stage postgresql
 base postgresql-15 26 postgres /var/lib/pgsql
 mkdir -p "$work/postgresql-15/var/lib/pgsql/data" "$work/postgresql-15/run/postgresql"
@@ -178,7 +204,9 @@ exec postgres
 RUN
 chmod 755 "$work/postgresql-15/usr/bin/run-postgresql"
 archive postgresql-15 localhost/quaylab/postgresql:15 '{"User":"26","Env":["PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin","PGDATA=/var/lib/pgsql/data/userdata","PGUSER=postgres","LANG=C.UTF-8"],"Entrypoint":["/usr/bin/run-postgresql"],"ExposedPorts":{"5432/tcp":{}},"Volumes":{"/var/lib/pgsql/data":{}},"WorkingDir":"/var/lib/pgsql","StopSignal":"SIGINT"}'
+}
 
+make_redis_7() {
 stage redis
 base redis-7 1001 redis /var/lib/redis
 mkdir -p "$work/redis-7/var/lib/redis/data" "$work/redis-7/usr/bin"
@@ -204,7 +232,9 @@ exec redis-server /tmp/redis.conf
 RUN
 chmod 755 "$work/redis-7/usr/bin/run-redis"
 archive redis-7 localhost/quaylab/redis:7 '{"User":"1001","Env":["PATH=/usr/bin:/bin"],"Entrypoint":["/usr/bin/run-redis"],"ExposedPorts":{"6379/tcp":{}},"Volumes":{"/var/lib/redis/data":{}},"WorkingDir":"/var/lib/redis/data"}'
+}
 
+make_registry_2() {
 stage registry
 base registry-2 1000 registry /var/lib/registry
 mkdir -p "$work/registry-2/etc/docker-registry"
@@ -222,6 +252,83 @@ http:
   addr: :5000
 CONF
 archive registry-2 localhost/quaylab/registry:2 '{"User":"1000","Env":["PATH=/usr/bin:/bin"],"Entrypoint":["/usr/bin/docker-registry"],"Cmd":["serve","/etc/docker-registry/config.yml"],"ExposedPorts":{"5000/tcp":{}},"Volumes":{"/var/lib/registry":{}},"WorkingDir":"/var/lib/registry"}'
+}
+
+make_mariadb_1011() {
+stage mariadb
+base mariadb-1011 27 mysql /var/lib/mysql
+mkdir -p "$work/mariadb-1011/var/lib/mysql/data" "$work/mariadb-1011/run/mysqld" "$work/mariadb-1011/usr/share/mysql"
+chmod 700 "$work/mariadb-1011/var/lib/mysql/data"
+chown 27:27 "$work/mariadb-1011/var/lib/mysql/data" "$work/mariadb-1011/run/mysqld"
+bring mariadb-1011 /usr/sbin/mariadbd /usr/bin/mariadb
+share=/usr/share/mysql
+cp -r "$tree$share/english" "$tree$share/charsets" "$work/mariadb-1011$share/"
+for part in mysql_system_tables mysql_performance_tables mysql_system_tables_data; do
+    cp "$tree$share/$part.sql" "$work/mariadb-1011$share/"
+done
+cat >"$work/mariadb-1011/usr/bin/run-mysqld" <<'RUN'
+#!/bin/sh
+# Makes the system tables once, with the user and the database that the environment names; then runs the server.
+# With arguments, runs those instead.
+set -eu
+[ $# -eq 0 ] || exec "$@"
+umask 077
+
+fail() { echo "mariadb: $1" >&2; exit 1; }
+literal() { printf "'%s'" "$(printf %s "$1" | sed "s/\\\\/\\\\\\\\/g; s/'/''/g")"; }
+name() { printf '`%s`' "$(printf %s "$1" | sed 's/`/``/g')"; }
+
+data=/var/lib/mysql/data
+server="mariadbd --no-defaults --lc-messages-dir=/usr/share/mysql --skip-log-bin --tmpdir=/tmp"
+[ -w $data ] || fail "$data cannot be written by user $(id -u): give the folder to it"
+if [ ! -d $data/mysql ]; then
+    [ -n "${MYSQL_USER:-}" ] && [ -n "${MYSQL_PASSWORD:-}" ] && [ -n "${MYSQL_DATABASE:-}" ] ||
+        fail "MYSQL_USER, MYSQL_PASSWORD and MYSQL_DATABASE must be set for an empty data folder"
+    [ "$MYSQL_USER" != root ] || fail "MYSQL_USER must not be root, which is the administrator"
+    # Made beside its place and moved when it is whole: a first start that was cut short begins anew.
+    new=$data/.new
+    [ -d $new ] || [ -z "$(ls -A $data | grep -vx lost+found)" ] || fail "$data holds something that is no server's data"
+    rm -rf $new
+    mkdir $new
+    # Without a server to start, wait for and stop.
+    {
+        echo 'CREATE DATABASE mysql;'
+        echo 'USE mysql;'
+        cat /usr/share/mysql/mysql_system_tables.sql /usr/share/mysql/mysql_performance_tables.sql \
+            /usr/share/mysql/mysql_system_tables_data.sql
+        echo "DELETE FROM global_priv WHERE User = '';"
+        echo 'FLUSH PRIVILEGES;'
+        printf 'CREATE DATABASE %s;\n' "$(name "$MYSQL_DATABASE")"
+        printf "CREATE USER %s@'%%' IDENTIFIED BY %s;\n" "$(literal "$MYSQL_USER")" "$(literal "$MYSQL_PASSWORD")"
+        printf "GRANT ALL ON %s.* TO %s@'%%';\n" "$(name "$MYSQL_DATABASE")" "$(literal "$MYSQL_USER")"
+        if [ -n "${MYSQL_ROOT_PASSWORD:-}" ]; then
+            printf "CREATE USER root@'%%' IDENTIFIED BY %s;\n" "$(literal "$MYSQL_ROOT_PASSWORD")"
+            echo "GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;"
+        fi
+    } | $server --datadir=$new --bootstrap >/tmp/made 2>&1 || {
+        grep -v Note /tmp/made >&2
+        fail "the system tables could not be made"
+    }
+    sync
+    # What says that all is there comes last.
+    for part in $new/*; do
+        [ "$part" != $new/mysql ] || continue
+        rm -rf "$data/${part##*/}"
+        mv "$part" $data/
+    done
+    mv $new/mysql $data/
+    rm -rf $new
+fi
+unset MYSQL_PASSWORD MYSQL_ROOT_PASSWORD
+exec $server --datadir=$data --port=3306 --bind-address='*' --socket=/run/mysqld/mysqld.sock --pid-file=/run/mysqld/mysqld.pid
+RUN
+chmod 755 "$work/mariadb-1011/usr/bin/run-mysqld"
+archive mariadb-1011 localhost/quaylab/mariadb:10.11 '{"User":"27","Env":["PATH=/usr/sbin:/usr/bin:/bin"],"Entrypoint":["/usr/bin/run-mysqld"],"ExposedPorts":{"3306/tcp":{}},"Volumes":{"/var/lib/mysql/data":{}},"WorkingDir":"/var/lib/mysql"}'
+}
+
+for name in $names; do
+    "make_$(echo "$name" | tr - _)"
+done
 
 stage files
 sizes=

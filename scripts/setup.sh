@@ -25,7 +25,7 @@ packages() {
     dnf-lab) echo libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-config-network libvirt-daemon-driver-storage \
         libvirt-client qemu-kvm qemu-img dnsmasq lvm2 slirp4netns iproute zstd e2fsprogs util-linux openssh-clients ;;
     apt-test) echo openssh-server systemd-container python3-venv postgresql redis-server docker-registry docker.io busybox-static ksh openssl xz-utils zstd genisoimage cpio ovmf \
-        mariadb-server python3-psycopg2 python3-yaml ;;
+        mariadb-server python3-psycopg2 python3-yaml xfsprogs ;;
     dnf-test) echo openssh-server systemd-container python3 postgresql-server redis podman ;;
     esac
 }

@@ -18,8 +18,8 @@ mod support;
 
 use serde_json::json;
 use support::{
-    Docker, Postgres, RedisServer, Registry, Secure, Site, fail, field, quay_stand_in, run, site, site_as,
-    skip_without,
+    Docker, Postgres, RedisServer, Registry, Secure, Site, fail, field, quay_stand_in, run,
+    run_in_check_mode, site, site_as, skip_without,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +80,14 @@ async fn postgresql_is_configured_and_answers() {
     rows["positional_args"] = json!([5, "x';--", true]);
     let outcome = run(&site, "postgresql_query", rows).await;
     assert_eq!(outcome.result["query_result"], json!([{"a": 5, "b": "x';--", "c": true}]));
+    assert!(outcome.result["execution_time_ms"][0].as_f64().is_some_and(|ms| ms > 0.0), "{outcome:?}");
     assert!(outcome.changed);
+
+    // A server that is yet to come gets its extension, for all that check mode knows.
+    let to_come =
+        json!({"login_host": "127.0.0.1", "login_port": 1, "name": "pg_trgm", "login_db": "registry"});
+    assert!(run_in_check_mode(&site, "postgresql_ext", to_come.clone()).await.changed);
+    assert!(fail(&site, "postgresql_ext", to_come).await.contains("does not answer"));
 
     // What is not there is said.
     let missing =
@@ -135,13 +142,22 @@ async fn a_registry_is_proved_by_push_and_pull() {
         assert!(field(&outcome, "digest").starts_with("sha256:"), "{outcome:?}");
         assert_eq!(field(&outcome, "via"), via);
         assert_eq!(outcome.result.get("deleted"), delete.then_some(&json!(true)));
+        let steps = outcome.result["steps"].as_array().expect("steps");
+        let named: Vec<&str> = steps.iter().filter_map(|s| s["step"].as_str()).collect();
+        let expected = ["connect", "login", "push", "pull", "anonymous pull", "delete"];
+        assert_eq!(named, expected[..if delete { 6 } else { 5 }], "{outcome:?}");
+        assert!(steps.iter().all(|s| s["ms"].is_u64() && s["asked"] == "registry"), "{outcome:?}");
+        assert_eq!(steps[4]["answer"], "refused");
         assert!(outcome.result["push_ms"].is_u64());
+        assert_eq!(field(&outcome, "from"), if via == "tunnel" { "localhost" } else { "controller" });
     }
     let wrong = json!({"url": url, "username": "quayadmin", "password": "wrong"});
     let said = fail(&site, "registry_check", wrong).await;
     assert!(said.contains("refused the login"), "{said}");
     let said = fail(&site, "registry_check", json!({"url": "http://127.0.0.1:1", "via": "direct"})).await;
     assert!(said.contains("the registry at 127.0.0.1:1 does not answer"), "{said}");
+    let said = fail(&site, "registry_check", json!({"url": "http://127.0.0.1:1", "via": "tunnel"})).await;
+    assert!(said.contains("the registry at 127.0.0.1:1 does not answer from localhost"), "{said}");
 
     // The same server tries the HTTP module: a challenge, a success, a status that was not expected.
     let base = json!({"url": format!("{url}/v2/"), "url_username": "quayadmin", "url_password": "secret"});
@@ -190,6 +206,8 @@ async fn quays_first_user_is_made_once() {
     assert!(fail(&site, "quay_first_user", short).await.contains("at least 8 characters"));
     let mut nobody = user("quayadmin");
     nobody["url"] = json!("http://127.0.0.1:1");
+    // Before there is a Quay, check mode foresees its user.
+    assert!(run_in_check_mode(&site, "quay_first_user", nobody.clone()).await.changed);
     assert!(
         fail(&site, "quay_first_user", nobody).await.contains("Quay does not answer at http://127.0.0.1:1")
     );

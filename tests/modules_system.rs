@@ -261,6 +261,63 @@ async fn file_systems_are_made_once_and_never_over_another() {
     assert!(here.changed("filesystem", ext4).await);
 }
 
+/// A file as a disk; it is taken apart when the test ends.
+struct LoopDisk {
+    device: String,
+    mounted: PathBuf,
+}
+
+impl LoopDisk {
+    fn of(file: &Path, mounted: PathBuf) -> Option<Self> {
+        let made = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
+        if !made.status.success() {
+            eprintln!("skipped: this machine gives no loop device");
+            return None;
+        }
+        Some(Self { device: String::from_utf8_lossy(&made.stdout).trim().to_owned(), mounted })
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        for (program, what) in [("umount", self.mounted.as_os_str()), ("losetup", self.device.as_ref())] {
+            let words: &[&str] = if program == "losetup" { &["--detach"] } else { &["--quiet"] };
+            let _ = Command::new(program).args(words).arg(what).status();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mounted_xfs_grows_with_its_disk() {
+    if !root() || !has("mkfs.xfs") || !has("xfs_info") || !has("losetup") {
+        return;
+    }
+    let mut here = Here::new();
+    let (file, folder) = (here.folder.path().join("disk"), here.folder.path().join("my data"));
+    std::fs::create_dir(&folder).unwrap();
+    let disk = std::fs::File::create(&file).unwrap();
+    disk.set_len(320 << 20).unwrap();
+    let Some(loops) = LoopDisk::of(&file, folder.clone()) else { return };
+    let xfs = json!({"dev": loops.device, "fstype": "xfs", "opts": "-n ftype=1", "resizefs": true});
+    assert!(here.changed("filesystem", xfs.clone()).await);
+    assert!(!here.changed("filesystem", xfs.clone()).await);
+    let size = || rustix::fs::statvfs(&folder).unwrap();
+    assert!(Command::new("mount").arg(&loops.device).arg(&folder).status().unwrap().success());
+    assert!(!here.changed("filesystem", xfs.clone()).await);
+    let before = size();
+
+    disk.set_len(640 << 20).unwrap();
+    assert!(Command::new("losetup").args(["-c", &loops.device]).status().unwrap().success());
+    here.cx.check = true;
+    assert!(here.changed("filesystem", xfs.clone()).await);
+    here.cx.check = false;
+    assert!(here.changed("filesystem", xfs.clone()).await);
+    let after = size();
+    assert!(after.f_blocks * after.f_frsize > before.f_blocks * before.f_frsize + (300 << 20));
+    // On the device its size is still the old one.
+    assert!(!here.changed("filesystem", xfs).await);
+}
+
 #[tokio::test]
 async fn accounts_are_foreseen() {
     let mut here = Here::new();
@@ -351,6 +408,7 @@ fn task_modules(tasks: &Value, found: &mut Vec<(String, Value)>) {
         "failed_when",
         "check_mode",
         "block",
+        "vars",
     ];
     for task in tasks.as_array().unwrap() {
         let task = task.as_object().unwrap();

@@ -27,6 +27,7 @@ mod lab {
 const IMAGES: &str = "/var/cache/quaylab/images";
 const EMBEDDED: (&str, &str) = ("embedded.lab.test", "10.77.0.2");
 const QUAY: (&str, &str) = ("quay.lab.test", "10.77.0.3");
+const SMALL: (&str, &str) = ("small.lab.test", "10.77.0.4");
 
 #[test]
 fn the_roles_bring_up_hosts_and_leave_them_alone() {
@@ -52,12 +53,8 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
     assert!(first.text.contains("(embedded, CNCF distribution)"), "{}", first.text);
     assert!(first.text.contains(&format!("https://{}:443 (Quay)", QUAY.1)), "{}", first.text);
     trusted_and_filled(&lab);
-    assert_eq!(
-        first.text.lines().filter(|l| l.starts_with("      proved    push ")).count(),
-        2,
-        "{}",
-        first.text
-    );
+    as_foreseen(&foreseen, &[&first]);
+    asked_from_everywhere(&first);
 
     let second = site.run(&["-vvvv", "--diff"]);
     second.succeeded();
@@ -66,6 +63,7 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
     }
 
     parts_that_are_there(&site);
+    let unserved = what_does_not_serve_is_told(&lab, &site);
     let failures = quay_says_what_is_wrong(&lab, &site);
 
     // What was broken is mended by running again without the mistakes.
@@ -74,8 +72,102 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
     assert!(mended.count(QUAY.0, "changed") > 0, "{}", mended.text);
 
     let mut told: Vec<&str> = vec![&foreseen.text, &first.text, &second.text, &mended.text];
-    told.extend(failures.iter().map(|run| run.text.as_str()));
+    told.extend(failures.iter().chain([&unserved]).map(|run| run.text.as_str()));
     no_secret_is_shown(&lab, &site, &told, &watch.stop());
+}
+
+/// What check mode foresees is what the run makes, task by task.
+fn as_foreseen(foreseen: &Run, made: &[&Run]) {
+    let made: BTreeSet<_> = made.iter().flat_map(|run| run.changes()).collect();
+    let foreseen_only: Vec<_> = foreseen.changes().difference(&made).cloned().collect();
+    let made_only: Vec<_> = made.difference(&foreseen.changes()).cloned().collect();
+    assert_eq!((foreseen_only, made_only), (Vec::new(), Vec::new()), "foreseen only, made only");
+}
+
+/// The registry was asked from the controller and through both guests' connections, what is behind it from where it is.
+fn asked_from_everywhere(run: &Run) {
+    insta::assert_snapshot!(run.table(EMBEDDED.0), @r"
+    asked     from               step                ms  answer
+    registry  controller         connect              N
+    registry  controller         login                N
+    registry  controller         push                 N
+    registry  controller         pull                 N  the same image
+    registry  controller         anonymous pull       N  refused
+    registry  controller         delete               N  removed
+    registry  embedded.lab.test  connect              N
+    registry  embedded.lab.test  login                N
+    registry  embedded.lab.test  push                 N
+    registry  embedded.lab.test  pull                 N  the same image
+    registry  embedded.lab.test  anonymous pull       N  refused
+    registry  embedded.lab.test  delete               N  removed
+    registry  quay.lab.test      connect              N
+    registry  quay.lab.test      login                N
+    registry  quay.lab.test      push                 N
+    registry  quay.lab.test      pull                 N  the same image
+    registry  quay.lab.test      anonymous pull       N  refused
+    registry  quay.lab.test      delete               N  removed
+    database  embedded.lab.test  query                N  PostgreSQL N.N, pg_trgm
+    redis     embedded.lab.test  PING                 N  Redis N.N.N
+    storage   embedded.lab.test  df                   -  /srv/registry
+    ");
+    insta::assert_snapshot!(run.table(QUAY.0), @r"
+    asked        from               step                   ms  answer
+    registry     controller         connect                 N
+    registry     controller         login                   N
+    registry     controller         push                    N
+    registry     controller         pull                    N  the same image
+    registry     controller         anonymous pull          N  refused
+    registry     controller         delete                  N  removed
+    registry     embedded.lab.test  connect                 N
+    registry     embedded.lab.test  login                   N
+    registry     embedded.lab.test  push                    N
+    registry     embedded.lab.test  pull                    N  the same image
+    registry     embedded.lab.test  anonymous pull          N  refused
+    registry     embedded.lab.test  delete                  N  removed
+    registry     quay.lab.test      connect                 N
+    registry     quay.lab.test      login                   N
+    registry     quay.lab.test      push                    N
+    registry     quay.lab.test      pull                    N  the same image
+    registry     quay.lab.test      anonymous pull          N  refused
+    registry     quay.lab.test      delete                  N  removed
+    database     quay.lab.test      query                   N  PostgreSQL N.N, pg_trgm
+    redis        quay.lab.test      PING                    N  Redis N.N.N
+    database     Quay               DB_URI                  N  PostgreSQL N.N (Debian N.N-N+debNuN) with pg_trgm
+    redis        Quay               BUILDLOGS_REDIS         N  Redis N.N.N, PONG
+    redis        Quay               USER_EVENTS_REDIS       N  Redis N.N.N, PONG
+    certificate  Quay               look                    N  certificate until N-N-N
+    storage      quay.lab.test      df                      -  /srv/quay/storage
+    ");
+}
+
+/// What does not serve is told together at the end, with the table of all that was asked.
+fn what_does_not_serve_is_told(lab: &Lab, site: &Site) -> Run {
+    let docker = |what: &str| {
+        let done = lab.on(EMBEDDED.1, &format!("docker {what} --time 1 registry redis"));
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    docker("stop");
+    let run = site.run(&["--limit", EMBEDDED.0, "--tags", "verify", "-vvvv"]);
+    assert_eq!(run.code, Some(2), "{}", run.text);
+    insta::assert_snapshot!(run.table(EMBEDDED.0), @r"
+    asked     from               step         ms  answer
+    registry  embedded.lab.test  connect       -  does not serve
+    registry  embedded.lab.test  connect       -  does not serve
+    registry  quay.lab.test      connect       -  does not serve
+    database  embedded.lab.test  query         N  PostgreSQL N.N, pg_trgm
+    redis     embedded.lab.test  PING          -  does not serve
+    storage   embedded.lab.test  df            -  /srv/registry
+    ");
+    let end =
+        run.text.rsplit("TASK [verify : Fail where something does not serve]").next().unwrap_or_default();
+    for part in
+        ["the registry at 10.77.0.2:5000 does not answer from", "Redis does not answer at 127.0.0.1:6379"]
+    {
+        assert!(end.contains(part), "no {part:?} in {end}");
+    }
+    let started = lab.on(EMBEDDED.1, "docker start registry redis");
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    run
 }
 
 /// A database and a Redis that somebody else runs (here: the other host) are checked, and left alone.
@@ -108,6 +200,66 @@ fn parts_that_are_there(site: &Site) {
     for part in ["was made by PostgreSQL 15", "pg_dumpall"] {
         assert!(newer.text.contains(part), "no {part:?} in {}", newer.text);
     }
+}
+
+/// MariaDB instead of PostgreSQL, on a disk that is too small at first; then a registry whose disk fills up.
+#[test]
+fn mysql_and_full_disks() {
+    let Some(lab) = Lab::start(&[SMALL]) else { return };
+    let (Some(images), Some(_)) = (service_images(), service_images_with(&["mariadb-1011"])) else { return };
+    let site = Site::small(&lab, &images);
+    let on = |text: &str| {
+        let done = lab.on(SMALL.1, text);
+        assert!(done.status.success(), "{text}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    on("mkdir -p /srv/mysql /srv/registry && mount -t tmpfs -o size=64m small /srv/mysql && \
+        mount -t tmpfs -o size=8m small /srv/registry");
+    let foreseen = site.run(&["--check"]);
+    foreseen.succeeded();
+
+    let full = site.run(&["-vvvv", "-e", "mysql_wait_retries=4"]);
+    assert_eq!(full.code, Some(2), "{}", full.text);
+    full.says(&[
+        "MySQL does not answer at 127.0.0.1:3306",
+        "its container mysql ends ",
+        "the system tables could not be made",
+        "The disk is full: /srv/mysql has ",
+        "make room on /srv/mysql or let it grow, then run this again",
+    ]);
+    on("mount -o remount,size=640m /srv/mysql");
+    let grown = site.run(&["-vvvv", "--diff"]);
+    grown.succeeded();
+    as_foreseen(&foreseen, &[&full, &grown]);
+    grown.says(&["3306/quay, MySQL"]);
+    let again = site.run(&[]);
+    again.succeeded();
+    assert_eq!(again.count(SMALL.0, "changed"), 0, "{}", again.text);
+
+    // The data keeps the password that it was made with.
+    let wrong = ["--tags", "database", "-e", "mysql_password=wrong-password", "-e", "mysql_wait_retries=2"];
+    let wrong = site.run(&wrong);
+    assert_eq!(wrong.code, Some(2), "{}", wrong.text);
+    wrong.says(&["refused the password of quay", "data that was made with an older password keeps it"]);
+    let external = "{mysql_managed: false, mysql_host: 127.0.0.1, mysql_database: nowhere}";
+    let missing = site.run(&["--tags", "database", "-e", external]);
+    assert_eq!(missing.code, Some(2), "{}", missing.text);
+    missing.says(&["does not let quay use the database nowhere"]);
+    let mended = site.run(&["--tags", "database"]);
+    mended.succeeded();
+    assert!(mended.count(SMALL.0, "changed") > 0, "{}", mended.text);
+
+    on("dd if=/dev/zero of=/srv/registry/fill bs=64k 2>/dev/null || true");
+    let full = site.run(&["--tags", "verify"]);
+    assert_eq!(full.code, Some(2), "{}", full.text);
+    full.says(&[
+        "pushing 10.77.0.4:5000/quayadmin/verify:latest failed: HTTP 500: unknown error: ",
+        "/var/lib/registry/",
+        ": no space left on device",
+        "the file system that holds the registry's images is full",
+        "/srv/registry: 0.00 Bytes free",
+    ]);
+    on("rm /srv/registry/fill");
+    site.run(&["--tags", "verify"]).succeeded();
 }
 
 /// RHEL's docker-storage-setup is a stand-in here (`tests/standins`), and so is LVM: a disk is a file that says what is on it.
@@ -147,9 +299,10 @@ fn docker_storage_setup_is_run_once_and_refuses_foreign_disks() {
     };
     let foreseen = run(&["--check"]);
     foreseen.succeeded();
-    assert_eq!((foreseen.count("here", "changed"), disk()), (1, String::new()), "{}", foreseen.text);
+    assert_eq!((foreseen.count("here", "changed"), disk()), (2, String::new()), "{}", foreseen.text);
     let first = run(&[]);
     first.succeeded();
+    as_foreseen(&foreseen, &[&first]);
     assert_eq!(
         (first.count("here", "changed"), disk().as_str()),
         (2, "partitioned by docker-vg"),
@@ -216,6 +369,32 @@ fn a_host_is_registered_once_whichever_way() {
         ]);
         assert_eq!(wrong.code, Some(2), "{}", wrong.text);
     }
+}
+
+#[test]
+fn the_table_says_what_was_asked_and_what_does_not_serve() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("lab.inv"), "[lab]\nquay.lab.test ansible_connection=local\n")
+        .expect("the inventory");
+    let playbook = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/roles/table.yml");
+    let run = Run::of(folder.path(), &["run", "-i", "lab.inv", playbook]);
+    assert_eq!(run.code, Some(2), "{}", run.text);
+    insta::assert_snapshot!(run.table("quay.lab.test"), @r"
+    asked     from           step                     ms  answer
+    registry  controller     connect                   N
+    registry  controller     login                     N
+    registry  controller     anonymous pull            N  refused
+    registry  node.lab.test  push                      -  does not serve
+    database  quay.lab.test  query                     N  PostgreSQL N.N, lacks pg_trgm
+    redis     quay.lab.test  PING                      -  does not serve
+    storage   Quay           write, read, remove       N  wrote, read and removed an object
+    storage   quay.lab.test  df                        -  /srv/quay/storage
+    ");
+    run.says(&[
+        "msg: from node.lab.test: pushing quay.lab.test/x failed: no\n",
+        "Redis at 127.0.0.1:6379 refused the password\n",
+        "the database quay lacks pg_trgm; in that database: CREATE EXTENSION pg_trgm\n",
+    ]);
 }
 
 #[test]
@@ -450,6 +629,7 @@ impl<'a> Site<'a> {
              ansible_ssh_private_key_file={key}\n\
              ansible_ssh_common_args='-o StrictHostKeyChecking=accept-new'\n\
              docker_storage_optional=true\n\
+             verify_guests=['{}', '{}']\n\
              postgresql_image=localhost/quaylab/postgresql:15\n\
              postgresql_image_archive={images}/postgresql-15.tar\n\
              redis_image=localhost/quaylab/redis:7\n\
@@ -468,9 +648,38 @@ impl<'a> Site<'a> {
             EMBEDDED.1,
             QUAY.0,
             QUAY.1,
+            EMBEDDED.0,
+            QUAY.0,
             key = lab.key().display(),
             images = images.display(),
             stand_in = stand_in.display(),
+        );
+        std::fs::write(folder.path().join("lab.inv"), inventory).expect("the inventory");
+        Self { lab, folder }
+    }
+
+    /// One host with MariaDB, Redis and the embedded registry.
+    fn small(lab: &'a Lab, images: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let inventory = format!(
+            "[lab]\n\
+             {} ansible_host={} registry=embedded quay_database_kind=mysql\n\
+             [lab:vars]\n\
+             ansible_user=debian\n\
+             ansible_become=true\n\
+             ansible_ssh_private_key_file={key}\n\
+             ansible_ssh_common_args='-o StrictHostKeyChecking=accept-new'\n\
+             docker_storage_optional=true\n\
+             mysql_image=localhost/quaylab/mariadb:10.11\n\
+             mysql_image_archive={images}/mariadb-1011.tar\n\
+             redis_image=localhost/quaylab/redis:7\n\
+             redis_image_archive={images}/redis-7.tar\n\
+             registry_image=localhost/quaylab/registry:2\n\
+             registry_image_archive={images}/registry-2.tar\n",
+            SMALL.0,
+            SMALL.1,
+            key = lab.key().display(),
+            images = images.display(),
         );
         std::fs::write(folder.path().join("lab.inv"), inventory).expect("the inventory");
         Self { lab, folder }
@@ -526,8 +735,55 @@ impl Run {
         Self { code: output.status.code(), text }
     }
 
+    fn says(&self, parts: &[&str]) {
+        for part in parts {
+            assert!(self.text.contains(part), "no {part:?} in {}", self.text);
+        }
+    }
+
     fn succeeded(&self) {
         assert_eq!(self.code, Some(0), "{}", self.text);
+    }
+
+    /// The tasks that changed something, by host.
+    fn changes(&self) -> BTreeSet<(String, String)> {
+        let mut task = "";
+        let mut found = BTreeSet::new();
+        for line in self.text.lines() {
+            if let Some(named) =
+                line.strip_prefix("TASK [").or_else(|| line.strip_prefix("RUNNING HANDLER ["))
+            {
+                task = named.rsplit_once(']').map_or(named, |(name, _)| name);
+            } else if let Some(rest) = line.strip_prefix("changed: [") {
+                let host = rest.split(']').next().unwrap_or_default();
+                found.insert((host.to_owned(), task.to_owned()));
+            }
+        }
+        found
+    }
+
+    /// A host's table of what was asked, without its numbers.
+    fn table(&self, host: &str) -> String {
+        let task = self.text.split("TASK [verify : Say what was asked").nth(1).unwrap_or_default();
+        let own = task.split(&format!("ok: [{host}] =>")).nth(1).unwrap_or_default();
+        let lines: Vec<&str> = own.lines().skip(1).take_while(|l| l.starts_with("    ")).collect();
+        // The heading says where the numbers end.
+        let end = lines.first().and_then(|l| l.find("ms")).map_or(0, |at| at + 2);
+        let number = |line: &str| {
+            let ms = line.get(end.saturating_sub(6)..end).unwrap_or_default().trim();
+            if ms.starts_with('<') || ms.parse::<u64>().is_ok() { "N" } else { ms }.to_owned()
+        };
+        let shown = lines.iter().map(|line| {
+            let (before, after) = (line.get(4..end.saturating_sub(6)), line.get(end..));
+            let after = after.unwrap_or_default();
+            // Neither how much room there is, nor which versions and dates.
+            let after =
+                if line.contains("  df  ") { after.split(": ").next().unwrap_or_default() } else { after };
+            format!("{}{:>6}{}", before.unwrap_or_default(), number(line), without_digits(after))
+                .trim_end()
+                .to_owned()
+        });
+        shown.collect::<Vec<_>>().join("\n")
     }
 
     /// A number of a host's line in the recap.
@@ -536,6 +792,19 @@ impl Run {
         let word = line.and_then(|l| l.split_whitespace().find_map(|w| w.strip_prefix(&format!("{what}="))));
         word.and_then(|w| w.parse().ok()).unwrap_or_else(|| panic!("no {what} of {host} in {}", self.text))
     }
+}
+
+/// `N` for each number.
+fn without_digits(text: &str) -> String {
+    let parts: Vec<&str> = text.split(|c: char| c.is_ascii_digit()).collect();
+    let mut shown = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 && !(part.is_empty() && index + 1 < parts.len()) {
+            shown.push('N');
+        }
+        shown.push_str(part);
+    }
+    shown
 }
 
 /// Collects the command lines of all processes of this machine, those in the hosts and their containers among them.
@@ -573,8 +842,13 @@ impl Watch {
 
 /// The folder of the container images, which are made where they are not.
 fn service_images() -> Option<PathBuf> {
+    service_images_with(&[])
+}
+
+fn service_images_with(names: &[&str]) -> Option<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/service-images.sh");
-    let made = Command::new(script).arg(IMAGES).stdin(Stdio::null()).output().expect("the script");
+    let made =
+        Command::new(script).arg(IMAGES).args(names).stdin(Stdio::null()).output().expect("the script");
     if made.status.success() {
         return Some(PathBuf::from(IMAGES));
     }

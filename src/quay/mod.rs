@@ -13,4 +13,4 @@ pub mod s3;
 
 pub use api::{Initialized, NewUser, Quay, QuayError};
 pub use rest::{Login, Rest, Verb};
-pub use round_trip::{RegistryAddress, RoundTrip, RoundTripError, RoundTripReport, round_trip};
+pub use round_trip::{Part, RegistryAddress, RoundTrip, RoundTripError, RoundTripReport, Timed, round_trip};

@@ -1,7 +1,9 @@
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::header::WWW_AUTHENTICATE;
 
+use super::RegistryAddress;
 use super::http::ConnectProxy;
 
 /// How long the registry may take to say its name.
@@ -17,26 +19,32 @@ pub(super) struct Named {
     _lead: Option<ConnectProxy>,
 }
 
-/// Finds out what a registry calls itself.
+/// Finds out what a registry calls itself, and how requests get to it; `dialled` is a tunnel's end on this machine.
 ///
 /// Quay puts the name of its configuration into its challenges and locations, whatever it was called by, and clients
 /// send no password to another host. So it is called by that name; as the name may be unknown here, there is a proxy on
 /// the way: over plain HTTP the registry itself, which answers requests that name their whole URL; over TLS one of ours.
-pub(super) async fn find(registry: String, secure: bool) -> Named {
-    let scheme = if secure { "https" } else { "http" };
-    let base = format!("{scheme}://{registry}");
-    let name = own_name(&base, scheme).await.filter(|name| *name != registry);
-    let Some(name) = name else { return Named { registry, proxy: None, _lead: None } };
-    if !secure {
+pub(super) async fn find(address: &RegistryAddress, dialled: Option<SocketAddr>) -> Named {
+    let scheme = if address.secure { "https" } else { "http" };
+    let place = dialled.map_or_else(|| address.to_string(), |a| a.to_string());
+    let base = format!("{scheme}://{place}");
+    let own = own_name(&base, scheme).await.filter(|name| *name != place);
+    // A certificate is for the registry's name, and never for a tunnel's end.
+    let name = match (own, dialled) {
+        (Some(own), _) => own,
+        (None, Some(_)) if address.secure => address.to_string(),
+        (None, _) => return Named { registry: place, proxy: None, _lead: None },
+    };
+    if !address.secure {
         return Named { registry: name, proxy: Some(base), _lead: None };
     }
     let full = if name.contains(':') { name.clone() } else { format!("{name}:443") };
-    match ConnectProxy::start(full, registry.clone()).await {
+    match ConnectProxy::start(full, place.clone()).await {
         Ok(lead) => {
             Named { registry: name, proxy: Some(format!("http://{}", lead.address)), _lead: Some(lead) }
         }
         // Without a port on this machine nothing else will work either; the registry's own words tell.
-        Err(_) => Named { registry, proxy: None, _lead: None },
+        Err(_) => Named { registry: place, proxy: None, _lead: None },
     }
 }
 

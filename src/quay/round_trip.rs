@@ -7,6 +7,7 @@ use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{IMAGE_LAYER_GZIP_MEDIA_TYPE, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, RegistryOperation};
+use serde_json::Value;
 use thiserror::Error;
 
 use super::image::small_image;
@@ -46,14 +47,41 @@ pub struct RoundTrip {
     pub timeout: Duration,
 }
 
+/// The parts of a round trip, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Login,
+    Push,
+    Pull,
+    AnonymousPull,
+    Delete,
+}
+
+impl Part {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Push => "push",
+            Self::Pull => "pull",
+            Self::AnonymousPull => "anonymous pull",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// How long a part took, and what the registry did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timed {
+    pub part: Part,
+    pub milliseconds: u64,
+    pub answer: &'static str,
+}
+
 /// What a round trip found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoundTripReport {
     /// Of the manifest, as pushed and as pulled.
     pub digest: String,
-    pub login_ms: u64,
-    pub push_ms: u64,
-    pub pull_ms: u64,
     /// Whether the image could be pulled without a login, where that was asked for.
     pub anonymous: Option<bool>,
     /// Whether the image could be removed again, where that was asked for.
@@ -77,11 +105,31 @@ pub enum RoundTripError {
     Image(String),
 }
 
+/// What to try where a registry's disk is full.
+const FULL_HINT: &str = "the file system that holds the registry's images is full: df -h on its host; make room or let it \
+                         grow, then run this again";
+
+/// Whether a registry speaks of a full disk.
+fn is_full(reason: &str) -> bool {
+    let reason = reason.to_lowercase();
+    ["no space left", "enospc", "disk quota exceeded"].iter().any(|words| reason.contains(words))
+}
+
 impl RoundTripError {
+    /// The part that failed.
+    pub fn part(&self) -> Part {
+        match self {
+            Self::Unreachable(..) | Self::Login(..) => Part::Login,
+            Self::Push { .. } | Self::Image(_) => Part::Push,
+            Self::Pull { .. } | Self::Differs { .. } => Part::Pull,
+        }
+    }
+
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Unreachable(..) => "is the registry running, and does its port answer from the controller?",
+            Self::Unreachable(..) => "is the registry running, and does its port answer from there?",
             Self::Login(..) => "check the user and password; the summary says where the password is kept",
+            Self::Push { reason, .. } if is_full(reason) => FULL_HINT,
             Self::Push { .. } => "may this user push to that repository, and has the registry's disk room?",
             Self::Pull { .. } | Self::Differs { .. } => "look at the registry's storage and its log",
             Self::Image(_) => "this is an error of quaylab's own",
@@ -90,11 +138,12 @@ impl RoundTripError {
 }
 
 /// Logs in, pushes a small image of random content, pulls it and compares.
-pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripError> {
+///
+/// `times` gets the parts that were done, also where a later one fails.
+pub async fn round_trip(trip: &RoundTrip, times: &mut Vec<Timed>) -> Result<RoundTripReport, RoundTripError> {
     // Whoever installed a provider before is welcome to have done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let registry = trip.dialled.map_or_else(|| trip.address.to_string(), |a| a.to_string());
-    let named = names::find(registry, trip.address.secure).await;
+    let named = names::find(&trip.address, trip.dialled).await;
     let reference = Reference::with_tag(named.registry, trip.repository.clone(), trip.tag.clone());
     let image = format!("{}/{}:{}", trip.address, trip.repository, trip.tag);
     let client = client(trip, named.proxy.clone());
@@ -102,11 +151,14 @@ pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripEr
         Some((user, password)) => RegistryAuth::Basic(user.clone(), password.0.clone()),
         None => RegistryAuth::Anonymous,
     };
+    let mut done = |part: Part, started: Instant, answer: &'static str| {
+        times.push(Timed { part, milliseconds: milliseconds(started), answer });
+    };
 
     let started = Instant::now();
     let login = within(trip, client.auth(&reference, &auth, RegistryOperation::Push)).await;
     let token = login.map_err(|e| refused(trip, &e))?;
-    let login_ms = milliseconds(started);
+    done(Part::Login, started, "");
 
     let content: [u8; 512] = rand::random();
     let small = small_image(&content).map_err(|e| RoundTripError::Image(e.to_string()))?;
@@ -122,30 +174,34 @@ pub async fn round_trip(trip: &RoundTrip) -> Result<RoundTripReport, RoundTripEr
             }
         },
     )?;
-    let push_ms = milliseconds(started);
+    done(Part::Push, started, "");
 
     let pull_error = |e: Failure| RoundTripError::Pull { image: image.clone(), reason: e.to_string() };
     let pushed = within(trip, client.fetch_manifest_digest(&reference, &auth)).await.map_err(pull_error)?;
     let started = Instant::now();
     let pull = client.pull(&reference, &auth, vec![IMAGE_LAYER_GZIP_MEDIA_TYPE]);
     let pulled = within(trip, pull).await.map_err(pull_error)?;
-    let pull_ms = milliseconds(started);
     let digest = pulled.digest.clone().unwrap_or_default();
     let same_layer = pulled.layers.first().map(|l| &l.data) == Some(&layers[0].data);
     if digest != pushed || !same_layer {
         return Err(RoundTripError::Differs { image, pushed, pulled: digest });
     }
-    let anonymous = if trip.anonymous {
-        Some(pulls_anonymously(trip, &reference, named.proxy.clone()).await)
-    } else {
-        None
-    };
-    let deleted = if trip.delete {
-        Some(delete(trip, &reference, &digest, token.as_deref(), named.proxy.as_deref()).await)
-    } else {
-        None
-    };
-    Ok(RoundTripReport { digest, login_ms, push_ms, pull_ms, anonymous, deleted })
+    done(Part::Pull, started, "the same image");
+    let mut report = RoundTripReport { digest, anonymous: None, deleted: None };
+    if trip.anonymous {
+        let started = Instant::now();
+        let open = pulls_anonymously(trip, &reference, named.proxy.clone()).await;
+        done(Part::AnonymousPull, started, if open { "allowed" } else { "refused" });
+        report.anonymous = Some(open);
+    }
+    if trip.delete {
+        let started = Instant::now();
+        let deleted =
+            delete(trip, &reference, &report.digest, token.as_deref(), named.proxy.as_deref()).await;
+        done(Part::Delete, started, if deleted { "removed" } else { "not allowed" });
+        report.deleted = Some(deleted);
+    }
+    Ok(report)
 }
 
 /// Whether somebody who is nobody gets the image; asked by a client that knows no token.
@@ -202,6 +258,9 @@ fn said(error: &OciDistributionError) -> String {
             .collect::<Vec<_>>()
             .join("; "),
         OciDistributionError::UnauthorizedError { .. } => "not authorized".into(),
+        OciDistributionError::ServerError { code, message, .. } => {
+            format!("HTTP {code}: {}", server_said(message))
+        }
         OciDistributionError::RequestError(error) => {
             let mut text = error.to_string();
             let mut source = std::error::Error::source(error);
@@ -213,6 +272,32 @@ fn said(error: &OciDistributionError) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// What a registry's own error says: its messages, with what its storage met.
+fn server_said(body: &str) -> String {
+    let envelope: Option<Value> = serde_json::from_str(body).ok();
+    let errors = envelope.as_ref().and_then(|e| e.get("errors")?.as_array());
+    let told: Vec<String> = errors.into_iter().flatten().filter_map(one_error).collect();
+    if told.is_empty() { body.trim().chars().take(300).collect() } else { told.join("; ") }
+}
+
+fn one_error(error: &Value) -> Option<String> {
+    let message = error.get("message").and_then(Value::as_str)?;
+    // As the CNCF distribution reports what its file system refused.
+    let met = error.pointer("/detail/Enclosed").and_then(|met| {
+        let text = |key: &str| met.get(key).and_then(Value::as_str);
+        let number = met.get("Err").and_then(Value::as_u64)?;
+        let why = match number {
+            13 => "permission denied".to_owned(),
+            28 => "no space left on device".to_owned(),
+            30 => "read-only file system".to_owned(),
+            122 => "disk quota exceeded".to_owned(),
+            other => format!("error {other}"),
+        };
+        Some(format!("{message}: {} {}: {why}", text("Op")?, text("Path")?))
+    });
+    Some(met.unwrap_or_else(|| message.to_owned()))
 }
 
 fn is_denied(failure: &Failure) -> bool {
@@ -276,4 +361,22 @@ async fn delete(
         (None, None) => request,
     };
     matches!(request.send().await, Ok(answer) if answer.status().is_success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_read_out_of_what_a_registry_says() {
+        let body = r#"{"errors":[{"code":"UNKNOWN","message":"unknown error","detail":{"DriverName":"filesystem",
+            "Enclosed":{"Op":"write","Path":"/var/lib/registry/x","Err":28}}}]}"#;
+        let reason = server_said(body);
+        assert_eq!(reason, "unknown error: write /var/lib/registry/x: no space left on device");
+        let push = |reason: &str| RoundTripError::Push { image: "r/x:1".into(), reason: reason.into() };
+        assert_eq!((push(&reason).hint(), push(&reason).part()), (FULL_HINT, Part::Push));
+        assert_ne!(push("HTTP 500: no").hint(), FULL_HINT);
+        assert_eq!(server_said("<html>bad gateway</html>\n"), "<html>bad gateway</html>");
+        assert_eq!(server_said(r#"{"errors":[{"code":"NAME_INVALID","message":"bad name"}]}"#), "bad name");
+    }
 }

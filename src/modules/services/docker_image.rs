@@ -57,6 +57,9 @@ pub(super) struct DockerImage {
     archived: Option<Archived>,
     #[serde(skip)]
     context: Option<Context>,
+    /// Check mode: an earlier task would have brought it.
+    #[serde(skip)]
+    foreseen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -185,6 +188,8 @@ impl NativeResource for DockerImage {
         if let (Presence::Present, Some(build)) = (self.state, &self.build) {
             self.context = Some(build.context(cx)?);
         }
+        let (what, present) = (format!("image {}", self.reference()), self.state == Presence::Present);
+        self.foreseen = engine::foreseen(cx, self.docker_host.as_deref(), what, present).await;
         Ok(())
     }
 
@@ -205,6 +210,7 @@ impl NativeResource for DockerImage {
                 (self.force_source || !self.is_archived(found)).then_some(Step::Load)
             }
             (Presence::Absent, None, _) | (Presence::Present, Some(_), _) => None,
+            (Presence::Present, None, _) if self.foreseen => None,
             (Presence::Present, None, Some(Source::Pull)) => Some(Step::Pull),
             (Presence::Present, None, Some(Source::Load)) => Some(Step::Load),
             (Presence::Present, None, Some(Source::Build)) => Some(Step::Build),

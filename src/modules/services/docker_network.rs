@@ -40,6 +40,9 @@ pub(super) struct DockerNetwork {
     docker_host: Option<String>,
     #[serde(skip)]
     mark: String,
+    /// Check mode: an earlier task would have made it.
+    #[serde(skip)]
+    foreseen: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -155,6 +158,8 @@ impl NativeResource for DockerNetwork {
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
         cx.controller.lab().clone_into(&mut self.mark);
+        let (what, present) = (format!("network {}", self.name), self.state == Presence::Present);
+        self.foreseen = engine::foreseen(cx, self.docker_host.as_deref(), what, present).await;
         Ok(())
     }
 
@@ -173,6 +178,7 @@ impl NativeResource for DockerNetwork {
         let name = format!("network {}", self.name);
         Ok(match (self.state, now) {
             (Presence::Absent, None) => NativePlan::default(),
+            (Presence::Present, None) if self.foreseen => NativePlan::default(),
             (Presence::Absent, Some(network)) => NativePlan {
                 steps: self.removal(network)?,
                 diff: vec![Diff::new(&name, "present\n", "absent\n")],

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use bollard::errors::Error;
@@ -25,6 +25,29 @@ const ANSWER_SECONDS: u64 = 3600;
 ///
 /// Starting a program that reaches an engine as another user costs far more than asking the engine.
 static WAITING: LazyLock<Mutex<HashMap<String, Wire>>> = LazyLock::new(Mutex::default);
+
+/// What tasks in check mode would have brought into an engine by now.
+static FORESEEN: LazyLock<Mutex<HashSet<(String, String)>>> = LazyLock::new(Mutex::default);
+
+/// Notes that a task in check mode would make this (or remove it), and says whether an earlier one would have made it.
+pub(super) async fn foreseen(
+    cx: &TaskContext,
+    docker_host: Option<&str>,
+    what: String,
+    present: bool,
+) -> bool {
+    if !cx.check {
+        return false;
+    }
+    let spec = cx.shell.target().spec();
+    let engine = format!("{} {}:{} {}", spec.name, spec.address, spec.port, address(cx, docker_host));
+    let mut all = FORESEEN.lock().await;
+    if present {
+        return !all.insert((engine, what));
+    }
+    all.remove(&(engine, what));
+    false
+}
 
 /// The way to an engine's API.
 struct Line {
@@ -161,8 +184,15 @@ pub(super) fn reason(error: &Error) -> String {
 
 /// An engine's error as a module's.
 pub(super) fn failure(what: &str, error: &Error) -> ModuleError {
-    ModuleError::failed(format!("{what}: {}", reason(error)))
+    let reason = reason(error);
+    let full = super::last_words::speaks_of_a_full_disk(&reason);
+    let failed = ModuleError::failed(format!("{what}: {reason}"));
+    if full { failed.hint(FULL) } else { failed }
 }
+
+/// What to try where the engine's own disk is full.
+const FULL: &str = "the engine's disk is full (docker info names its folder, df -h shows it): docker system prune frees what no \
+                    container uses; or let the disk grow, then run this again";
 
 /// `None` where the engine says that there is no such thing.
 pub(super) fn found<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {

@@ -184,6 +184,8 @@ impl NativeResource for LabCertificate {
         let path = |path: PathBuf| json!(path.display().to_string());
         Map::from_iter([
             ("authority".to_owned(), path(self.file("ca.pem"))),
+            // In check mode an authority that is yet to be made does not stand.
+            ("authority_stands".to_owned(), json!(after.authority.is_some())),
             ("certificate".to_owned(), path(self.named("cert"))),
             ("key".to_owned(), path(self.named("key"))),
             ("until".to_owned(), json!(after.until.map(|u| u.strftime("%Y-%m-%d").to_string()))),

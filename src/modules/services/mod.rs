@@ -2,6 +2,7 @@
 
 mod ceph_rgw_user;
 mod container;
+mod container_diagnosis;
 mod docker_container;
 mod docker_container_info;
 mod docker_host_info;
@@ -12,6 +13,7 @@ mod docker_volume;
 mod engine;
 mod image;
 mod lab_certificate;
+mod last_words;
 mod mysql;
 mod postgres;
 mod postgresql_db;
@@ -39,6 +41,7 @@ use super::{Module, action, native};
 pub(super) fn all() -> Vec<Box<dyn Module>> {
     let mut all = vec![
         native::<ceph_rgw_user::CephRgwUser>(),
+        action::<container_diagnosis::ContainerDiagnosis>(),
         native::<docker_container::DockerContainer>(),
         action::<docker_container_info::DockerContainerInfo>(),
         action::<docker_host_info::DockerHostInfo>(),

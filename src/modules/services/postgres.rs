@@ -98,6 +98,15 @@ impl Login {
         }
     }
 
+    /// A session to look through; `None` where no server answers in check mode: there an earlier task may have foreseen
+    /// the server itself.
+    pub(super) async fn look(&self, cx: &TaskContext, database: &str) -> Result<Option<Client>, Refused> {
+        if cx.check && cx.shell.dial(&self.endpoint()).await.is_err() {
+            return Ok(None);
+        }
+        self.connect(cx, database).await.map(Some)
+    }
+
     /// Logs in to a database through the target.
     pub(super) async fn connect(&self, cx: &TaskContext, database: &str) -> Result<Client, Refused> {
         let place = self.place();

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use async_trait::async_trait;
 use serde_json::json;
 use tokio_postgres::types::Type;
@@ -65,10 +67,12 @@ impl Action for PostgresqlQuery {
         if !self.autocommit {
             client.batch_execute("BEGIN").await.map_err(problem)?;
         }
-        let mut answers = Vec::new();
+        let (mut answers, mut times) = (Vec::new(), Vec::new());
         for statement in &statements {
+            let started = Instant::now();
             // A failed transaction ends with the session.
             answers.push(ask(&client, statement).await.map_err(problem)?);
+            times.push(sql::milliseconds(started));
         }
         if !self.autocommit {
             // In check mode nothing of it stays.
@@ -89,6 +93,7 @@ impl Action for PostgresqlQuery {
                 ("query_result".to_owned(), json!(last)),
                 ("query_all_results".to_owned(), json!(all)),
                 ("rowcount".to_owned(), json!(count)),
+                ("execution_time_ms".to_owned(), json!(times)),
             ]),
             ..Outcome::default()
         })

@@ -3,10 +3,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::web::web;
+use super::web::{Web, web};
 use crate::host::Secret;
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
-use crate::quay::{Initialized, NewUser, Quay};
+use crate::quay::{Initialized, Login, NewUser, Quay, QuayError, Rest};
 use crate::value::Map;
 
 /// Makes Quay's first user, who can then make everything else. It does nothing where Quay has users.
@@ -43,12 +43,27 @@ fn default_timeout() -> u64 {
     60
 }
 
+impl QuayFirstUser {
+    /// Whether this user would be made: nothing but making it says whether there are users, but a Quay that lets this
+    /// one in has it. One that does not answer is itself yet to come.
+    async fn foresee(&self, web: Web) -> Result<Outcome, ModuleError> {
+        let login = Login::Password { user: self.username.clone(), password: self.password.clone() };
+        let enters = match Rest::new(&self.url, web, login).may_enter().await {
+            Ok(enters) => enters,
+            Err(QuayError::Unreachable { .. }) => false,
+            Err(error) => return Err(ModuleError::failed(error.to_string()).hint(error.hint())),
+        };
+        let result = Map::from_iter([("username".to_owned(), json!(self.username))]);
+        Ok(Outcome { changed: !enters, result, ..Outcome::default() })
+    }
+}
+
 #[async_trait]
 impl Action for QuayFirstUser {
     const NAME: &'static str = "quay_first_user";
     const FQCN: &'static [&'static str] =
         &["quaylab.lab.quay_first_user", "infra.quay_configuration.quay_first_user"];
-    const CHECK: CheckMode = CheckMode::Skips;
+    const CHECK: CheckMode = CheckMode::Runs;
 
     fn validate(&self) -> Result<(), ModuleError> {
         if self.password.0.chars().count() < 8 || self.password.0.contains(char::is_whitespace) {
@@ -61,6 +76,9 @@ impl Action for QuayFirstUser {
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let web = web(cx, self.timeout, self.validate_certs);
+        if cx.check {
+            return self.foresee(web).await;
+        }
         let quay = Quay::new(&self.url, web);
         let user = NewUser {
             username: self.username.clone(),

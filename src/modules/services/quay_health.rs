@@ -3,13 +3,13 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::models::ContainerStateStatusEnum;
-use bollard::query_parameters::{InspectContainerOptions, LogsOptionsBuilder};
-use futures_util::StreamExt;
+use bollard::query_parameters::InspectContainerOptions;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::engine;
+use super::last_words::{FULL, last_words, secrets, speaks_of_a_full_disk};
 use super::web::web;
 use crate::host::Secret;
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
@@ -37,10 +37,6 @@ pub(super) struct QuayHealth {
     docker_host: Option<String>,
 }
 
-fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
-    Ok(Vec::<String>::deserialize(deserializer)?.into_iter().map(Secret).collect())
-}
-
 fn default_timeout() -> u64 {
     900
 }
@@ -57,9 +53,6 @@ const PAUSE_SECONDS: u64 = 2;
 
 /// How often the engine may start the container again before it counts as not starting.
 const RESTARTS: i64 = 2;
-
-/// How many lines of what Quay said are told.
-const LINES: usize = 8;
 
 /// Whether a container still has a chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,31 +86,8 @@ impl QuayHealth {
         Ok((life, restarts))
     }
 
-    /// The last lines that the container wrote since it was started last, without secrets.
-    async fn last_words(&self, docker: &Docker) -> String {
-        let answer = docker.inspect_container(&self.container, None::<InspectContainerOptions>).await;
-        let started = answer.ok().and_then(|c| c.state?.started_at);
-        let since = started.and_then(|s| s.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_second);
-        match self.words_since(docker, since).await {
-            // It has only just been started again.
-            none if none.is_empty() => self.words_since(docker, None).await,
-            some => some,
-        }
-    }
-
-    async fn words_since(&self, docker: &Docker, since: Option<i64>) -> String {
-        let since = since.and_then(|s| i32::try_from(s).ok()).unwrap_or(0);
-        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("100").since(since).build();
-        let mut output = std::pin::pin!(docker.logs(&self.container, Some(options)));
-        let mut bytes = Vec::new();
-        while let Some(Ok(part)) = output.next().await {
-            bytes.extend_from_slice(&part.into_bytes());
-        }
-        last_lines(&String::from_utf8_lossy(&bytes), &self.hide)
-    }
-
     async fn failure(&self, docker: &Docker, what: String) -> ModuleError {
-        let said = self.last_words(docker).await;
+        let said = last_words(docker, &self.container, &self.hide).await;
         let said =
             if said.is_empty() { "it said nothing".to_owned() } else { format!("it said last:\n{said}") };
         let advice = advice(&said);
@@ -128,6 +98,9 @@ impl QuayHealth {
 
 /// What to try when Quay said this.
 fn advice(said: &str) -> &'static str {
+    if speaks_of_a_full_disk(said) {
+        return FULL;
+    }
     let said = said.to_lowercase();
     [
         ("pg_trgm", "make that extension in Quay's own database: postgresql_extensions must hold pg_trgm"),
@@ -149,33 +122,6 @@ fn advice(said: &str) -> &'static str {
     .into_iter()
     .find(|(part, _)| said.contains(part))
     .map_or("mend what it complains about (quay_config_extra) and run this again", |(_, advice)| advice)
-}
-
-/// The end of a log as people read it: no colours, no empty or repeated lines, no secrets.
-fn last_lines(text: &str, hide: &[Secret]) -> String {
-    let colours = fancy_regex::Regex::new("\u{1b}\\[[0-9;]*[A-Za-z]");
-    let text = colours.map_or_else(|_| text.to_owned(), |c| c.replace_all(text, "").into_owned());
-    let mut lines: Vec<String> = Vec::new();
-    for line in text.lines().map(str::trim_end).filter(|l| !l.trim().is_empty()) {
-        let hidden = hide
-            .iter()
-            .filter(|s| !s.0.is_empty())
-            .fold(line.to_owned(), |line, secret| line.replace(&secret.0, "********"));
-        // A container that is started again and again says the same each time.
-        lines.retain(|l| *l != hidden);
-        lines.push(hidden);
-    }
-    // Quay's start says of everything that it is well; what is not, is what counts.
-    let complaints: Vec<String> = lines.iter().filter(|l| complains(l)).cloned().collect();
-    let mut lines = if complaints.is_empty() { lines } else { complaints };
-    lines.split_off(lines.len().saturating_sub(LINES)).join("\n")
-}
-
-fn complains(line: &str) -> bool {
-    let line = line.to_lowercase();
-    ["error", "fail", "fatal", "could not", "cannot", "refused", "denied", "required", "\u{1f534}"]
-        .iter()
-        .any(|word| line.contains(word))
 }
 
 #[async_trait]
@@ -220,19 +166,10 @@ mod tests {
             ("FATAL: password authentication failed for user \"quay\"", "quay_database_password"),
             ("Could not connect to Redis: WRONGPASS invalid username-password pair", "quay_redis_password"),
             ("SERVER_HOSTNAME must be a valid hostname", "with a dot"),
+            ("OSError: [Errno 28] No space left on device", "df -h"),
             ("FEATURE_X is required", "quay_config_extra"),
         ] {
             assert!(advice(said).contains(part), "{said}");
         }
-    }
-
-    #[test]
-    fn the_end_of_a_log_is_short_and_holds_no_secret() {
-        let log = "\u{1b}[31mcannot log in with pw1\u{1b}[0m\n\nagain\ncannot log in with pw1\n";
-        let hide = [Secret("pw1".into()), Secret(String::new())];
-        assert_eq!(last_lines(log, &hide), "cannot log in with ********");
-        assert_eq!(last_lines("starting\nstarting\n\nended\n", &[]), "starting\nended");
-        let many: String = (0..20).map(|n| format!("{n}\n")).collect();
-        assert_eq!(last_lines(&many, &[]).lines().count(), LINES);
     }
 }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
@@ -66,13 +66,16 @@ impl Action for RedisInfo {
                 }
                 auth.arg(&password.0).query_async::<()>(&mut connection).await?;
             }
+            let started = Instant::now();
             let pong: String = redis::cmd("PING").query_async(&mut connection).await?;
+            let took = super::sql::milliseconds(started);
             let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
-            Ok::<_, RedisError>((pong, info))
+            Ok::<_, RedisError>((pong, took, info))
         };
         match tokio::time::timeout(wait, conversation).await {
-            Ok(Ok((pong, info))) => Ok(Outcome::ok(Map::from_iter([
+            Ok(Ok((pong, took, info))) => Ok(Outcome::ok(Map::from_iter([
                 ("ping".to_owned(), json!(pong)),
+                ("ping_ms".to_owned(), json!(took)),
                 ("info".to_owned(), Value::Object(read_info(&info))),
             ]))),
             Ok(Err(error)) => Err(self.refused(&place, &error.to_string())),

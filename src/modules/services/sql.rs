@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -5,6 +7,11 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 
 use crate::value::{Value, plain};
+
+/// How long a statement took, as Ansible's modules give it.
+pub(super) fn milliseconds(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1_000_000.0).round() / 1_000.0
+}
 
 /// Quotes an identifier.
 pub(super) fn identifier(name: &str) -> String {

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -5,7 +6,7 @@ use super::disk::{DEVICE, Device, look};
 use super::sections::{Sections, probe, run, script};
 use crate::host::{Reply, Script, Step, quote};
 use crate::modules::args::Presence;
-use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
+use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource, TaskContext};
 use crate::value::Map;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -41,6 +42,9 @@ pub(super) struct Filesystem {
     /// Further options for mkfs.
     opts: Option<String>,
     uuid: Option<String>,
+    /// Set from the task: a device that an earlier task would only have made is foreseen.
+    #[serde(skip)]
+    check: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -136,6 +140,7 @@ exit $r",
     }
 }
 
+#[async_trait]
 impl Resource for Filesystem {
     const NAME: &'static str = "filesystem";
     const FQCN: &'static [&'static str] = &["community.general.filesystem"];
@@ -152,14 +157,22 @@ impl Resource for Filesystem {
         }
     }
 
+    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
+        self.check = cx.check;
+        Ok(())
+    }
+
     fn probe(&self) -> Script {
         let dev = quote(self.dev.as_str());
         let sizes = match self.fstype {
             Some(Kind::Ext2 | Kind::Ext3 | Kind::Ext4) if self.resizefs => format!(
                 "dumpe2fs -h {dev} 2>/dev/null | while IFS=: read -r k v; do case $k in 'Block count') echo count $v;; 'Block size') echo size $v;; esac; done"
             ),
+            // What is mounted is asked of the kernel: on the device its size may be an older one for half a minute.
             Some(Kind::Xfs) if self.resizefs => format!(
-                "xfs_db -r -c 'sb 0' -c 'p dblocks blocksize' {dev} 2>/dev/null | while read -r k e v; do case $k in dblocks) echo count $v;; blocksize) echo size $v;; esac; done"
+                "p=$(while read -r s p x; do case $s in /*) [ \"$(readlink -f -- \"$s\" 2>/dev/null)\" = \"$r\" ] && {{ printf '%b' \"$p\"; break; }};; esac; done </proc/self/mounts)
+if [ -n \"$p\" ]; then xfs_info \"$p\" 2>/dev/null | sed -n '/^data/{{s/.*bsize=\\([0-9]*\\) *blocks=\\([0-9]*\\).*/size \\1\\ncount \\2/p;}}'
+else xfs_db -r -c 'sb 0' -c 'p dblocks blocksize' {dev} 2>/dev/null | while read -r k e v; do case $k in dblocks) echo count $v;; blocksize) echo size $v;; esac; done; fi"
             ),
             _ => ":".to_owned(),
         };
@@ -194,6 +207,11 @@ mark blocks; [ -z \"$r\" ] || {{ {sizes}; }}",
         let content = now.device.content();
         if !now.device.exists() {
             if self.state == Presence::Absent {
+                return Ok(plan);
+            }
+            if let (true, Some(kind)) = (self.check, self.fstype) {
+                plan.steps.push(run([kind.program(), dev]));
+                plan.diff.push(Diff::new(dev, "nothing\n", format!("{}\n", kind.signature())));
                 return Ok(plan);
             }
             return Err(ModuleError::failed(format!("{dev} is neither a device nor a file")));
@@ -340,5 +358,14 @@ mod tests {
                 "{arguments}"
             );
         }
+    }
+
+    #[test]
+    fn check_mode_foresees_a_file_system_on_a_device_to_come() {
+        let mut filesystem: Filesystem = args(json!({"dev": "/dev/vg/data", "fstype": "xfs"}));
+        let now = filesystem.read(&answer(&[("real0", "")])).expect("readable");
+        assert!(filesystem.plan(&now).is_err());
+        filesystem.check = true;
+        assert_eq!(told(&filesystem.plan(&now).expect("a plan").steps), ["mkfs.xfs /dev/vg/data"]);
     }
 }

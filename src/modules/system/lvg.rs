@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::disk::{DEVICE, Device, look};
 use super::sections::{Sections, probe, run};
 use crate::host::{Reply, Script, quote};
-use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
+use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource, TaskContext};
 use crate::value::Map;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -30,6 +31,7 @@ fn four() -> String {
 /// An LVM volume group.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "the arguments are Ansible's own flags")]
 pub(super) struct Lvg {
     vg: String,
     /// Devices that make it up. One that holds anything else is refused.
@@ -53,6 +55,9 @@ pub(super) struct Lvg {
     /// Take devices that are not named out of the group.
     #[serde(default = "yes")]
     remove_extra_pvs: bool,
+    /// Set from the task: LVM that an earlier task would only have brought is foreseen.
+    #[serde(skip)]
+    check: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -107,6 +112,7 @@ impl Lvg {
     }
 }
 
+#[async_trait]
 impl Resource for Lvg {
     const NAME: &'static str = "lvg";
     const FQCN: &'static [&'static str] = &["community.general.lvg"];
@@ -117,11 +123,17 @@ impl Resource for Lvg {
         lvm_name(&self.vg)
     }
 
+    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
+        self.check = cx.check;
+        Ok(())
+    }
+
     fn probe(&self) -> Script {
         let devices: String = self.pvs.iter().enumerate().map(|(i, d)| look(d.as_str(), i)).collect();
         let vg = quote(&self.vg);
+        let lvm = if self.check { "" } else { LVM };
         probe(&format!(
-            "{LVM}{DEVICE}{devices}mark pvs
+            "{lvm}{DEVICE}{devices}mark pvs
 pvs --noheadings --nosuffix --units b --separator ';' -o pv_name,vg_name,dev_size,pv_size,pe_start 2>/dev/null |
 while IFS=';' read -r p g d s e; do
   p=${{p#\"${{p%%[! ]*}}\"}}

@@ -1,5 +1,6 @@
 use std::str::FromStr;
 
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -9,7 +10,7 @@ use super::lvg::{LVM, lvm_name};
 use super::sections::{Sections, probe, run};
 use crate::host::{Reply, Script, quote};
 use crate::modules::args::Presence;
-use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
+use crate::modules::{Diff, Guess, ModuleError, Plan, RemotePath, Resource, TaskContext};
 use crate::value::Map;
 
 fn yes() -> bool {
@@ -47,6 +48,9 @@ pub(super) struct Lvol {
     #[serde(default)]
     pvs: Vec<RemotePath>,
     thinpool: Option<String>,
+    /// Set from the task: a volume group that an earlier task would only have made is foreseen.
+    #[serde(skip)]
+    check: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +138,11 @@ impl Amount {
 impl Lvol {
     fn parsed_size(&self) -> Result<Option<Size>, ModuleError> {
         self.size.as_deref().map(str::parse).transpose().map_err(ModuleError::Arguments)
+    }
+
+    /// Whether a group that is not there may be yet to come.
+    fn foresees(&self) -> bool {
+        self.check && self.state == Presence::Present
     }
 
     /// The volume that this is about.
@@ -242,6 +251,7 @@ impl Lvol {
     }
 }
 
+#[async_trait]
 impl Resource for Lvol {
     const NAME: &'static str = "lvol";
     const FQCN: &'static [&'static str] = &["community.general.lvol"];
@@ -262,10 +272,16 @@ impl Resource for Lvol {
         self.parsed_size().map(|_| ())
     }
 
+    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
+        self.check = cx.check;
+        Ok(())
+    }
+
     fn probe(&self) -> Script {
         let vg = quote(&self.vg);
+        let lvm = if self.check { "" } else { LVM };
         probe(&format!(
-            "{LVM}o='--noheadings --nosuffix --units b --separator ;'
+            "{lvm}o='--noheadings --nosuffix --units b --separator ;'
 mark vg; vgs $o -o vg_size,vg_free,vg_extent_size {vg} 2>/dev/null
 mark lvs; lvs -a $o -o lv_name,lv_size,lv_active {vg} 2>/dev/null"
         ))
@@ -295,7 +311,8 @@ mark lvs; lvs -a $o -o lv_name,lv_size,lv_active {vg} 2>/dev/null"
         let mut plan = Plan::default();
         let name = self.name().unwrap_or_default();
         let path = format!("{}/{name}", self.vg);
-        let Some(vg) = &now.vg else {
+        let to_come = Vg { size: u64::MAX, free: u64::MAX, extent: 4 << 20 };
+        let Some(vg) = now.vg.as_ref().or_else(|| self.foresees().then_some(&to_come)) else {
             return if self.state == Presence::Absent {
                 Ok(plan)
             } else {
@@ -441,5 +458,37 @@ mod tests {
             let expected = expected.map(|e: Vec<&str>| e.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
             assert_eq!(plan, expected.map_err(str::to_owned), "{arguments}");
         }
+    }
+
+    #[test]
+    fn a_volume_takes_what_its_group_gained() {
+        // The disk grew by 10 GiB, and its physical volume with it.
+        let grown = [("vg", "21474836480;10737418240;4194304"), ("lvs", "  data;10737418240;active")];
+        for (size, expected) in [
+            ("100%FREE", Some("lvextend --yes -L 21474836480b vg/data")),
+            ("100%VG", Some("lvextend --yes -L 21474836480b vg/data")),
+            ("15g", Some("lvextend --yes -L 16106127360b vg/data")),
+            ("40%FREE", None),
+            ("10g", None),
+        ] {
+            let lvol: Lvol = args(json!({"vg": "vg", "lv": "data", "size": size, "shrink": false}));
+            let plan = lvol.plan(&lvol.read(&answer(&grown)).expect("readable")).expect("a plan");
+            assert_eq!(told(&plan.steps).first().map(String::as_str), expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn check_mode_foresees_a_volume_in_a_group_to_come() {
+        let mut lvol: Lvol = args(json!({"vg": "vg", "lv": "data", "size": "20g"}));
+        let now = lvol.read(&answer(&[("vg", ""), ("lvs", "")])).expect("readable");
+        assert_eq!(
+            lvol.plan(&now).map_err(|e| e.to_string()).err().as_deref(),
+            Some("there is no volume group vg")
+        );
+        lvol.check = true;
+        assert_eq!(
+            told(&lvol.plan(&now).expect("a plan").steps),
+            ["lvcreate --yes -L 21474836480b -n data vg"]
+        );
     }
 }

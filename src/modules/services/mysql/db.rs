@@ -35,7 +35,7 @@ impl NativeResource for MysqlDb {
     type Step = String;
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
-        let mut session = self.login().connect(cx, None).await?;
+        let Some(mut session) = self.login().look(cx, None).await? else { return Ok(None) };
         let query = "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA \
                      WHERE SCHEMA_NAME = ?";
         let row: Option<(String, String)> = session

@@ -81,16 +81,33 @@ impl Login {
         }
     }
 
+    fn endpoint(&self) -> Endpoint {
+        match &self.unix_socket {
+            Some(path) => Endpoint::Unix { path: path.clone() },
+            None => Endpoint::Tcp { host: self.host.clone(), port: self.port },
+        }
+    }
+
+    /// A session to look through; `None` where no server answers in check mode: there an earlier task may have foreseen
+    /// the server itself.
+    pub(super) async fn look(
+        &self,
+        cx: &TaskContext,
+        database: Option<&str>,
+    ) -> Result<Option<Session>, ModuleError> {
+        if cx.check && cx.shell.dial(&self.endpoint()).await.is_err() {
+            return Ok(None);
+        }
+        self.connect(cx, database).await.map(Some)
+    }
+
     /// Logs in through the target.
     pub(super) async fn connect(
         &self,
         cx: &TaskContext,
         database: Option<&str>,
     ) -> Result<Session, ModuleError> {
-        let endpoint = match &self.unix_socket {
-            Some(path) => Endpoint::Unix { path: path.clone() },
-            None => Endpoint::Tcp { host: self.host.clone(), port: self.port },
-        };
+        let endpoint = self.endpoint();
         let place = self.place();
         // The forward takes connections even where nothing listens behind it, so that is asked first.
         cx.shell.dial(&endpoint).await.map(drop).map_err(|e| {

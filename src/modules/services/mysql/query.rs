@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use async_trait::async_trait;
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
@@ -5,7 +7,7 @@ use serde_json::json;
 
 use super::login::{failure, with_login};
 use super::text;
-use crate::modules::services::sql::{fill_with, is_read_only};
+use crate::modules::services::sql::{fill_with, is_read_only, milliseconds};
 use crate::modules::services::words::Queries;
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
 use crate::value::{Map, Value};
@@ -52,11 +54,13 @@ impl Action for MysqlQuery {
         if self.single_transaction {
             session.connection.query_drop("START TRANSACTION").await.map_err(problem)?;
         }
-        let (mut answers, mut counts) = (Vec::new(), Vec::new());
+        let (mut answers, mut counts, mut times) = (Vec::new(), Vec::new(), Vec::new());
         let mut changed = false;
         for statement in &statements {
+            let started = Instant::now();
             // A failed transaction ends with the session.
             let rows: Vec<Row> = session.connection.query(statement).await.map_err(problem)?;
+            times.push(milliseconds(started));
             let affected = session.connection.affected_rows();
             changed |= writes(statement) && (affected > 0 || !counts_rows(statement));
             counts.push(if rows.is_empty() { affected } else { rows.len() as u64 });
@@ -69,6 +73,7 @@ impl Action for MysqlQuery {
             ("executed_queries".to_owned(), json!(statements)),
             ("query_result".to_owned(), json!(answers)),
             ("rowcount".to_owned(), json!(counts)),
+            ("execution_time_ms".to_owned(), json!(times)),
         ]);
         Ok(Outcome { changed, result, ..Outcome::default() })
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{MariaDb, fail, run, site, skip_without};
+use super::support::{MariaDb, fail, run, run_in_check_mode, site, skip_without};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mysql_is_configured_and_answers() {
@@ -59,6 +59,12 @@ async fn mysql_is_configured_and_answers() {
         let text = fail(&site, "mysql_query", args).await;
         assert!(text.contains(said), "{said}: {text}");
     }
+    let timed = run(&site, "mysql_query", as_quay(password, "registry", json!("SELECT 1"))).await;
+    assert!(timed.result["execution_time_ms"][0].as_f64().is_some_and(|ms| ms > 0.0), "{timed:?}");
+    // A server that is yet to come gets its database, for all that check mode knows.
+    let to_come = json!({"login_port": 1, "name": "registry", "encoding": "latin1"});
+    assert!(run_in_check_mode(&site, "mysql_db", to_come.clone()).await.changed);
+    assert!(fail(&site, "mysql_db", to_come).await.contains("does not answer"));
     // A changed password and fewer privileges are noticed.
     let mut less = tasks[1].1.clone();
     less["password"] = json!("new");
