@@ -106,7 +106,7 @@ mod tests {
         std::fs::remove_file(at("r/tasks/back")).expect("gone");
         rustix::fs::mknodat(
             rustix::fs::CWD,
-            &at("r/fifo"),
+            at("r/fifo"),
             rustix::fs::FileType::Fifo,
             rustix::fs::Mode::RUSR,
             0,

@@ -188,7 +188,7 @@ mod tests {
         let error = InstallerFiles::from_iso(&other, "", dir.path()).expect_err("refused");
         assert!(error.to_string().contains("no installer that takes a kickstart"), "{error}");
         let none = dir.path().join("none.iso");
-        std::fs::write(&none, [0; 100_000]).expect("written");
+        std::fs::write(&none, vec![0; 100_000]).expect("written");
         let error = InstallerFiles::from_iso(&none, "", dir.path()).expect_err("refused");
         assert!(error.to_string().contains("it is no ISO image"), "{error}");
     }
