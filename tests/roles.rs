@@ -202,7 +202,7 @@ fn parts_that_are_there(site: &Site) {
     }
 }
 
-/// MariaDB instead of PostgreSQL, on a disk that is too small at first; then a registry whose disk fills up.
+/// `MariaDB` instead of PostgreSQL, on a disk that is too small at first; then a registry whose disk fills up.
 #[test]
 fn mysql_and_full_disks() {
     let Some(lab) = Lab::start(&[SMALL]) else { return };
@@ -658,7 +658,7 @@ impl<'a> Site<'a> {
         Self { lab, folder }
     }
 
-    /// One host with MariaDB, Redis and the embedded registry.
+    /// One host with `MariaDB`, Redis and the embedded registry.
     fn small(lab: &'a Lab, images: &Path) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let inventory = format!(
