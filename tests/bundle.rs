@@ -152,7 +152,11 @@ fn a_lab_goes_to_another_machine() {
     assert!(made.out.contains("localhost/quaylab/redis:7"), "{}", made.out);
     assert!(made.err.contains("pulled by a run that uses them: mysql_image, quay_image"), "{}", made.err);
     let bundle = here.path("lab.bundle");
-    assert!(!here.tree().keys().any(|name| name.ends_with(".part")), "{:?}", here.tree().keys());
+    assert!(
+        !here.tree().keys().any(|name| std::path::Path::new(name).extension().is_some_and(|e| e == "part")),
+        "{:?}",
+        here.tree().keys()
+    );
 
     // The same files give the same bytes, whenever and wherever; the list is what was printed.
     let again = Machine::new();
@@ -162,9 +166,9 @@ fn a_lab_goes_to_another_machine() {
     assert!(std::fs::read(&bundle).unwrap() == std::fs::read(again.path("lab.bundle")).unwrap());
     good(&here.run(&CREATE));
     assert!(std::fs::read(&bundle).unwrap() == std::fs::read(again.path("lab.bundle")).unwrap());
-    let listed = there.run(&["bundle", "ls", &bundle]);
-    good(&listed);
-    assert!(made.out.starts_with(&listed.out), "{}\n{}", listed.out, made.out);
+    let told = there.run(&["bundle", "ls", &bundle]);
+    good(&told);
+    assert!(made.out.starts_with(&told.out), "{}\n{}", told.out, made.out);
     let json: Value = serde_json::from_str(&there.run(&["bundle", "ls", "--json", &bundle]).out).unwrap();
     assert_eq!(json["name"], json!("quickstart"));
     assert!(!std::fs::read_to_string(&bundle).is_ok_and(|text| text.contains(&here.path(""))));
@@ -183,9 +187,9 @@ fn a_lab_goes_to_another_machine() {
     ] {
         assert_eq!(tree.get(&format!("{folder}/{path}")), here.tree().get(from), "{path}");
     }
-    let mode = |file: &str| std::fs::metadata(there.at(folder).join(file)).unwrap().permissions().mode();
-    assert_eq!(mode("roles/mine/files/hello.sh") & 0o111, 0o111);
-    assert_eq!(mode("images/redis-7.tar") & 0o111, 0);
+    let bits = |file: &str| std::fs::metadata(there.at(folder).join(file)).unwrap().permissions().mode();
+    assert_eq!(bits("roles/mine/files/hello.sh") & 0o111, 0o111);
+    assert_eq!(bits("images/redis-7.tar") & 0o111, 0);
     let disk: Vec<_> = tree
         .iter()
         .filter(|(name, _)| name.starts_with(".cache/quaylab/images/") && name.ends_with("-debian-12.qcow2"))
@@ -263,13 +267,13 @@ fn a_guest_image_of_the_net_is_found_in_the_cache() {
     let packed = packed.finish().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let served = [disk.clone(), packed];
+    let bodies = [disk.clone(), packed];
     let server = std::thread::spawn(move || {
         for _ in 0..2 {
             let (mut socket, _) = listener.accept().unwrap();
             let mut head = [0; 4096];
             let count = socket.read(&mut head).unwrap();
-            let body = &served[usize::from(head[..count].starts_with(b"GET /disk.img.gz "))];
+            let body = &bodies[usize::from(head[..count].starts_with(b"GET /disk.img.gz "))];
             write!(socket, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len())
                 .unwrap();
             socket.write_all(body).unwrap();
@@ -357,7 +361,7 @@ fn what_is_no_bundle_is_refused_and_nothing_is_left() {
         json!([{"setting": {"archive": {"variable": "ansible_become_password", "member": "images/a"}}}]);
     let whole = with(&good_list, &[one]);
     let trailing = [&whole[..], b"more"].concat();
-    let twice = [&whole[..], &zstd::encode_all(&[0_u8; 2 << 20][..], 1).unwrap()].concat();
+    let twice = [&whole[..], &zstd::encode_all(&vec![0_u8; 2 << 20][..], 1).unwrap()].concat();
 
     let machine = Machine::new();
     std::fs::create_dir(machine.at("folder")).unwrap();
@@ -403,12 +407,15 @@ fn what_is_no_bundle_is_refused_and_nothing_is_left() {
     assert!(none.err.contains("reading none: No such file"), "{}", none.err);
 }
 
+/// What cannot be compressed, so that the bytes of a bundle are everywhere in it.
+fn noise(length: u32, shift: u32) -> Vec<u8> {
+    (0..length).map(|n| (n.wrapping_mul(2_654_435_761) >> shift).to_le_bytes()[0]).collect()
+}
+
 #[test]
 fn every_cut_and_every_flipped_bit_is_noticed() {
     let machine = Machine::new();
-    // Not to be compressed, so that the bytes of the file are everywhere.
-    let noise: Vec<u8> = (0..3000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    machine.put("debs/a.deb", noise);
+    machine.put("debs/a.deb", noise(3000, 13));
     good(&machine.run(&["bundle", "create", "--packages", "debs", "-o", "a.bundle"]));
     let whole = std::fs::read(machine.at("a.bundle")).unwrap();
     let before = machine.tree();
@@ -449,10 +456,7 @@ fn a_folder_of_somebody_else_is_left_alone() {
 #[test]
 fn where_there_is_no_room_nothing_is_left() {
     let machine = Machine::new();
-    machine.put(
-        "debs/a.deb",
-        (0..900_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect::<Vec<_>>(),
-    );
+    machine.put("debs/a.deb", noise(900_000, 11));
     let create = ["bundle", "create", "--packages", "debs", "-o", "a.bundle"];
     let before = machine.tree();
     // The kernel says so in the middle of a file.
