@@ -13,16 +13,7 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 mkdir -p "$work/etc" "$work/srv"
 cp -r /etc/libvirt/. "$work/etc/"
 rm -rf "$work/etc/qemu" "$work/etc/storage"
-cat >"$work/etc/qemu.conf" <<X
-user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
-security_driver = "none"
-namespaces = []
-cgroup_controllers = []
-stdio_handler = "file"
-X
+cp "$(dirname -- "$0")/qemu.conf" "$work/etc/"
 printf 'auth_unix_rw = "none"\nlog_outputs = "2:file:%s"\n' "$work/libvirtd.log" >"$work/libvirtd.conf"
 # What is written below these is this machine's alone.
 for folder in /run /var/lib /var/log /var/cache; do mount -t tmpfs tmpfs "$folder"; done

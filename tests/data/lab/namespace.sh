@@ -13,16 +13,7 @@ echo 1 > /proc/sys/net/ipv4/ip_forward
 mkdir -p "$work/run" "$work/lib" "$work/cache" "$work/log/qemu" "$work/etc" "$work/sock"
 cp -r /etc/libvirt/. "$work/etc/"
 rm -rf "$work/etc/qemu" "$work/etc/storage"
-cat > "$work/etc/qemu.conf" <<X
-user = "root"
-group = "root"
-dynamic_ownership = 0
-remember_owner = 0
-security_driver = "none"
-namespaces = []
-cgroup_controllers = []
-stdio_handler = "file"
-X
+cp "$(dirname -- "$0")/qemu.conf" "$work/etc/"
 cat > "$work/libvirtd.conf" <<X
 unix_sock_dir = "$work/sock"
 auth_unix_rw = "none"
