@@ -537,7 +537,7 @@ fn what_is_interrupted_leaves_nothing() {
 fn what_cannot_be_packed_is_said_where_it_stands() {
     let machine = Machine::new();
     machine.put("redis-7.tar", archive("redis:7", 10));
-    machine.put("text.tar", "no archive");
+    machine.put("text.tar", [0; 1024]);
     machine.put("role/tasks/main.yml", "[]\n");
     machine.put("missing.inv", "[lab]\na redis_image_archive=redis-8.tar\n");
     machine.put("facts.inv", "[lab]\na redis_image_archive='{{ ansible_distribution }}.tar'\n");

@@ -77,7 +77,7 @@ fn expression(pattern: &str) -> String {
             '?' => text.push_str("[^/]"),
             '[' => {
                 text.push('[');
-                if matches!(chars.peek(), Some('^' | '!')) {
+                if matches!(chars.peek(), Some('^')) {
                     chars.next();
                     text.push('^');
                 }
