@@ -400,12 +400,12 @@ mod tests {
         ];
         let manifest = Manifest::new(BundleName::parse("quay").expect("a name"), members, Vec::new());
         insta::assert_snapshot!(render(&manifest), @r"
-        what         name                   size     holds
-        guest image  0123-debian-12.qcow2   454 MiB  sha256:0123456789ab…
-        image        redis-7.tar            40 MiB   localhost/quaylab/redis:7
-        package      a_1_amd64.deb          11.7 KiB  -
-        role         mine                   200 B    2 files
-        role         other                  7 B      1 files
+        what         name                  size      holds
+        guest image  0123-debian-12.qcow2  454 MiB   sha256:0123456789ab…
+        image        redis-7.tar           40 MiB    localhost/quaylab/redis:7
+        package      a_1_amd64.deb         11.7 KiB  -
+        role         mine                  200 B     2 files
+        role         other                 7 B       1 files
         ");
     }
 
