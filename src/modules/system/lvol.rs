@@ -197,10 +197,8 @@ impl Lvol {
             Amount::Percent(_, Base::Origin) => return Ok(None),
             // What was free when the volume was made is not known any more.
             Amount::Percent(n, Base::Free) if !size.more && n < 100 => return Ok(None),
-            Amount::Percent(n, Base::Free) => {
-                is + vg.free / 100 * u64::from(n) + vg.free % 100 * u64::from(n) / 100
-            }
-            Amount::Percent(n, Base::Vg | Base::Pvs) => vg.size / 100 * u64::from(n),
+            Amount::Percent(n, Base::Free) => is.saturating_add(share(vg.free, n)),
+            Amount::Percent(n, Base::Vg | Base::Pvs) => share(vg.size, n),
             Amount::Bytes(n) => n,
         };
         let target = if size.more && !matches!(size.amount, Amount::Percent(_, Base::Free)) {
@@ -249,6 +247,12 @@ impl Lvol {
         argv.extend(self.pvs.iter().map(ToString::to_string));
         Ok(Some(argv))
     }
+}
+
+/// So many hundredths of a whole.
+fn share(whole: u64, percent: u32) -> u64 {
+    let percent = u64::from(percent);
+    whole / 100 * percent + whole % 100 * percent / 100
 }
 
 #[async_trait]
