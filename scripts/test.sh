@@ -69,6 +69,7 @@ else
     run 'the quickstart again: changed=0 in under 30 s' vm again.sh
     run 'doctor, status, ssh-config and a snapshot on the same VM' vm verbs.sh
     run "a playbook of one's own and a single task reach the guest" vm own_playbook.sh
+    run 'a larger disk: all that stands on it grows' vm grown.sh
     run 'a system from an ISO and a kickstart: installed once' vm installed.sh
     run 'the same VM as a ready-made machine; a foreign disk is refused' vm ready_made.sh
     run 'its removal leaves what others made, and nothing else' vm destroyed.sh "$before"

@@ -110,10 +110,11 @@ impl Login {
         let endpoint = self.endpoint();
         let place = self.place();
         // The forward takes connections even where nothing listens behind it, so that is asked first.
-        cx.shell.dial(&endpoint).await.map(drop).map_err(|e| {
-            ModuleError::failed(format!("MySQL does not answer at {place} on {}: {e}", cx.host))
+        let silent = |why: String| {
+            ModuleError::failed(format!("MySQL does not answer at {place} on {}: {why}", cx.host))
                 .hint("is the server running, and does it listen there?")
-        })?;
+        };
+        cx.shell.dial(&endpoint).await.map(drop).map_err(|e| silent(e.to_string()))?;
         let forward = cx.shell.forward(endpoint).await?;
         let options = OptsBuilder::default()
             .ip_or_hostname(forward.address.ip().to_string())
@@ -126,6 +127,8 @@ impl Login {
             .init(vec!["SET SESSION sql_mode = REPLACE(@@SESSION.sql_mode, 'NO_BACKSLASH_ESCAPES', '')"]);
         match tokio::time::timeout(Duration::from_secs(LOGIN_SECONDS), Conn::new(options)).await {
             Ok(Ok(connection)) => Ok(Session { connection, _forward: forward }),
+            // A container's port takes connections for a server that is not there, and ends them.
+            Ok(Err(error @ Error::Io(_))) => Err(silent(reason(&error))),
             Ok(Err(error)) => Err(self.refused(&error, database)),
             Err(_) => Err(ModuleError::failed(format!(
                 "MySQL at {place} accepted the connection but did not answer within {LOGIN_SECONDS} s"
