@@ -114,11 +114,13 @@ fn archive(tag: &str, size: usize) -> Vec<u8> {
 const LONG: &str = "roles/mine/files/a folder whose name is rather long, as those of generated documentation are/and a file in it, \
                     with a name of its own that is not short either: é.txt";
 
-/// The quickstart's inventory with files of this machine.
+/// The quickstart's inventory with files of this machine, and no hypervisor brought up for it.
 fn lab(machine: &Machine) {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/inventories/quickstart.inv"));
     let made = machine.path("made");
-    machine.put("quickstart.inv", text.unwrap().replace("/var/cache/quaylab/images", &made));
+    let text = text.unwrap().replace("/var/cache/quaylab/images", &made);
+    assert!(text.contains("libvirt_private=auto"));
+    machine.put("quickstart.inv", text.replace("libvirt_private=auto", "libvirt_private=false"));
     for (file, tag) in
         [("postgresql-15", "postgresql:15"), ("redis-7", "redis:7"), ("registry-2", "registry:2")]
     {
