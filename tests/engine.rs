@@ -503,3 +503,23 @@ async fn wrong_role_arguments_point_at_where_they_were_written() {
       = what it takes is written in roles/r/meta/argument_specs.yml
     "#);
 }
+
+#[tokio::test]
+async fn an_included_role_sees_the_variables_of_the_roles_around_it() {
+    let ran = Case::new("- hosts: a\n  gather_facts: false\n  tasks: [{include_role: {name: outer}}]\n")
+        .file("roles/outer/defaults/main.yml", "given: outer's default\nsame: outer\n")
+        .file("roles/outer/vars/main.yml", "fixed: outer's own\n")
+        .file("roles/outer/tasks/main.yml", "- include_role: {name: middle}\n")
+        .file(
+            "roles/middle/tasks/main.yml",
+            "- include_role: {name: inner}\n  vars: {passed: '{{ given }}'}\n",
+        )
+        .file("roles/inner/defaults/main.yml", "same: inner\n")
+        .file(
+            "roles/inner/tasks/main.yml",
+            "- debug: {msg: \"{{ passed }}, {{ fixed }}, {{ same }}, {{ ansible_parent_role_names | join(' ') }}\"}\n",
+        )
+        .run()
+        .await;
+    assert_eq!(ran.said(), ["a: outer's default, outer's own, inner, middle outer"]);
+}

@@ -1,21 +1,18 @@
-//! What is done on the controller: facts, assertions, messages, the play's own course.
+//! What is done on the controller: facts, assertions, messages.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::event::{Event, HostResult, Status, TaskLabel};
-use super::flow::{self, Hosts};
+use super::action;
 use super::play::PlayRun;
 use super::register::ItemOutcome;
-use super::scope::{Context, HostScope, raw};
-use super::task::{chosen, false_condition, label};
-use super::{action, handlers, preflight};
+use super::role_arguments::judged;
+use super::scope::{HostScope, raw};
 use crate::diag::Diagnostic;
 use crate::modules::Outcome;
-use crate::playbook::{Action, ArgumentSpec, Folder, Role, Task};
+use crate::playbook::{Action, ArgumentSpec, Folder, Task};
 use crate::value::{Map, Value, plain};
 use crate::vars::Scope;
 use crate::yaml::{Kind, Node};
@@ -341,202 +338,5 @@ impl Work<'_> {
             }
         }
         Ok(judged(&spec.check(&args)))
-    }
-}
-
-fn judged(errors: &[String]) -> Outcome {
-    let mut result = Map::new();
-    if errors.is_empty() {
-        result.insert("msg".into(), json!("The arg spec validation passed"));
-        return Outcome::ok(result);
-    }
-    result.insert("argument_errors".into(), json!(errors));
-    Outcome::failed(format!("Validation of arguments failed:\n{}", errors.join("\n")), result)
-}
-
-/// Checks a role's arguments where the role begins, as a task of its own.
-pub(super) fn validate_role(
-    play: &Arc<PlayRun>,
-    role: &Arc<Role>,
-    hosts: &Hosts,
-    context: &Context,
-) -> Hosts {
-    let origin = crate::diag::Origin::synthetic(role.folder.describe("meta/argument_specs.yml"));
-    let name = role.validation();
-    let mut failed = Hosts::new();
-    let mut results = Vec::new();
-    for host in hosts {
-        let scope = HostScope::new(play, host, context).shared();
-        let outcome = match false_condition(play, context, &scope) {
-            Ok(None) => ItemOutcome::from_outcome(judged(&preflight::violations(&play.run, role, &scope))),
-            Ok(Some(condition)) => ItemOutcome::condition_false(Some(&condition)),
-            Err(error) => ItemOutcome::condition_unclear(&error),
-        };
-        if outcome.status == Status::Failed {
-            failed.push(host.clone());
-        }
-        results.push((host, outcome));
-    }
-    let label = Arc::new(TaskLabel {
-        name,
-        action: "validate_argument_spec".into(),
-        origin,
-        handler: false,
-        looped: false,
-        quiet: false,
-        module: false,
-    });
-    play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
-    for (host, outcome) in results {
-        let wrong = outcome.status == Status::Failed;
-        {
-            let state = play.run.host(host);
-            let mut state = state.state();
-            state.seen = true;
-            match outcome.status {
-                Status::Skipped => state.stats.skipped += 1,
-                Status::Failed if context.rescuable => state.stats.rescued += 1,
-                Status::Failed => state.stats.failed += 1,
-                _ => state.stats.ok += 1,
-            }
-        }
-        if wrong && context.rescuable {
-            flow::remember_failure(play, host, &label.name, &label.action, &outcome.result);
-        }
-        play.run.emit(Event::Result {
-            host: host.clone(),
-            task: Arc::clone(&label),
-            result: HostResult {
-                status: outcome.status,
-                result: outcome.result,
-                diff: Vec::new(),
-                delegated: None,
-                hint: wrong.then(|| "set the variable in the inventory, in group_vars or with -e".into()),
-                ignored: false,
-                elapsed: Duration::ZERO,
-            },
-        });
-    }
-    failed
-}
-
-/// The play's own course.
-pub(super) async fn meta(
-    play: &Arc<PlayRun>,
-    task: &Arc<Task>,
-    hosts: &Hosts,
-    context: &Context,
-) -> Result<Hosts, Diagnostic> {
-    const KNOWN: [&str; 10] = [
-        "noop",
-        "flush_handlers",
-        "end_play",
-        "end_batch",
-        "end_host",
-        "end_role",
-        "clear_facts",
-        "clear_host_errors",
-        "refresh_inventory",
-        "reset_connection",
-    ];
-    let full = context.inside(&task.keywords, None);
-    let what = task
-        .args
-        .as_map()
-        .and_then(|m| m.get("_raw_params").or_else(|| m.get("free_form")))
-        .map(Node::key_text)
-        .unwrap_or_default();
-    // What concerns the whole play is decided by its first host.
-    let each =
-        ["noop", "flush_handlers", "end_host", "end_role", "reset_connection"].contains(&what.as_str());
-    let mut on = Hosts::new();
-    for host in hosts.iter().take(if each { hosts.len() } else { 1 }) {
-        let scope = HostScope::new(play, host, &full).shared();
-        if !chosen(play, task, context, &scope)? {
-            continue;
-        }
-        let holds =
-            full.keywords.iter().flat_map(|k| &k.when).try_fold(true, |all, n| {
-                Ok::<_, Diagnostic>(all && play.run.templar.condition(n, &scope)?)
-            })?;
-        play.run.emit(Event::Meta {
-            task: label(play, task, context, &scope, context.handler),
-            host: host.clone(),
-            skipped: !holds,
-        });
-        if holds {
-            on.push(host.clone());
-        }
-    }
-    if on.is_empty() {
-        return Ok(Hosts::new());
-    }
-    match what.as_str() {
-        "noop" => {}
-        "flush_handlers" => {
-            let outer = Context::default().inside(&play.play.keywords, None);
-            handlers::flush(play, &on, &outer).await?;
-        }
-        "end_play" => play.end(false),
-        "end_batch" | "end_host" => {
-            for host in if each { &on } else { hosts } {
-                play.run.host(host).state().ended = true;
-            }
-        }
-        "end_role" if full.role.is_none() => {
-            return Err(Diagnostic::new("end_role stands in no role").at(&task.origin));
-        }
-        "end_role" => {
-            for host in &on {
-                play.run.host(host).state().left_role = true;
-            }
-        }
-        "clear_facts" => {
-            for host in hosts {
-                play.run.host(host).state().facts = Arc::default();
-            }
-        }
-        "clear_host_errors" => {
-            for host in play.inventory_hosts() {
-                let host = play.run.host(&host);
-                let mut state = host.state();
-                state.failed = false;
-                state.unreachable = false;
-            }
-        }
-        "refresh_inventory" => play.forget_inventory(),
-        "reset_connection" => {
-            for host in &on {
-                let scope = HostScope::new(play, host, &full).shared();
-                play.run.target(super::connection::spec(play, host, &full, &scope)?).close().await;
-            }
-        }
-        other => {
-            let near = crate::diag::closest(other, KNOWN).map(|n| format!("did you mean {n}?"));
-            return Err(Diagnostic::new(format!("meta does not know {other:?}"))
-                .at(&task.origin)
-                .hint_opt(near));
-        }
-    }
-    Ok(Hosts::new())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn violations_become_one_message() {
-        let outcome = judged(&[
-            "missing required argument: a".into(),
-            "argument b must be of type int, got \"x\"".into(),
-        ]);
-        assert_eq!(
-            outcome.failed.as_deref(),
-            Some(
-                "Validation of arguments failed:\nmissing required argument: a\nargument b must be of type int, got \"x\""
-            )
-        );
-        assert!(judged(&[]).failed.is_none());
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::play::PlayRun;
 use super::scope::{Context, HostScope};
 use super::speculate::Rest;
-use super::{builtin, include, task};
+use super::{include, meta, role_arguments, task};
 use crate::diag::Diagnostic;
 use crate::playbook::{Action, Block, Entry, Task};
 use crate::vars::Var;
@@ -58,7 +58,10 @@ pub(super) fn entries_on<'a>(
                 Entry::Task(one) if !admitted(play, one, &alive, &context) => Hosts::new(),
                 Entry::Task(one) => match &one.action {
                     Action::Include(_) => include::run(play, one, &alive, &context, false).await?,
-                    Action::Meta => builtin::meta(play, one, &alive, &context).await?,
+                    Action::Meta => {
+                        meta::perform(play, one, &alive, &context).await?;
+                        Hosts::new()
+                    }
                     _ => task::on_hosts(play, one, &alive, &context).await?,
                 },
             };
@@ -92,7 +95,7 @@ async fn block(
         }
     }
     if let Some(role) = block.role.as_ref().filter(|r| r.spec.is_some() && play.run.has_started()) {
-        failed.extend(builtin::validate_role(play, role, &alive, &inner));
+        failed.extend(role_arguments::validate(play, role, &alive, &inner));
         alive.retain(|h| !failed.contains(h));
     }
     failed.extend(entries_on(play, &block.tasks, alive, inner).await?);

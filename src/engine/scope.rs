@@ -18,8 +18,8 @@ pub(super) type Vars = IndexMap<String, Var>;
 pub(super) struct Context {
     pub keywords: Vec<Arc<Keywords>>,
     pub role: Option<Arc<Role>>,
-    /// Roles around this one, for `ansible_parent_role_names`.
-    pub parents: Vec<String>,
+    /// Roles around this one, whose variables it sees too; the nearest first.
+    pub parents: Vec<Arc<Role>>,
     /// Given to an include: stronger than everything but `-e`.
     pub include_vars: Arc<Vars>,
     /// A block around has a rescue for what fails here.
@@ -41,7 +41,7 @@ impl Context {
         inner.keywords.push(Arc::clone(keywords));
         if let Some(role) = role {
             if let Some(outer) = &self.role {
-                inner.parents.insert(0, outer.name.clone());
+                inner.parents.insert(0, Arc::clone(outer));
             }
             inner.role = Some(Arc::clone(role));
         }
@@ -84,12 +84,12 @@ impl HostScope {
         let given = |layers: Layers, level, vars: &Arc<Vars>| {
             if vars.is_empty() { layers } else { layers.with(level, Arc::clone(vars)) }
         };
-        for role in play.roles().iter().chain(&context.role) {
+        for role in play.roles().iter().chain(context.parents.iter().rev()).chain(&context.role) {
             let vars = play.role_vars(role);
             layers = given(layers, Level::RoleDefaults, &vars.defaults);
             layers = given(layers, Level::Role, &vars.vars);
         }
-        if let Some(role) = &context.role {
+        for role in context.parents.iter().rev().chain(&context.role) {
             layers = given(layers, Level::RoleParams, &play.role_vars(role).params);
         }
         // The play's own variables have a level of their own.
@@ -106,7 +106,8 @@ impl HostScope {
             locals.insert("role_name".into(), Var::Known(json!(role.name)));
             locals.insert("ansible_role_name".into(), Var::Known(json!(role.name)));
             locals.insert("role_path".into(), Var::Known(json!(role.folder.name())));
-            locals.insert("ansible_parent_role_names".into(), Var::Known(json!(context.parents)));
+            let parents: Vec<&str> = context.parents.iter().map(|r| r.name.as_str()).collect();
+            locals.insert("ansible_parent_role_names".into(), Var::Known(json!(parents)));
         }
         Self {
             play: Arc::clone(play),
