@@ -4,7 +4,8 @@ use std::path::Path;
 use super::image::{amount, convert_to_raw};
 use super::volume::{EXTENT, volume_xml};
 use super::{
-    Element, Hypervisor, LabError, Ledger, Lvm, MadeKind, Mark, SourceImage, Tags, VolumeSpec, host_dir,
+    Element, Hypervisor, LabError, Ledger, Lvm, MadeKind, Mark, SourceImage, Tags, VolumeNow, VolumeSpec,
+    host_dir,
 };
 use crate::host::{Script, Shell, quote};
 
@@ -43,6 +44,12 @@ impl Filler {
 
     async fn remember(&self, full: &str, source: Option<&str>) -> Result<(), LabError> {
         self.ledger.put(MadeKind::Volume, full, source).await
+    }
+
+    /// A volume as libvirt has it now.
+    pub async fn volume(&self, pool: &str, name: &str) -> Result<Option<VolumeNow>, LabError> {
+        let (pool, name) = (pool.to_owned(), name.to_owned());
+        self.hypervisor.call(move |d| d.volume(&pool, &name)).await
     }
 
     /// LVM and the volume group, where that is what a pool stands on.
@@ -85,12 +92,8 @@ impl Filler {
             let pool = pool.to_owned();
             self.hypervisor.call(move |d| d.create_volume(&pool, &xml)).await
         };
-        if made.is_err() {
-            let (pool, name) = (pool.to_owned(), name.to_owned());
-            let there = self.hypervisor.call(move |d| d.volume(&pool, &name)).await;
-            if matches!(there, Ok(None)) {
-                self.ledger.remove(MadeKind::Volume, &full).await?;
-            }
+        if made.is_err() && matches!(self.volume(pool, name).await, Ok(None)) {
+            self.ledger.remove(MadeKind::Volume, &full).await?;
         }
         made
     }
@@ -125,9 +128,8 @@ impl Filler {
             return self.hypervisor.call(move |d| d.resize_volume(&pool, &name, bytes)).await;
         }
         let Some((vm, disk)) = vm else { return Ok(()) };
-        let (at, volume) = (pool.to_owned(), name.to_owned());
         // A logical volume has whole extents, and its guest is told of exactly what is there.
-        let now = self.hypervisor.call(move |d| d.volume(&at, &volume)).await?.map_or(0, |v| v.capacity);
+        let now = self.volume(pool, name).await?.map_or(0, |v| v.capacity);
         let bytes = bytes.max(now);
         self.hypervisor.call(move |d| d.resize_disk(&vm, &disk, bytes)).await?;
         self.refresh(pool).await
@@ -185,21 +187,14 @@ impl Filler {
         if self.base_ready(pool, image).await? {
             return Ok(());
         }
-        let there = {
-            let (pool, name) = (pool.to_owned(), name.clone());
-            self.hypervisor.call(move |d| d.volume(&pool, &name)).await?
-        };
-        match (there, self.owner(pool, &name).await?) {
+        match (self.volume(pool, &name).await?, self.owner(pool, &name).await?) {
             (Some(_), Owner::Somebody) => {
                 return Err(LabError::Conflict(format!(
                     "volume {full} exists and was not made by this lab: another lab may be uploading it; remove it when none is"
                 )));
             }
             // An upload that broke off is started anew.
-            (Some(_), Owner::Us { .. }) => {
-                let (pool, name) = (pool.to_owned(), name.clone());
-                self.hypervisor.call(move |d| d.delete_volume(&pool, &name)).await?;
-            }
+            (Some(_), Owner::Us { .. }) => self.remove(pool, &name).await?,
             (None, _) => {}
         }
         let bytes = std::fs::metadata(&image.path)
@@ -216,9 +211,7 @@ impl Filler {
     pub async fn base_ready(&self, pool: &str, image: &SourceImage) -> Result<bool, LabError> {
         let name = image.base_name();
         let known = self.owner(pool, &name).await?.source();
-        let pool = pool.to_owned();
-        let there = self.hypervisor.call(move |d| d.volume(&pool, &name)).await?.is_some();
-        Ok(there && known.as_deref() == Some(&image.digest))
+        Ok(self.volume(pool, &name).await?.is_some() && known.as_deref() == Some(&image.digest))
     }
 
     /// Fills a volume with an image, converted to raw; the digest is remembered when all of it is written.
@@ -228,8 +221,7 @@ impl Filler {
         image: &SourceImage,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(), LabError> {
-        let (pool, name) = (spec.pool.clone(), spec.name.clone());
-        let volume = self.hypervisor.call(move |d| d.volume(&pool, &name)).await?.ok_or_else(|| {
+        let volume = self.volume(&spec.pool, &spec.name).await?.ok_or_else(|| {
             LabError::failed(
                 format!("volume {}", spec.full_name()),
                 "it vanished before the image was written",
@@ -319,11 +311,7 @@ cat >\"$copy\" && qemu-img convert -n -f {} -O raw \"$copy\" {}",
         let full = format!("{pool}/{name}");
         let room =
             std::fs::metadata(file).map_err(LabError::io(format!("reading {}", file.display())))?.len();
-        let there = {
-            let (pool, name) = (pool.to_owned(), name.to_owned());
-            self.hypervisor.call(move |d| d.volume(&pool, &name)).await?
-        };
-        match (&there, self.owner(pool, name).await?) {
+        match (self.volume(pool, name).await?, self.owner(pool, name).await?) {
             (Some(_), Owner::Somebody) => {
                 return Err(LabError::Conflict(format!(
                     "volume {full} exists and was not made by this lab, so it is not written over"
@@ -341,13 +329,10 @@ cat >\"$copy\" && qemu-img convert -n -f {} -O raw \"$copy\" {}",
 
     /// Removes a volume of this lab and forgets it; one that is not there is well.
     pub async fn remove(&self, pool: &str, name: &str) -> Result<(), LabError> {
-        let (at, volume) = (pool.to_owned(), name.to_owned());
-        self.hypervisor
-            .call(move |d| match d.volume(&at, &volume)? {
-                Some(_) => d.delete_volume(&at, &volume),
-                None => Ok(()),
-            })
-            .await?;
+        if self.volume(pool, name).await?.is_some() {
+            let (at, volume) = (pool.to_owned(), name.to_owned());
+            self.hypervisor.call(move |d| d.delete_volume(&at, &volume)).await?;
+        }
         self.ledger.remove(MadeKind::Volume, &format!("{pool}/{name}")).await
     }
 

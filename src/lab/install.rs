@@ -162,11 +162,9 @@ impl Installation<'_> {
     }
 
     async fn path(&self, volume: &str) -> Result<String, LabError> {
-        let (pool, volume) = (self.spec.media_pool.clone(), volume.to_owned());
-        let full = format!("{pool}/{volume}");
-        let there = self.hypervisor().call(move |d| d.volume(&pool, &volume)).await?;
-        there.map(|v| v.path).ok_or_else(|| {
-            LabError::failed(format!("volume {full}"), "it vanished before the installation began")
+        let pool = &self.spec.media_pool;
+        self.filler.volume(pool, volume).await?.map(|v| v.path).ok_or_else(|| {
+            LabError::failed(format!("volume {pool}/{volume}"), "it vanished before the installation began")
         })
     }
 
@@ -198,7 +196,7 @@ impl Installation<'_> {
         }
     }
 
-    /// A VM that ended may have given up; the end of the kickstart says that it did not.
+    /// A VM that ended may have given up; the end of the kickstart says that it did not, where the console can be read.
     async fn was_finished(&self) -> Result<(), LabError> {
         let line = installed_line(self.token);
         match Console::holds(self.hypervisor(), &self.spec.domain.console_log, &line).await {

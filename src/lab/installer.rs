@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use isomage::TreeNode;
 use tempfile::NamedTempFile;
@@ -10,7 +10,16 @@ use super::LabError;
 /// How far an archive is filled up before the next: the kernel looks for one at such places.
 const ALIGNMENT: u64 = 512;
 
-/// What boots an operating system's installer without a boot loader.
+/// An operating system's installer on an ISO.
+#[derive(Debug)]
+pub struct Installer {
+    iso: File,
+    path: PathBuf,
+    kernel: TreeNode,
+    initrd: TreeNode,
+}
+
+/// What boots an installer without a boot loader.
 #[derive(Debug)]
 pub struct InstallerFiles {
     pub kernel: NamedTempFile,
@@ -18,23 +27,20 @@ pub struct InstallerFiles {
     pub initrd: NamedTempFile,
 }
 
-impl InstallerFiles {
-    /// Takes them out of an ISO, into files of a folder which only its owner reads: a kickstart holds secrets.
-    pub fn from_iso(iso: &Path, kickstart: &str, folder: &Path) -> Result<Self, LabError> {
-        let what = || format!("image {}", iso.display());
-        let reading = || format!("reading {}", iso.display());
-        let mut file = File::open(iso).map_err(LabError::io(reading()))?;
-        let tree = isomage::detect_and_parse_filesystem(&mut file, &iso.to_string_lossy()).map_err(|e| {
+impl Installer {
+    /// Finds the installer; an ISO without one that takes a kickstart is refused.
+    pub fn on(path: &Path) -> Result<Self, LabError> {
+        let what = || format!("image {}", path.display());
+        let reading = || format!("reading {}", path.display());
+        let mut iso = File::open(path).map_err(LabError::io(reading()))?;
+        let tree = isomage::detect_and_parse_filesystem(&mut iso, &path.to_string_lossy()).map_err(|e| {
             LabError::failed(what(), format!("it is no ISO image: {e}"))
                 .with_hint("was the download cut off? image_checksum would tell")
         })?;
-        let mut read = |node: &TreeNode, into: &mut dyn Write| {
-            isomage::cat_node(&mut file, node, &mut Writer(into))
-                .map_err(|e| LabError::failed(reading(), format!("{}: {e}", node.name)))
-        };
         let mut treeinfo = Vec::new();
         if let Some(node) = find(&tree, ".treeinfo") {
-            read(node, &mut treeinfo)?;
+            isomage::cat_node(&mut iso, node, &mut treeinfo)
+                .map_err(|e| LabError::failed(reading(), format!(".treeinfo: {e}")))?;
         }
         let (kernel, initrd) = named(&String::from_utf8_lossy(&treeinfo));
         let (Some(kernel_node), Some(initrd_node)) = (find(&tree, &kernel), find(&tree, &initrd)) else {
@@ -44,26 +50,21 @@ impl InstallerFiles {
             )
             .with_hint("an install or boot ISO of Fedora, RHEL or one of its kin is meant; other systems come as qcow2 images with cloud-init"));
         };
+        Ok(Self { path: path.to_owned(), kernel: kernel_node.clone(), initrd: initrd_node.clone(), iso })
+    }
+
+    /// Takes its files out, into a folder which only its owner reads: a kickstart holds secrets.
+    pub fn files(mut self, kickstart: &str, folder: &Path) -> Result<InstallerFiles, LabError> {
         let making = || format!("writing installer files in {}", folder.display());
         let temporary = || NamedTempFile::new_in(folder).map_err(LabError::io(making()));
-        let mut files = Self { kernel: temporary()?, initrd: temporary()? };
-        read(kernel_node, files.kernel.as_file_mut())?;
+        let mut files = InstallerFiles { kernel: temporary()?, initrd: temporary()? };
         write_kickstart(files.initrd.as_file_mut(), kickstart).map_err(LabError::io(making()))?;
-        read(initrd_node, files.initrd.as_file_mut())?;
+        for (node, into) in [(&self.kernel, &mut files.kernel), (&self.initrd, &mut files.initrd)] {
+            isomage::cat_node(&mut self.iso, node, into.as_file_mut()).map_err(|e| {
+                LabError::failed(format!("reading {}", self.path.display()), format!("{}: {e}", node.name))
+            })?;
+        }
         Ok(files)
-    }
-}
-
-/// `isomage` wants a writer of a known size.
-struct Writer<'a>(&'a mut dyn Write);
-
-impl Write for Writer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
     }
 }
 
@@ -154,7 +155,8 @@ mod tests {
             let files: [(&str, &[u8]); 2] =
                 [("images/pxeboot/vmlinuz", b"kernel"), ("images/pxeboot/initrd.img", &[7; 1000])];
             let iso = iso(dir.path(), options, &files);
-            let found = InstallerFiles::from_iso(&iso, "text\n# ks\n", dir.path()).expect("an installer");
+            let found =
+                Installer::on(&iso).expect("an installer").files("text\n# ks\n", dir.path()).expect("files");
             assert_eq!(text(found.kernel.as_file()), b"kernel", "{options:?}");
             let initrd = text(found.initrd.as_file());
             assert_eq!(initrd.len() % 512, 1000 % 512);
@@ -177,7 +179,7 @@ mod tests {
         let files: [(&str, &[u8]); 3] =
             [(".treeinfo", treeinfo.as_bytes()), ("boot/k", b"K"), ("boot/i.img", b"I")];
         let iso = iso(dir.path(), &["-R"], &files);
-        let found = InstallerFiles::from_iso(&iso, "", dir.path()).expect("an installer");
+        let found = Installer::on(&iso).expect("an installer").files("", dir.path()).expect("files");
         assert_eq!(text(found.kernel.as_file()), b"K");
     }
 
@@ -185,11 +187,11 @@ mod tests {
     fn another_iso_and_what_is_none_are_told_apart() {
         let dir = tempfile::tempdir().expect("a folder");
         let other = iso(dir.path(), &["-R"], &[("casper/vmlinuz", b"k")]);
-        let error = InstallerFiles::from_iso(&other, "", dir.path()).expect_err("refused");
+        let error = Installer::on(&other).expect_err("refused");
         assert!(error.to_string().contains("no installer that takes a kickstart"), "{error}");
         let none = dir.path().join("none.iso");
         std::fs::write(&none, vec![0; 100_000]).expect("written");
-        let error = InstallerFiles::from_iso(&none, "", dir.path()).expect_err("refused");
+        let error = Installer::on(&none).expect_err("refused");
         assert!(error.to_string().contains("it is no ISO image"), "{error}");
     }
 }

@@ -17,6 +17,7 @@ mod download;
 mod driver;
 mod error;
 mod fill;
+mod guest_boot;
 mod host_dns;
 mod image;
 mod image_cache;
@@ -50,6 +51,7 @@ mod status;
 mod unpack;
 mod volume;
 mod wait;
+mod wait_failure;
 mod xml;
 
 pub use cloud_init::{GuestSetup, Seed, mac_address};
@@ -77,7 +79,7 @@ pub use host_dns::{GuestName, HostDns, Resolver, Zone};
 pub use image::{ImageRequest, default_cache_dir};
 pub use image_cache::{CachedImage, cached_images, note_digest, noted_digest, users_of_images};
 pub use install::{InstallSpec, InstallState, InstallStep, Installation, check_media_pool, plan_install};
-pub use installer::InstallerFiles;
+pub use installer::{Installer, InstallerFiles};
 pub use keys::{KeyPair, host_dir, host_key, login_key};
 pub use kickstart::{GuestAccess, with_access};
 pub use kvm::{Accelerator, KvmProbe, kvm_of, probe_kvm};
@@ -100,5 +102,6 @@ pub use volume::{
     DiskUser, GIB, SourceImage, VolumeContent, VolumeFormat, VolumeSpec, VolumeState, VolumeStep,
     plan_volume, volume_warnings, volume_xml,
 };
-pub use wait::{Limits, Stage, WaitFailure, WaitRequest, Waited, Why, wait_for_vm};
+pub use wait::{Limits, WaitRequest, Waited, wait_for_vm};
+pub use wait_failure::{Stage, WaitFailure, Why};
 pub use xml::Element;

@@ -7,14 +7,6 @@ me=installed.sh
 . "$(dirname -- "$0")/lib.sh"
 outer=$lab
 lab=$scratch/installed.inv
-finish() {
-    code=$?
-    trap - EXIT
-    [ -z "${run_pid:-}" ] || kill -KILL "$run_pid" 2>/dev/null || true
-    "$program" destroy -i "$lab" --yes >"$scratch/destroy.log" 2>&1 </dev/null || { cat "$scratch/destroy.log" >&2; code=1; }
-    rm -rf -- "$scratch"
-    exit "$code"
-}
 
 # The ISO: a kernel and an initrd where Fedora's and RHEL's have theirs.
 mkdir -p "$scratch/iso/images/pxeboot" "$scratch/added/stand-in"
@@ -23,9 +15,7 @@ for file in vmlinuz initrd.img; do
 done
 cp tests/standins/installer "$scratch/added/installer"
 cp /bin/busybox "$scratch/added/stand-in/busybox"
-printf '\372\061\300\216\330\276\026\174\272\370\003\254\204\300\164\003\356\353\370\364\353\375booted from its own volume\r\n\000' >"$scratch/added/system"
-truncate -s 510 "$scratch/added/system"
-printf '\125\252' >>"$scratch/added/system"
+speaking_disk "$scratch/added/system"
 mv "$scratch/iso/images/pxeboot/initrd.img" "$scratch/system.img"
 (cd "$scratch/added" && find . | cpio -o -H newc --quiet) | cat - "$scratch/system.img" >"$scratch/iso/images/pxeboot/initrd.img"
 genisoimage -quiet -R -J -o "$scratch/os.iso" "$scratch/iso" 2>/dev/null
@@ -54,10 +44,24 @@ install_packages=['vim']
 run_cmds=['echo a command of the lab ran >/dev/ttyS0']
 resources={'vcpus': 1, 'ram': 64, 'network': 'installed', 'disks': [{'size': '16M', 'pool': 'installed'}]}
 X
-trap finish EXIT
+destroy_at_end
 quaylab() { "$program" "$@" >"$scratch/log" 2>&1 </dev/null; }
 volumes() { virsh_inside vol-list installed | awk '$1 != "" && $1 != "Name" && !/^-/ { print $1 }' | sort | tr '\n' ' '; }
 console() { cat /var/log/libvirt/qemu/sys-console.log 2>/dev/null || inside cat /var/log/libvirt/qemu/sys-console.log; }
+
+# Another kind of ISO is refused before it is uploaded.
+mkdir -p "$scratch/other/casper"
+echo kernel >"$scratch/other/casper/vmlinuz"
+genisoimage -quiet -R -o "$scratch/other.iso" "$scratch/other"
+for check in --check ''; do
+    code=0
+    # shellcheck disable=SC2086 # no word where it is empty
+    quaylab run -i "$lab" tests/vm/provision.yml -e "image_uri=file://$scratch/other.iso" $check || code=$?
+    [ "$code" = 2 ] || fail "an ISO without an installer ended with $code" "$scratch/log"
+    grep -qF 'it is no installer that takes a kickstart' "$scratch/log" || fail "it does not say what is wrong with the ISO" "$scratch/log"
+done
+[ "$(volumes)" = 'sys-vdb sys.qcow2 ' ] || fail "after the refusal there is: $(volumes)"
+quaylab destroy -i "$lab" --yes || fail "the removal ended with $?" "$scratch/log"
 
 quaylab run -i "$lab" tests/vm/provision.yml --check || fail "the check ended with $?" "$scratch/log"
 grep -q 'TASK \[vm : Operating system\]' "$scratch/log" || fail 'the check says nothing of the installation' "$scratch/log"
@@ -71,16 +75,20 @@ for part in 'installing sys: the VM ended before the kickstart did' 'there is no
     grep -qF "$part" "$scratch/log" || fail "it does not say '$part'" "$scratch/log"
 done
 
-# Killed while the installer runs, and run again.
-start "$scratch/killed.log" tests/vm/provision.yml
-for _ in $(seq 600); do
-    [ "$(virsh_inside domstate sys 2>/dev/null)" = running ] && break
-    kill -0 "$run_pid" 2>/dev/null || fail 'the run ended before its VM ran' "$scratch/killed.log"
-    sleep 0.1
+# Interrupted while the installer runs, killed while it runs, and run again.
+for signal in INT KILL; do
+    start "$scratch/broken.log" tests/vm/provision.yml
+    for _ in $(seq 600); do
+        grep -q 'TASK \[vm : Operating system\]' "$scratch/broken.log" && [ "$(virsh_inside domstate sys 2>/dev/null)" = running ] && break
+        kill -0 "$run_pid" 2>/dev/null || fail 'the run ended before its VM ran' "$scratch/broken.log"
+        sleep 0.1
+    done
+    sleep 1
+    kill -"$signal" "$run_pid"
+    code=0
+    wait "$run_pid" || code=$?
+    [ "$signal $code" = 'INT 130' ] || [ "$signal $code" = 'KILL 137' ] || fail "after $signal it ended with $code" "$scratch/broken.log"
 done
-sleep 1
-kill -KILL "$run_pid"
-wait "$run_pid" 2>/dev/null || true
 quaylab run -i "$lab" tests/vm/provision.yml --diff || fail "the run after the kill ended with $?" "$scratch/log"
 if grep -q s3cret-word "$scratch/log"; then fail 'a password is shown' "$scratch/log"; fi
 console >"$scratch/console"

@@ -60,3 +60,23 @@ expect_unchanged() {
     still=$(grep -cE ' : ok=[0-9]+ +changed=0 +unreachable=0 +failed=0 ' "$1") || still=0
     [ "$hosts" = "$still" ] || fail "$((hosts - still)) of $hosts hosts changed or failed" "$1"
 }
+
+# destroy_at_end: however the stage ends, what it has started ends and its lab goes.
+destroy_at_end() {
+    trap 'destroy_and_leave' EXIT
+}
+destroy_and_leave() {
+    leave_code=$?
+    trap - EXIT
+    [ -z "${run_pid:-}" ] || kill -KILL "$run_pid" 2>/dev/null || true
+    "$program" destroy -i "$lab" --yes >"$scratch/destroy.log" 2>&1 </dev/null || { cat "$scratch/destroy.log" >&2; leave_code=1; }
+    rm -rf -- "$scratch"
+    exit "$leave_code"
+}
+
+# speaking_disk FILE: a disk that says on the serial console that it was booted, and stops: 16-bit code in a boot sector.
+speaking_disk() {
+    printf '\372\061\300\216\330\276\026\174\272\370\003\254\204\300\164\003\356\353\370\364\353\375booted from its own volume\r\n\000' >"$1"
+    truncate -s 510 "$1"
+    printf '\125\252' >>"$1"
+}

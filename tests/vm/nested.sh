@@ -54,9 +54,7 @@ on_hv() {
 }
 
 # A disk that says on the serial console that it was booted, and stops: 16-bit code in a boot sector, then noise.
-printf '\372\061\300\216\330\276\026\174\272\370\003\254\204\300\164\003\356\353\370\364\353\375booted from its own volume\r\n\000' >"$scratch/inner.raw"
-truncate -s 510 "$scratch/inner.raw"
-printf '\125\252' >>"$scratch/inner.raw"
+speaking_disk "$scratch/inner.raw"
 head -c 3000000 /dev/urandom >>"$scratch/inner.raw"
 truncate -s 32M "$scratch/inner.raw"
 digest=$(sha256sum <"$scratch/inner.raw" | cut -d' ' -f1)

@@ -22,14 +22,7 @@ image_uri=file:///var/cache/quaylab/images/debian-12.qcow2
 vm_pool=pair
 resources={'vcpus': 1, 'ram': 768, 'network': 'pair'}
 X
-finish() {
-    code=$?
-    trap - EXIT
-    "$program" destroy -i "$lab" --yes >"$scratch/destroy.log" 2>&1 </dev/null || { cat "$scratch/destroy.log" >&2; code=1; }
-    rm -rf -- "$scratch"
-    exit "$code"
-}
-trap finish EXIT
+destroy_at_end
 # took ARGUMENT...: the milliseconds of a run.
 took() {
     took_start=$(date +%s%N)

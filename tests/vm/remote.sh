@@ -56,9 +56,7 @@ on_second test -S /run/libvirt/libvirt-sock || fail 'the second libvirtd does no
 key_of() { cut -d' ' -f1,2 "$scratch/$1/host_key.pub"; }
 
 # A disk that says on the serial console that it was booted, and stops.
-printf '\372\061\300\216\330\276\026\174\272\370\003\254\204\300\164\003\356\353\370\364\353\375booted from its own volume\r\n\000' >"$scratch/small.img"
-truncate -s 510 "$scratch/small.img"
-printf '\125\252' >>"$scratch/small.img"
+speaking_disk "$scratch/small.img"
 truncate -s 1M "$scratch/small.img"
 cat >"$lab" <<X
 [hypervisor]

@@ -12,8 +12,8 @@ use super::machine::{
 use crate::host::Secret;
 use crate::lab::{
     Accelerator, DomainSpec, Element, Filler, GuestAccess, InstallSpec, InstallState, InstallStep,
-    Installation, InstallerFiles, Mark, Owner, check_media_pool, host_dir, host_key, login_key, mac_address,
-    plan_install, with_access,
+    Installation, Installer, InstallerFiles, LabError, Mark, Owner, check_media_pool, host_dir, host_key,
+    login_key, mac_address, plan_install, with_access,
 };
 use crate::modules::{ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value};
@@ -75,6 +75,13 @@ fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::
     String::deserialize(deserializer).map(Secret)
 }
 
+/// Reads an ISO away from the threads that wait for hosts.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, LabError> + Send + 'static,
+) -> Result<T, ModuleError> {
+    Ok(tokio::task::spawn_blocking(read).await.map_err(|e| ModuleError::failed(e.to_string()))??)
+}
+
 /// What there is, and what it would be made of.
 #[derive(Debug)]
 pub(super) struct Observed {
@@ -102,8 +109,7 @@ impl VirtInstall {
         let access = GuestAccess { user: &self.user, authorized_keys: &keys, host_key: &key };
         let kickstart = with_access(&self.kickstart.0, &access, token);
         let (iso, folder) = (self.image.source().path, host_dir(state_dir, &self.name));
-        let read = tokio::task::spawn_blocking(move || InstallerFiles::from_iso(&iso, &kickstart.0, &folder));
-        Ok(read.await.map_err(|e| ModuleError::failed(e.to_string()))??)
+        blocking(move || Installer::on(&iso)?.files(&kickstart.0, &folder)).await
     }
 }
 
@@ -175,7 +181,13 @@ impl NativeResource for VirtInstall {
             cmdline: self.extra_cmd_args.trim().to_owned(),
             limit: self.limit(accelerator),
         };
-        Ok(Observed { state: InstallState { source, media_ready, domain }, spec, mark: mark(cx) })
+        let observed = Observed { state: InstallState { source, media_ready, domain }, spec, mark: mark(cx) };
+        // Another kind of ISO is refused before gigabytes of it are uploaded. In check mode it may not be here yet.
+        let iso = observed.spec.image.path.clone();
+        if iso.exists() && !self.plan(&observed)?.steps.is_empty() {
+            blocking(move || Installer::on(&iso).map(drop)).await?;
+        }
+        Ok(observed)
     }
 
     fn plan(&self, now: &Observed) -> Result<NativePlan<InstallStep>, ModuleError> {

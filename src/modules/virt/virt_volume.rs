@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::common::{Image, check_name, connect, default_uri, ledger, native_plan, short};
 use crate::lab::{
-    DiskUser, DomainState, Element, Filler, MadeKind, Mark, Owner, VolumeContent, VolumeFormat, VolumeSpec,
+    DiskUser, DomainState, Element, Filler, Mark, Owner, VolumeContent, VolumeFormat, VolumeSpec,
     VolumeState, VolumeStep, disks_of, plan_volume, volume_warnings,
 };
 use crate::modules::args::Presence;
@@ -181,8 +181,7 @@ impl NativeResource for VirtVolume {
             VolumeStep::Create => {
                 let base = match &spec.content {
                     VolumeContent::Overlay(image) => {
-                        let (pool, base) = (pool.clone(), image.base_name());
-                        let volume = filler.hypervisor.call(move |d| d.volume(&pool, &base)).await?;
+                        let volume = filler.volume(&pool, &image.base_name()).await?;
                         volume.map(|v| (v.path, image.format.clone()))
                     }
                     _ => None,
@@ -192,11 +191,7 @@ impl NativeResource for VirtVolume {
             }
             VolumeStep::Convert(image) => filler.convert(&spec, image, &progress).await?,
             VolumeStep::Grow { bytes, told } => filler.grow(&pool, &name, *bytes, told.clone()).await?,
-            VolumeStep::Delete => {
-                let full = spec.full_name();
-                filler.hypervisor.call(move |d| d.delete_volume(&pool, &name)).await?;
-                filler.ledger.remove(MadeKind::Volume, &full).await?;
-            }
+            VolumeStep::Delete => filler.remove(&pool, &name).await?,
         }
         Ok(())
     }
