@@ -152,7 +152,11 @@ fn a_lab_goes_to_another_machine() {
     good(&made);
     assert!(made.out.contains("redis-7.tar"), "{}", made.out);
     assert!(made.out.contains("localhost/quaylab/redis:7"), "{}", made.out);
-    assert!(made.err.contains("pulled by a run that uses them: mysql_image, quay_image"), "{}", made.err);
+    assert!(
+        made.err.contains("pulled by a run that uses them: clair_image, mysql_image, quay_image"),
+        "{}",
+        made.err
+    );
     let bundle = here.path("lab.bundle");
     assert!(
         !here.tree().keys().any(|name| std::path::Path::new(name).extension().is_some_and(|e| e == "part")),

@@ -113,6 +113,25 @@ fn bad_input_is_exit_code_5_and_says_what_and_where() {
 }
 
 #[test]
+fn commands_about_a_lab_open_what_is_encrypted_beside_its_inventory() {
+    let bench = Bench::new(&[HERE, ("pw", "secret\n")]);
+    std::fs::create_dir(bench.folder.path().join("group_vars")).unwrap();
+    std::fs::write(bench.folder.path().join("group_vars/lab.yml"), "quaylab_lab: sealed\n").unwrap();
+    let sealed = bench.run(&["vault", "encrypt", "--vault-password-file", "pw", "group_vars/lab.yml"]);
+    assert_eq!(sealed.code, Some(0), "{}", sealed.err);
+    for command in [&["snapshot", "ls"][..], &["inventory", "--list"]] {
+        let inventory = [command, &["-i", "here.inv"]].concat();
+        let ran = bench.run(&inventory);
+        assert_eq!(ran.code, Some(5), "{command:?}: {}", ran.err);
+        assert!(ran.err.contains("no vault password is given"), "{command:?}: {}", ran.err);
+        let ran = bench.run(&[&inventory[..], &["--vault-password-file", "pw"]].concat());
+        assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.err);
+        let ran = bench.run_with(&inventory, &[("ANSIBLE_VAULT_PASSWORD_FILE", "pw")]);
+        assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.err);
+    }
+}
+
+#[test]
 fn a_mistake_in_the_inventory_is_shown_with_a_caret() {
     let bench = Bench::new(&[("quay.inv", "[lab]\nquay ansible_host='10.0.0.1\n")]);
     let ran = bench.run(&["inventory", "-i", "quay.inv", "--list"]);

@@ -88,13 +88,13 @@ mod tests {
     fn folders_are_read_whole_and_in_order() {
         let dir = tempfile::tempdir().expect("a folder");
         let at = |name: &str| dir.path().join(name);
-        for folder in ["r/tasks", "r/.git", "shared"] {
+        for folder in ["r/tasks", "r/.git", "common"] {
             std::fs::create_dir_all(at(folder)).expect("made");
         }
-        for file in ["r/tasks/main.yml", "r/b", "r/.git/config", "shared/x", "r/out"] {
+        for file in ["r/tasks/main.yml", "r/b", "r/.git/config", "common/x", "r/out"] {
             std::fs::write(at(file), file).expect("written");
         }
-        std::os::unix::fs::symlink("../shared", at("r/link")).expect("linked");
+        std::os::unix::fs::symlink("../common", at("r/link")).expect("linked");
         let names = |found: Vec<(String, PathBuf)>| found.into_iter().map(|(n, _)| n).collect::<Vec<_>>();
         let found = files_below(&at("r"), &at("r/out")).expect("read");
         assert_eq!(names(found), ["b", "link/x", "tasks/main.yml"]);

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::program::{self, Program};
-use super::{inventory, quay_config, run, vault};
+use super::{inventory, quay_config, run, secrets, vault};
 use crate::bundle::BundleError;
 use crate::diag::Diagnostic;
 use crate::lab::LabError;
@@ -62,6 +62,8 @@ enum Command {
         #[command(subcommand)]
         command: vault::VaultCommand,
     },
+    /// Write the passwords that quaylab made for a lab into a vault file of variables.
+    Secrets(secrets::SecretsArgs),
     /// Check Quay's configuration before Quay is started.
     QuayConfig(quay_config::QuayConfigArgs),
     /// Print a completion script for a shell.
@@ -109,6 +111,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Ssh(args) => super::lab::ssh::run(&args),
         Command::Inventory(args) => inventory::run(&args),
         Command::Vault { command } => vault::run(&command),
+        Command::Secrets(args) => secrets::run(&args),
         Command::QuayConfig(args) => quay_config::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut std::io::stdout());

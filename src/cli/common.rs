@@ -116,7 +116,7 @@ pub(super) struct BecomeArgs {
 }
 
 /// Passwords for what is encrypted.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct VaultArgs {
     /// A vault password: LABEL@FILE, LABEL@prompt, or a file or program; may be given several times.
     #[arg(long, value_name = "LABEL@SOURCE")]

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{ArgGroup, Args};
 
+use crate::cli::common::VaultArgs;
 use crate::cli::say::show;
 use crate::diag::Diagnostic;
 use crate::inventory::{self, Inventory};
+use crate::settings::Settings;
 
 /// Shows what an inventory means.
 #[derive(Debug, Clone, Args)]
@@ -35,6 +37,8 @@ pub struct InventoryArgs {
     /// Show only the hosts of this pattern.
     #[arg(short, long, value_name = "PATTERN")]
     pub limit: Option<String>,
+    #[command(flatten)]
+    vault: VaultArgs,
     /// The group at the root of the tree.
     #[arg(value_name = "GROUP", conflicts_with_all = ["list", "host"])]
     pub group: Option<String>,
@@ -42,7 +46,8 @@ pub struct InventoryArgs {
 
 /// Prints what was asked for; warnings go to standard error.
 pub fn run(args: &InventoryArgs) -> Result<ExitCode> {
-    let (inventory, mut warnings) = Inventory::load(&args.inventory)?;
+    let vault = args.vault.vault(&Settings::load()?)?;
+    let (inventory, mut warnings) = Inventory::load_with(&args.inventory, &vault)?;
     let text = if let Some(name) = &args.host {
         let (hosts, more) = inventory.select(name)?;
         warnings.extend(more);

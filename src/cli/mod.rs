@@ -16,6 +16,7 @@ mod program;
 mod quay_config;
 mod run;
 mod say;
+mod secrets;
 mod vault;
 
 pub use app::main;

@@ -35,7 +35,7 @@ enum QuayConfigCommand {
 struct CheckArgs {
     /// Quay's config.yaml, or the folder that holds it.
     file: PathBuf,
-    /// Also ask the database, both Redis servers, the storage and the certificate, from this machine.
+    /// Also ask the database, both Redis servers, the storage, Clair and the certificate, from this machine.
     #[arg(long)]
     probe: bool,
     /// Take warnings for errors.

@@ -168,6 +168,11 @@ impl KeyArgs {
 }
 
 impl EncryptArgs {
+    /// All passwords that are given, to open what is there.
+    pub(super) fn vault(&self, settings: &Settings) -> Result<Vault> {
+        self.keys.vault(settings)
+    }
+
     /// The one password to encrypt with.
     fn key(&self, settings: &Settings) -> Result<Key> {
         choose(&self.keys.sources(settings)?, self.wanted(settings))
@@ -278,6 +283,18 @@ fn sealed_text(path: &Path) -> Result<String> {
         return Err(Diagnostic::new(format!("{}: input is not vault encrypted data", path.display())).into());
     }
     String::from_utf8(bytes.to_vec()).with_context(|| format!("{} is not text", path.display()))
+}
+
+/// The text of an encrypted file.
+pub(super) fn open(path: &Path, vault: &Vault) -> Result<Zeroizing<String>> {
+    let plain = vault.open(&sealed_text(path)?).map_err(|e| told(&e, path))?;
+    Ok(Zeroizing::new(String::from_utf8_lossy(&plain).into_owned()))
+}
+
+/// Writes a text as an encrypted file, which only its owner may read.
+pub(super) fn seal(path: &Path, text: &str, keys: &EncryptArgs, settings: &Settings) -> Result<()> {
+    let sealed = keys.key(settings)?.seal(text.as_bytes(), salt(settings))?;
+    write(path, sealed.as_bytes())
 }
 
 fn encrypt(files: &[PathBuf], output: &OutputArgs, keys: &EncryptArgs, settings: &Settings) -> Result<()> {

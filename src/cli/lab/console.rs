@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
+use super::named::LabArgs;
 use super::session::{self, Session};
 use crate::diag::Diagnostic;
 use crate::lab::{ConsoleStream, DomainState};
@@ -22,9 +23,8 @@ const SILENCE: Duration = Duration::from_millis(2500);
 /// Options of `quaylab console`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ConsoleArgs {
-    /// The lab's inventory.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
+    #[command(flatten)]
+    of: LabArgs,
     /// A host of the inventory, by its full or short name.
     host: String,
     /// Take the console from whoever has it.
@@ -34,7 +34,7 @@ pub(in crate::cli) struct ConsoleArgs {
 
 /// Joins this terminal, or a pipe, with a VM's serial console.
 pub(in crate::cli) fn run(args: &ConsoleArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.inventory)?;
+    let session = Session::open(&args.of)?;
     session::run(async {
         let chosen = session.chosen(std::slice::from_ref(&args.host)).await?;
         let Some(found) = chosen.into_iter().next() else { return Ok(ExitCode::FAILURE) };

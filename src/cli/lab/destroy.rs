@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::identity::hypervisor_uris;
+use super::named::LabArgs;
 use super::{Lab, registration, wanted_private};
 use crate::cli::plan::confirmed;
 use crate::cli::say::say;
@@ -13,14 +14,12 @@ use crate::lab::{
     Converged, DEFAULT_URI, Doomed, Element, HostDns, Hypervisor, LabError, Ledger, Snapshot, SnapshotLab,
     Snapshots, defined, destroy, disks_of, host_dir, plan_destroy, private,
 };
-use crate::settings::Settings;
 
 /// Options of `quaylab destroy`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DestroyArgs {
-    /// The inventory whose lab is removed.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
+    #[command(flatten)]
+    of: LabArgs,
     /// The lab's name, where its inventory is gone: what carries its mark is removed.
     #[arg(long, value_name = "NAME", conflicts_with = "inventory")]
     lab: Option<String>,
@@ -119,14 +118,7 @@ fn which(args: &DestroyArgs) -> Result<Which> {
         let lab = Lab::named(name.clone());
         return Ok(Which { lab, inventory: None, uris, wanted: private::Wanted::Auto, only: None });
     }
-    let settings = Settings::load()?;
-    let sources = if args.inventory.is_empty() { &settings.inventory } else { &args.inventory };
-    if sources.is_empty() {
-        return Err(Diagnostic::new("no inventory is given")
-            .hint("name the lab's inventory with -i, or the lab itself with --lab")
-            .into());
-    }
-    let (inventory, _) = Inventory::load(sources)?;
+    let inventory = args.of.read_or("name the lab's inventory with -i, or the lab itself with --lab")?;
     Ok(Which {
         lab: Lab::of(&inventory),
         uris: hypervisor_uris(&inventory),

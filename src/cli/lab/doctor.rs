@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::host_vars::HostVars;
 use super::identity::{Lab, hypervisor_uris};
+use super::named::LabArgs;
 use super::names::short;
 use super::session;
 use super::wanted_private;
@@ -28,9 +29,8 @@ use crate::value::{plain, truth};
 /// Options of `quaylab doctor`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DoctorArgs {
-    /// The lab's inventory.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
+    #[command(flatten)]
+    of: LabArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -72,7 +72,7 @@ const PORTS: [&str; 4] = ["postgresql_port", "redis_port", "registry_port", "qua
 
 /// Looks at everything that a run would need.
 pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitCode> {
-    let inventory = session::read(&args.inventory)?;
+    let inventory = args.of.read()?;
     let lab = Lab::of(&inventory);
     let private_wanted = wanted_private(&inventory)?;
     let entered = private::enter_if_running(private_wanted)?;

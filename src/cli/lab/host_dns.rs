@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::identity::{Lab, hypervisor_uris};
+use super::named::LabArgs;
 use super::names::short;
 use super::session::{self, Session};
 use super::wanted_private;
@@ -17,9 +18,8 @@ use crate::lab::{
 /// Options of `quaylab host-dns`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct HostDnsArgs {
-    /// The lab's inventory.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
+    #[command(flatten)]
+    of: LabArgs,
     /// Take the lab's names away again; `quaylab destroy` does it too.
     #[arg(long)]
     remove: bool,
@@ -28,13 +28,13 @@ pub(in crate::cli) struct HostDnsArgs {
 /// Lets this machine find the lab's guests by name, or no more.
 pub(in crate::cli) fn run(args: &HostDnsArgs) -> Result<ExitCode> {
     if args.remove {
-        let inventory = session::read(&args.inventory)?;
+        let inventory = args.of.read()?;
         for file in HostDns::default().remove(&Lab::of(&inventory).name)? {
             say(&format!("removed from {}", file.display()));
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let session = Session::open(&args.inventory)?;
+    let session = Session::open(&args.of)?;
     keep(&session.inventory, &session.lab)?;
     Ok(ExitCode::SUCCESS)
 }

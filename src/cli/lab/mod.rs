@@ -8,6 +8,7 @@ pub(super) mod host_dns;
 mod host_vars;
 mod identity;
 pub(super) mod image;
+mod named;
 mod names;
 pub(super) mod power;
 mod registration;
@@ -19,4 +20,5 @@ pub(super) mod status;
 
 pub(super) use host_vars::HostVars;
 pub(super) use identity::{Lab, wanted_private};
+pub(super) use named::{NAME_IT, named};
 pub(super) use names::meant;

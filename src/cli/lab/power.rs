@@ -5,6 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use futures_util::future::join_all;
 
+use super::named::LabArgs;
 use super::session::{self, Found, Session};
 use crate::cli::say::say;
 use crate::lab::{LabError, Power, start_vm, stop_vm};
@@ -12,9 +13,8 @@ use crate::lab::{LabError, Power, start_vm, stop_vm};
 /// Options of `quaylab start`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct StartArgs {
-    /// The lab's inventory.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
+    #[command(flatten)]
+    of: LabArgs,
     /// Hosts by their full or short names; all of the lab's VMs without any.
     hosts: Vec<String>,
 }
@@ -22,9 +22,8 @@ pub(in crate::cli) struct StartArgs {
 /// Options of `quaylab stop` and `quaylab restart`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct StopArgs {
-    /// The lab's inventory.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
+    #[command(flatten)]
+    of: LabArgs,
     /// Hosts by their full or short names; all of the lab's VMs without any.
     hosts: Vec<String>,
     /// Seconds that a guest has to power off.
@@ -37,7 +36,7 @@ pub(in crate::cli) struct StopArgs {
 
 /// Starts VMs.
 pub(in crate::cli) fn start(args: &StartArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.inventory)?;
+    let session = Session::open(&args.of)?;
     session::run(async {
         let chosen = session.chosen(&args.hosts).await?;
         Ok(all(&chosen, Deed::Start).await)
@@ -46,14 +45,14 @@ pub(in crate::cli) fn start(args: &StartArgs) -> Result<ExitCode> {
 
 /// Stops VMs.
 pub(in crate::cli) fn stop(args: &StopArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.inventory)?;
+    let session = Session::open(&args.of)?;
     let deed = Deed::Stop(Duration::from_secs(args.timeout), args.force);
     session::run(async { Ok(all(&session.chosen(&args.hosts).await?, deed).await) })
 }
 
 /// Stops VMs and starts them again.
 pub(in crate::cli) fn restart(args: &StopArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.inventory)?;
+    let session = Session::open(&args.of)?;
     let deed = Deed::Restart(Duration::from_secs(args.timeout), args.force);
     session::run(async { Ok(all(&session.chosen(&args.hosts).await?, deed).await) })
 }

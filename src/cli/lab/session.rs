@@ -5,12 +5,12 @@ use anyhow::{Context as _, Result};
 use tokio::net::TcpStream;
 
 use super::identity::hypervisor_uris;
+use super::named::LabArgs;
 use super::{Lab, wanted_private};
 use crate::diag::Diagnostic;
 use crate::host::{ByteStream, Endpoint};
 use crate::inventory::Inventory;
 use crate::lab::{Hypervisor, VmStatus, lab_status, private};
-use crate::settings::Settings;
 
 /// How long one attempt to reach a guest may take.
 const KNOCK: Duration = Duration::from_secs(1);
@@ -36,8 +36,8 @@ pub(super) struct Found {
 
 impl Session {
     /// Reads the inventory and joins its hypervisor. Call it before any thread exists.
-    pub(super) fn open(sources: &[String]) -> Result<Self> {
-        let inventory = read(sources)?;
+    pub(super) fn open(of: &LabArgs) -> Result<Self> {
+        let inventory = of.read()?;
         let entered = private::enter_if_running(wanted_private(&inventory)?)?;
         Ok(Self {
             lab: Lab::of(&inventory),
@@ -113,16 +113,6 @@ impl Found {
         };
         self.vm.address.is_none() || tokio::time::timeout(REACHABLE, knocking).await.is_ok()
     }
-}
-
-/// The inventory of these sources, or of the settings.
-pub(super) fn read(sources: &[String]) -> Result<Inventory> {
-    let settings = Settings::load()?;
-    let sources = if sources.is_empty() { &settings.inventory } else { sources };
-    if sources.is_empty() {
-        return Err(Diagnostic::new("no inventory is given").hint("name the lab's inventory with -i").into());
-    }
-    Ok(Inventory::load(sources)?.0)
 }
 
 /// Runs what a command waits for; a call into libvirt that hangs does not hold the program up.

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use futures_util::future::join_all;
 
+use super::named::LabArgs;
 use super::session::{self, Session};
 use crate::cli::plan::confirmed;
 use crate::cli::say::{say, show, show_json};
@@ -24,7 +25,7 @@ enum What {
     /// Keep all VMs as they are at this moment; they are held for a few seconds.
     Create {
         #[command(flatten)]
-        of: Of,
+        of: LabArgs,
         /// The snapshot's name; by default the time.
         name: Option<String>,
         /// Let the VMs power off for it, and keep their disks only.
@@ -37,7 +38,7 @@ enum What {
     /// List the lab's snapshots.
     Ls {
         #[command(flatten)]
-        of: Of,
+        of: LabArgs,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -45,7 +46,7 @@ enum What {
     /// Go back to a snapshot; what happened since is lost.
     Restore {
         #[command(flatten)]
-        of: Of,
+        of: LabArgs,
         name: String,
         /// Do not ask.
         #[arg(short, long)]
@@ -54,17 +55,10 @@ enum What {
     /// Remove snapshots.
     Rm {
         #[command(flatten)]
-        of: Of,
+        of: LabArgs,
         #[arg(required = true)]
         names: Vec<String>,
     },
-}
-
-#[derive(Debug, Args)]
-struct Of {
-    /// The lab's inventory.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
 }
 
 /// Does what is asked with the lab's snapshots.
@@ -78,12 +72,12 @@ pub(in crate::cli) fn run(args: &SnapshotArgs) -> Result<ExitCode> {
             } else {
                 Hold::WithMemory
             };
-            create(&of.inventory, &name, hold)
+            create(of, &name, hold)
         }
-        What::Ls { of, json } => list(&of.inventory, *json),
-        What::Restore { of, name, yes } => restore(&of.inventory, name, *yes),
+        What::Ls { of, json } => list(of, *json),
+        What::Restore { of, name, yes } => restore(of, name, *yes),
         What::Rm { of, names } => {
-            let session = Session::open(&of.inventory)?;
+            let session = Session::open(of)?;
             session::run(async {
                 let lab = lab(&session).await?;
                 let mut held = HashSet::new();
@@ -129,8 +123,8 @@ async fn back_on_the_network(session: &Session, went_on: impl Fn(&str) -> bool) 
     join_all(waits).await;
 }
 
-fn create(inventory: &[String], name: &str, hold: Hold) -> Result<ExitCode> {
-    let session = Session::open(inventory)?;
+fn create(of: &LabArgs, name: &str, hold: Hold) -> Result<ExitCode> {
+    let session = Session::open(of)?;
     session::run(async {
         let lab = lab(&session).await?;
         if lab.vms.is_empty() {
@@ -150,8 +144,8 @@ fn create(inventory: &[String], name: &str, hold: Hold) -> Result<ExitCode> {
     })
 }
 
-fn restore(inventory: &[String], name: &str, yes: bool) -> Result<ExitCode> {
-    let session = Session::open(inventory)?;
+fn restore(of: &LabArgs, name: &str, yes: bool) -> Result<ExitCode> {
+    let session = Session::open(of)?;
     let known = Snapshots::new(&session.lab.state_dir).get(name)?;
     if let Some(snapshot) = &known {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -189,8 +183,8 @@ fn restore(inventory: &[String], name: &str, yes: bool) -> Result<ExitCode> {
     })
 }
 
-fn list(inventory: &[String], json: bool) -> Result<ExitCode> {
-    let inventory = session::read(inventory)?;
+fn list(of: &LabArgs, json: bool) -> Result<ExitCode> {
+    let inventory = of.read()?;
     let all = Snapshots::new(&super::Lab::of(&inventory).state_dir).all()?;
     if json {
         let shown: Vec<_> = all

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::guests::login_user;
 use super::identity::text;
+use super::named::LabArgs;
 use super::names::short;
 use super::session::{self, Session};
 use super::ssh_config::{behind, known_hosts, proxy_command};
@@ -15,9 +16,8 @@ use crate::lab::{VmStatus, host_dir, login_key};
 /// Options of `quaylab ssh`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SshArgs {
-    /// The lab's inventory.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
+    #[command(flatten)]
+    of: LabArgs,
     /// A host of the inventory, by its full or short name.
     host: String,
     /// What to run there instead of a login shell.
@@ -27,7 +27,7 @@ pub(in crate::cli) struct SshArgs {
 
 /// Becomes an `ssh` to one of the lab's VMs, with the key that quaylab logs in with and the host key that it made.
 pub(in crate::cli) fn run(args: &SshArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.inventory)?;
+    let session = Session::open(&args.of)?;
     let host = super::names::meant(&session.inventory, &args.host)?;
     let found = session::run(session.found())?;
     let vms: Vec<VmStatus> = found.iter().map(|f| f.vm.clone()).collect();

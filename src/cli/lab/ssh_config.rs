@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::guests::login_user;
 use super::identity::text;
+use super::named::LabArgs;
 use super::names::short;
 use super::session::{self, Found, Session};
 use crate::cli::say::show;
@@ -17,9 +18,8 @@ use crate::lab::{VmStatus, host_dir, host_key, login_key, write_private};
 /// Options of `quaylab ssh-config`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SshConfigArgs {
-    /// The lab's inventory.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
+    #[command(flatten)]
+    of: LabArgs,
     /// Write it into this file instead of printing it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -28,9 +28,8 @@ pub(in crate::cli) struct SshConfigArgs {
 /// Options of the hidden `quaylab connect`, which is a `ProxyCommand`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ConnectArgs {
-    /// The lab's inventory.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
+    #[command(flatten)]
+    of: LabArgs,
     /// A host of the inventory, by its full or short name.
     host: String,
     #[arg(default_value_t = 22)]
@@ -52,7 +51,7 @@ struct Entry {
 
 /// Prints the configuration.
 pub(in crate::cli) fn run(args: &SshConfigArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.inventory)?;
+    let session = Session::open(&args.of)?;
     let entries = entries(&session)?;
     let config = render(&session.lab.name, &entries);
     match &args.out {
@@ -194,7 +193,7 @@ fn render(lab: &str, entries: &[Entry]) -> String {
 
 /// Joins standard input and output with a VM's SSH port, wherever it is reached from.
 pub(in crate::cli) fn connect(args: &ConnectArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.inventory)?;
+    let session = Session::open(&args.of)?;
     let host = super::names::meant(&session.inventory, &args.host)?;
     let work = async {
         let found = session.found().await?.into_iter().find(|f| f.vm.name == short(&host));

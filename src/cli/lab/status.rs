@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::identity::text;
+use super::named::LabArgs;
 use super::names::short;
 use super::session::{self, Session};
 use crate::cli::say::{show, show_json};
@@ -16,9 +17,8 @@ use crate::value::truth;
 /// Options of `quaylab status`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct StatusArgs {
-    /// The lab's inventory.
-    #[arg(short, long, value_name = "SOURCE")]
-    inventory: Vec<String>,
+    #[command(flatten)]
+    of: LabArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -56,7 +56,7 @@ struct Disk {
 
 /// Shows the lab's VMs.
 pub(in crate::cli) fn run(args: &StatusArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.inventory)?;
+    let session = Session::open(&args.of)?;
     let mut roles = Converged::new(&session.lab.state_dir).all()?;
     let found = session::run(async {
         let mut all = Vec::new();
