@@ -1,58 +1,24 @@
 use async_trait::async_trait;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::json;
 
-use super::web::{Web, web};
-use crate::host::Secret;
+use super::storage::with_storage;
 use crate::modules::args::Presence;
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
-use crate::quay::http::{Trust, certificates};
-use crate::quay::s3::{Credentials, S3, S3Error};
+use crate::quay::s3::S3Error;
 use crate::value::Map;
 
-/// A bucket of an S3 storage, such as Ceph's object gateway. Addresses are path-style, signatures of version 4.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct S3Bucket {
-    name: String,
-    #[serde(default)]
-    state: Presence,
-    /// The storage's address as the target sees it (`http://HOST:PORT`).
-    #[serde(alias = "s3_url", alias = "aws_endpoint_url")]
-    endpoint_url: String,
-    #[serde(alias = "aws_access_key", alias = "access_key_id")]
-    access_key: String,
-    #[serde(alias = "aws_secret_key", alias = "secret_access_key", deserialize_with = "text")]
-    #[schemars(with = "String")]
-    secret_key: Secret,
-    #[serde(default = "default_region", alias = "aws_region")]
-    region: String,
-    /// Whether old versions of objects are kept.
-    versioning: Option<bool>,
-    /// Remove the objects of a bucket that is removed.
-    #[serde(default)]
-    force: bool,
-    #[serde(default = "yes")]
-    validate_certs: bool,
-    /// The certificates (PEM) that are believed; by default the system's.
-    ca_cert: Option<String>,
+with_storage! {
+    /// A bucket of an S3 storage, such as Ceph's object gateway.
+    pub(super) struct S3Bucket {
+        #[serde(default)]
+        state: Presence,
+        /// Whether old versions of objects are kept.
+        versioning: Option<bool>,
+        /// Remove the objects of a bucket that is removed.
+        #[serde(default)]
+        force: bool,
+    }
 }
-
-fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-    String::deserialize(deserializer).map(Secret)
-}
-
-fn default_region() -> String {
-    "us-east-1".into()
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// How long one answer may take.
-const SECONDS: u64 = 60;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
@@ -69,32 +35,6 @@ pub(super) enum Step {
     Versioning(bool),
     /// Empties it first.
     Remove,
-}
-
-impl S3Bucket {
-    fn storage(&self, cx: &TaskContext) -> Result<S3<Web>, ModuleError> {
-        let mut client = web(cx, SECONDS, self.validate_certs);
-        if let Some(pem) = self.ca_cert.as_deref().filter(|pem| self.validate_certs && !pem.is_empty()) {
-            let list = certificates(pem).map_err(|e| ModuleError::Arguments(format!("ca_cert: {e}")))?;
-            client.trust = Trust::Authorities(list);
-        }
-        Ok(S3 {
-            endpoint: self.endpoint_url.trim_end_matches('/').to_owned(),
-            who: Credentials {
-                access_key: self.access_key.clone(),
-                secret_key: self.secret_key.clone(),
-                region: self.region.clone(),
-            },
-            http: client,
-        })
-    }
-}
-
-impl From<S3Error> for ModuleError {
-    fn from(error: S3Error) -> Self {
-        let hint = error.hint();
-        Self::failed(error.to_string()).hint(hint)
-    }
 }
 
 #[async_trait]

@@ -1,9 +1,15 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response};
 use jiff::Timestamp;
+use md5::{Digest, Md5};
 use thiserror::Error;
 
+use super::lifecycle::{LifecycleRule, read_rules, write_rules};
 use super::sign::{Credentials, sign};
+use super::xml::{each, escape, tag};
 use crate::quay::http::{Http, percent};
 
 /// Why the storage did not do what it was asked.
@@ -76,6 +82,12 @@ impl<H: Http> S3<H> {
         let uri = format!("{endpoint}{}{question}{query}", percent(path, true));
         let mut request =
             Request::builder().method(method).uri(uri).body(body).map_err(|e| unreachable(e.to_string()))?;
+        if !query.is_empty() && !request.body().is_empty() {
+            // Storages ask for it where a bucket's own settings are written.
+            let digest = STANDARD.encode(Md5::digest(request.body()));
+            let value = HeaderValue::from_str(&digest).map_err(|e| unreachable(e.to_string()))?;
+            request.headers_mut().insert("content-md5", value);
+        }
         sign(&mut request, &self.who, Timestamp::now()).map_err(&unreachable)?;
         self.http.send(request).await.map_err(|e| unreachable(e.0))
     }
@@ -205,6 +217,29 @@ impl<H: Http> S3<H> {
             .map(drop)
     }
 
+    /// The rules by which a bucket's objects are removed with time.
+    pub async fn lifecycle(&self, bucket: &str) -> Result<Vec<LifecycleRule>, S3Error> {
+        let answer = self.ask(Method::GET, &format!("/{bucket}"), "lifecycle=", Bytes::new()).await?;
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        if answer.status().is_success() {
+            return Ok(read_rules(&text));
+        }
+        if tag(&text, "Code").is_some_and(|code| code == "NoSuchLifecycleConfiguration") {
+            return Ok(Vec::new());
+        }
+        Err(self.refused("asking for the lifecycle", bucket, &answer))
+    }
+
+    /// Replaces all of them; without any the bucket keeps everything.
+    pub async fn set_lifecycle(&self, bucket: &str, rules: &[LifecycleRule]) -> Result<(), S3Error> {
+        let (method, body) = match rules {
+            [] => (Method::DELETE, Bytes::new()),
+            rules => (Method::PUT, Bytes::from(write_rules(rules))),
+        };
+        let path = format!("/{bucket}");
+        self.must("setting the lifecycle", (method, &path, "lifecycle="), body).await.map(drop)
+    }
+
     pub async fn put(&self, bucket: &str, key: &str, content: Bytes) -> Result<(), S3Error> {
         self.must("writing an object", (Method::PUT, &format!("/{bucket}/{key}"), ""), content)
             .await
@@ -219,42 +254,5 @@ impl<H: Http> S3<H> {
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), S3Error> {
         let path = format!("/{bucket}/{key}");
         self.must("removing an object", (Method::DELETE, &path, ""), Bytes::new()).await.map(drop)
-    }
-}
-
-/// The texts between each `<name>` and `</name>`; the answers hold none of their own kind within.
-fn each<'a>(xml: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
-    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    let mut rest = xml;
-    std::iter::from_fn(move || {
-        let (_, after) = rest.split_once(&open)?;
-        let (inner, tail) = after.split_once(&close)?;
-        rest = tail;
-        Some(inner)
-    })
-}
-
-fn tag(xml: &str, name: &str) -> Option<String> {
-    let inner = each(xml, name).next()?;
-    let text =
-        quick_xml::escape::unescape(inner).map_or_else(|_| inner.to_owned(), std::borrow::Cow::into_owned);
-    Some(text)
-}
-
-fn escape(text: &str) -> String {
-    quick_xml::escape::escape(text).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_read() {
-        let xml = "<R><Buckets><Bucket><Name>a&amp;b</Name><CreationDate>1</CreationDate></Bucket>\
-                   <Bucket><Name>c</Name></Bucket></Buckets></R>";
-        let names: Vec<String> = each(xml, "Bucket").filter_map(|e| tag(e, "Name")).collect();
-        assert_eq!(names, ["a&b", "c"]);
-        assert_eq!(tag(xml, "Nothing"), None);
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::quay_config::{GOOD, check};
-use super::support::{Ceph, fail, field, run, site};
+use super::support::{Ceph, fail, field, run, run_in_check_mode, site};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_gives_quay_its_bucket() {
@@ -46,6 +46,36 @@ async fn a_gateway_gives_quay_its_bucket() {
         assert_eq!(outcome.changed, expected, "{more}");
         assert_eq!(outcome.result["buckets"], json!(["quay"]));
     }
+    let rule = |more: Value| bucket("quay", &keys, more);
+    let abandoned = json!({"rule_id": "abandoned", "abort_incomplete_multipart_upload_days": 7});
+    let logs =
+        json!({"prefix": "logs & co/", "expiration_days": 30, "noncurrent_version_expiration_days": 3});
+    let off = json!({"prefix": "logs & co/", "status": "disabled"});
+    for (more, expected, rules) in [
+        (abandoned.clone(), [true, false], 1),
+        (logs.clone(), [true, false], 2),
+        (off, [true, false], 2),
+        (logs, [true, false], 2),
+        (json!({"rule_id": "abandoned", "state": "absent"}), [true, false], 1),
+        (abandoned, [true, false], 2),
+        (json!({"rule_id": "all", "expiration_days": 365, "purge": true}), [true, false], 1),
+        (json!({"rule_id": "all", "state": "absent"}), [true, false], 0),
+    ] {
+        for changed in expected {
+            assert_eq!(
+                run_in_check_mode(&site, "s3_lifecycle", rule(more.clone())).await.changed,
+                changed,
+                "{more}"
+            );
+            let outcome = run(&site, "s3_lifecycle", rule(more.clone())).await;
+            assert_eq!(outcome.changed, changed, "{more}");
+            assert_eq!(outcome.result["rules"].as_array().map(Vec::len), Some(rules), "{more}: {outcome:?}");
+        }
+    }
+    let said = fail(&site, "s3_lifecycle", rule(json!({"prefix": "x"}))).await;
+    assert!(said.contains("the bucket quay has no rule for x*"), "{said}");
+    let said = fail(&site, "s3_lifecycle", bucket("missing", &keys, json!({"expiration_days": 1}))).await;
+    assert!(said.contains("there is no bucket missing"), "{said}");
     let stale = fail(&site, "s3_bucket", bucket("quay", &old, json!({}))).await;
     assert!(stale.contains("does not know the access key"), "{stale}");
     let wrong = fail(&site, "s3_bucket", bucket("quay", &(keys.0.clone(), "wrong".into()), json!({}))).await;
