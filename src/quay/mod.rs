@@ -2,6 +2,7 @@
 
 mod api;
 pub mod authority;
+pub mod clair;
 pub mod config;
 pub mod http;
 mod image;
@@ -13,4 +14,7 @@ pub mod s3;
 
 pub use api::{Initialized, NewUser, Quay, QuayError};
 pub use rest::{Login, Rest, Verb};
-pub use round_trip::{Part, RegistryAddress, RoundTrip, RoundTripError, RoundTripReport, Timed, round_trip};
+pub use round_trip::{
+    Part, RegistryAddress, RoundTrip, RoundTripError, RoundTripReport, Timed, configuration_digest,
+    round_trip,
+};

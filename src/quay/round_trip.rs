@@ -47,6 +47,15 @@ pub struct RoundTrip {
     pub timeout: Duration,
 }
 
+impl RoundTrip {
+    fn auth(&self) -> RegistryAuth {
+        match &self.credentials {
+            Some((user, password)) => RegistryAuth::Basic(user.clone(), password.0.clone()),
+            None => RegistryAuth::Anonymous,
+        }
+    }
+}
+
 /// The parts of a round trip, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -147,10 +156,7 @@ pub async fn round_trip(trip: &RoundTrip, times: &mut Vec<Timed>) -> Result<Roun
     let reference = Reference::with_tag(named.registry, trip.repository.clone(), trip.tag.clone());
     let image = format!("{}/{}:{}", trip.address, trip.repository, trip.tag);
     let client = client(trip, named.proxy.clone());
-    let auth = match &trip.credentials {
-        Some((user, password)) => RegistryAuth::Basic(user.clone(), password.0.clone()),
-        None => RegistryAuth::Anonymous,
-    };
+    let auth = trip.auth();
     let mut done = |part: Part, started: Instant, answer: &'static str| {
         times.push(Timed { part, milliseconds: milliseconds(started), answer });
     };
@@ -202,6 +208,20 @@ pub async fn round_trip(trip: &RoundTrip, times: &mut Vec<Timed>) -> Result<Roun
         report.deleted = Some(deleted);
     }
     Ok(report)
+}
+
+/// The digest of an image's configuration, which is its ID in an engine, as the registry has it; fails where it has no such
+/// image, or does not say.
+pub async fn configuration_digest(trip: &RoundTrip) -> Result<String, RoundTripError> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let named = names::find(&trip.address, trip.dialled).await;
+    let reference = Reference::with_tag(named.registry, trip.repository.clone(), trip.tag.clone());
+    let auth = trip.auth();
+    let client = client(trip, named.proxy.clone());
+    let found = within(trip, client.pull_image_manifest(&reference, &auth)).await;
+    let image = format!("{}/{}:{}", trip.address, trip.repository, trip.tag);
+    let (manifest, _) = found.map_err(|e| RoundTripError::Pull { image, reason: e.to_string() })?;
+    Ok(manifest.config.digest)
 }
 
 /// Whether somebody who is nobody gets the image; asked by a client that knows no token.

@@ -7,7 +7,7 @@ use super::finding::{Finding, Severity};
 use super::keys::{self, is_duration};
 use super::model::QuayConfig;
 use super::reader::Reader;
-use super::{address, database, redis, secrets, storage};
+use super::{address, database, redis, scanner, secrets, storage};
 use crate::diag::{Diagnostic, SourceFile, closest};
 use crate::yaml::{self, Kind, Node};
 
@@ -50,14 +50,13 @@ const REQUIRED: [(&str, &str); 13] = [
 ];
 
 /// A switch, what it makes necessary while it is on, and its default.
-const NEEDS: [(&str, bool, &str, &str); 9] = [
+const NEEDS: [(&str, bool, &str, &str); 8] = [
     (
         "FEATURE_MAILING",
         true,
         "MAIL_SERVER",
         "FEATURE_MAILING is true unless it is set to false; a lab does without",
     ),
-    ("FEATURE_SECURITY_SCANNER", false, "SECURITY_SCANNER_V4_ENDPOINT", "write http://clair:6060"),
     ("FEATURE_GITHUB_LOGIN", false, "GITHUB_LOGIN_CONFIG", "it holds CLIENT_ID and CLIENT_SECRET"),
     ("FEATURE_GOOGLE_LOGIN", false, "GOOGLE_LOGIN_CONFIG", "it holds CLIENT_ID and CLIENT_SECRET"),
     ("FEATURE_GITHUB_BUILD", false, "GITHUB_TRIGGER_CONFIG", "it holds CLIENT_ID and CLIENT_SECRET"),
@@ -130,6 +129,7 @@ fn read(reader: &mut Reader<'_>, bundle: &Bundle, now: Timestamp) -> QuayConfig 
     let database = database::read(reader);
     let (build_logs, user_events) = redis::read(reader);
     let storage = storage::read(reader);
+    let scanner = scanner::read(reader);
     for (switch, default, key, hint) in NEEDS {
         if reader.flag(switch, default) {
             reader.needs(switch, key, hint);
@@ -138,7 +138,7 @@ fn read(reader: &mut Reader<'_>, bundle: &Bundle, now: Timestamp) -> QuayConfig 
     authentication(reader);
     expiration(reader);
     first_start(reader);
-    QuayConfig { address, database, build_logs, user_events, storage }
+    QuayConfig { address, database, build_logs, user_events, storage, scanner }
 }
 
 /// Every key is one that Quay knows, and holds what it shall hold.

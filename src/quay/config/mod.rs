@@ -9,6 +9,7 @@ mod keys;
 mod model;
 mod reader;
 mod redis;
+mod scanner;
 mod secrets;
 mod storage;
 
@@ -16,5 +17,6 @@ pub use certificate::{Bundle, Leaf, Unbelievable};
 pub use check::{Checked, check};
 pub use finding::{Finding, Severity};
 pub use model::{
-    Database, DatabaseKind, QuayConfig, RedisServer, S3Access, ServerAddress, StorageLocation, Termination,
+    Database, DatabaseKind, QuayConfig, RedisServer, S3Access, Scanner, ServerAddress, StorageLocation,
+    Termination,
 };

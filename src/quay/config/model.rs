@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::diag::Origin;
 use crate::host::Secret;
+use crate::quay::clair::SharedKey;
 
 /// What of a configuration names something outside it.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +12,8 @@ pub struct QuayConfig {
     pub build_logs: Option<RedisServer>,
     pub user_events: Option<RedisServer>,
     pub storage: Vec<StorageLocation>,
+    /// Where images are scanned.
+    pub scanner: Option<Scanner>,
 }
 
 /// Who speaks TLS.
@@ -77,6 +80,15 @@ pub struct RedisServer {
     pub port: u16,
     pub password: Option<Secret>,
     pub tls: bool,
+    pub origin: Origin,
+}
+
+/// The Clair that `SECURITY_SCANNER_V4_ENDPOINT` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scanner {
+    /// `http://HOST:PORT`.
+    pub endpoint: String,
+    pub key: Option<SharedKey>,
     pub origin: Origin,
 }
 

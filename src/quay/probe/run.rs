@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{database, dialled, storage};
+use super::{database, dialled, scanner, storage};
 use crate::quay::config::{Leaf, QuayConfig, RedisServer, ServerAddress, Termination};
 use crate::quay::http::{Dial, Trust, present, wrap};
 
@@ -66,6 +66,10 @@ pub async fn probe(config: &QuayConfig, dial: &dyn Dial, trust: &Trust, wait: Du
         let key = format!("DISTRIBUTED_STORAGE_CONFIG: {}", location.id);
         let asked = storage::ask(location, dial, trust, wait);
         all.push(timed(&key, storage::place(location), wait, asked).await);
+    }
+    if let Some(scanner) = &config.scanner {
+        let asked = scanner::ask(scanner, dial, trust, wait);
+        all.push(timed("SECURITY_SCANNER_V4_ENDPOINT", scanner.endpoint.clone(), wait, asked).await);
     }
     if let Some(address) = &config.address {
         let place = format!("{}:{}", address.host, address.port());

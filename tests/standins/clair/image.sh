@@ -1,0 +1,3 @@
+#!/bin/sh
+# image.sh [OUT_DIR]: the container image of the stand-in for Clair; prints its path on its last line.
+exec "$(dirname -- "$0")/../image.sh" clair "$@"
