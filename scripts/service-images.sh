@@ -134,8 +134,8 @@ chown 26:26 "$work/postgresql-15/var/lib/pgsql/data" "$work/postgresql-15/run/po
 bring postgresql-15 $pg/bin/postgres $pg/bin/initdb $pg/bin/pg_ctl $pg/bin/psql $pg/bin/pg_isready \
     $pg/bin/pg_dump $pg/bin/pg_restore /usr/bin/locale
 # Not the just-in-time compiler (100 MB of LLVM), and of contrib what a registry may ask for.
-extensions='plpgsql pg_trgm pgcrypto pg_stat_statements citext'
-for library in plpgsql pg_trgm pgcrypto pg_stat_statements citext dict_snowball libpqwalreceiver pgoutput; do
+extensions='plpgsql pg_trgm pgcrypto pg_stat_statements citext uuid-ossp'
+for library in plpgsql pg_trgm pgcrypto pg_stat_statements citext uuid-ossp dict_snowball libpqwalreceiver pgoutput; do
     bring postgresql-15 "$pg/lib/$library.so"
 done
 for conversion in "$tree$pg"/lib/*_and_*.so; do
@@ -320,7 +320,8 @@ if [ ! -d $data/mysql ]; then
     rm -rf $new
 fi
 unset MYSQL_PASSWORD MYSQL_ROOT_PASSWORD
-exec $server --datadir=$data --port=3306 --bind-address='*' --socket=/run/mysqld/mysqld.sock --pid-file=/run/mysqld/mysqld.pid
+# Without the last option each login waits for a name server that may not answer.
+exec $server --datadir=$data --port=3306 --bind-address='*' --socket=/run/mysqld/mysqld.sock --pid-file=/run/mysqld/mysqld.pid --skip-name-resolve
 RUN
 chmod 755 "$work/mariadb-1011/usr/bin/run-mysqld"
 archive mariadb-1011 localhost/quaylab/mariadb:10.11 '{"User":"27","Env":["PATH=/usr/sbin:/usr/bin:/bin"],"Entrypoint":["/usr/bin/run-mysqld"],"ExposedPorts":{"3306/tcp":{}},"Volumes":{"/var/lib/mysql/data":{}},"WorkingDir":"/var/lib/mysql"}'

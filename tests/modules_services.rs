@@ -19,7 +19,7 @@ mod support;
 use serde_json::json;
 use support::{
     Docker, Postgres, RedisServer, Registry, Secure, Site, fail, field, quay_stand_in, run,
-    run_in_check_mode, site, site_as, skip_without,
+    run_in_check_mode, site, site_as, site_with, skip_without,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,8 +233,10 @@ async fn containers_networks_and_volumes_converge() {
     assert_eq!(info.result["can_talk_to_docker"], json!(true));
     images(&site, &engine, &with).await;
     built(&site, &engine, &with).await;
+    built_from_git(&site, &with).await;
     through_a_program(&engine, &with).await;
     networks_and_volumes(&site, &with).await;
+    logins(&site, &engine, &with).await;
     lab_images(&site, &engine, &with).await;
     containers(&site, &with).await;
 
@@ -317,6 +319,130 @@ async fn built(site: &Site, engine: &Docker, with: &impl Fn(serde_json::Value) -
     put(".dockerignore", "[\n");
     let said = fail(site, "docker_image", wrong(json!({}))).await;
     assert!(said.contains(".dockerignore:1: \"[\" is no pattern"), "{said}");
+}
+
+/// Images that the engine builds from a commit of a repository, which git fetches on this machine.
+async fn built_from_git(site: &Site, with: &impl Fn(serde_json::Value) -> serde_json::Value) {
+    let repository = tempfile::tempdir().expect("a folder");
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=lab", "-c", "user.email=lab@example.com"];
+        let mut command = std::process::Command::new("git");
+        let done = command.args(identity).args(args).current_dir(repository.path()).output().expect("git");
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("text").trim().to_owned()
+    };
+    let commit = |word: &str| {
+        let folder = repository.path().join("images/a");
+        std::fs::create_dir_all(&folder).expect("made");
+        let text = format!(
+            "FROM quaylab/base:1\nENV WORD={word}\nCOPY . /here\nRUN [\"/bin/busybox\", \"test\", \"!\", \"-e\", \"/here/.git\"]\n"
+        );
+        std::fs::write(folder.join("Dockerfile"), text).expect("written");
+        git(&["add", "."]);
+        git(&["commit", "-q", "-m", word]);
+        git(&["rev-parse", "HEAD"])
+    };
+    git(&["init", "-q", "-b", "main"]);
+    std::os::unix::fs::symlink("/etc", repository.path().join("out")).expect("linked");
+    let first = commit("first");
+    git(&["tag", "v1"]);
+    commit("second");
+    git(&["branch", "other"]);
+    commit("third");
+
+    let at = |fragment: &str| {
+        let path = format!("file://{}#{fragment}", repository.path().display());
+        with(
+            json!({"name": "quaylab/git:1", "source": "build", "build": {"path": path}, "force_source": true}),
+        )
+    };
+    for (reference, word) in [("", "third"), ("v1", "first"), ("other", "second"), (&first[..9], "first")] {
+        let outcome = run(site, "docker_image", at(&format!("{reference}:images/a"))).await;
+        let seen = outcome.result["image"]["Config"]["Env"].to_string();
+        assert!(outcome.changed && seen.contains(&format!("WORD={word}")), "{reference}: {outcome:?}");
+    }
+    let mut there = at("gone:images/a");
+    there["force_source"] = json!(false);
+    assert!(!run(site, "docker_image", there).await.changed, "nothing is fetched for an image that is there");
+    for (fragment, why) in [
+        ("gone:images/a", "has no branch, tag or commit gone"),
+        ("main:images/b", "has no folder images/b"),
+        ("main:out", "has no folder out"),
+        ("main", "#main holds no Dockerfile and no Containerfile"),
+    ] {
+        let said = fail(site, "docker_image", at(fragment)).await;
+        assert!(said.contains(why), "{fragment}: {said}");
+    }
+    let nowhere =
+        with(json!({"name": "quaylab/no:1", "source": "build", "build": {"path": "file:///none.git"}}));
+    let said = fail(site, "docker_image", nowhere).await;
+    assert!(said.contains("file:///none.git cannot be fetched:\n"), "{said}");
+}
+
+/// The engine asks the registry before a login is kept, in a file or by a credential helper.
+async fn logins(site: &Site, engine: &Docker, with: &impl Fn(serde_json::Value) -> serde_json::Value) {
+    use std::os::unix::fs::PermissionsExt as _;
+    if skip_without("logins to a registry", &["docker-registry"]) {
+        return;
+    }
+    let registry = engine.registry();
+    let name = format!("127.0.0.1:{}", registry.port);
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let file = at("own/config.json");
+    let login = |password: &str, more: serde_json::Value| {
+        let mut args = with(json!({"registry": name, "username": "quayadmin", "password": password}));
+        args.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        args
+    };
+    let own = json!({"config_path": file});
+    let said = fail(site, "docker_login", login("wrong", own.clone())).await;
+    assert!(
+        said.contains(&format!("{name} does not let quayadmin in: ")) && !said.contains("wrong"),
+        "{said}"
+    );
+    assert!(!file.exists());
+    for changed in [true, false] {
+        assert_eq!(run(site, "docker_login", login("secret", own.clone())).await.changed, changed);
+    }
+    let text = || std::fs::read_to_string(&file).expect("the file");
+    assert!(text().contains(r#""auth": "cXVheWFkbWluOnNlY3JldA==""#), "{}", text());
+    let mode = |path: &std::path::Path| path.metadata().expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(&file), mode(&at("own"))), (0o600, 0o700));
+    // With the file of another password nothing is lost when the registry refuses it.
+    let before = text();
+    fail(site, "docker_login", login("wrong", own.clone())).await;
+    assert_eq!(text(), before);
+    let again = login("secret", json!({"config_path": file, "reauthorize": true}));
+    assert!(!run(site, "docker_login", again).await.changed);
+    let gone = with(json!({"registry": name, "config_path": file, "state": "absent"}));
+    for changed in [true, false] {
+        assert_eq!(run(site, "docker_login", gone.clone()).await.changed, changed);
+    }
+    assert_eq!(text(), "{\n  \"auths\": {}\n}\n");
+
+    let helper = format!(
+        "#!/bin/sh\nf='{}'\ncase $1 in store) cat >\"$f\" ;; erase) rm \"$f\" ;; get) cat >/dev/null\n\
+         [ ! -e \"$f\" ] || exec cat \"$f\"\necho 'credentials not found in native keychain'; exit 1 ;; esac\n",
+        at("kept").display()
+    );
+    std::fs::write(at("docker-credential-lab"), helper).expect("written");
+    std::fs::set_permissions(at("docker-credential-lab"), std::fs::Permissions::from_mode(0o755))
+        .expect("set");
+    std::fs::write(at("config.json"), r#"{"credsStore": "lab"}"#).expect("written");
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let with_helper = site_with(&[("PATH", path), ("DOCKER_CONFIG", folder.path().display().to_string())]);
+    for changed in [true, false] {
+        assert_eq!(run(&with_helper, "docker_login", login("secret", json!({}))).await.changed, changed);
+    }
+    let config = std::fs::read_to_string(at("config.json")).expect("the file");
+    assert!(config.contains(&format!("\"{name}\": {{}}")) && !config.contains("cXVh"), "{config}");
+    assert!(std::fs::read_to_string(at("kept")).expect("kept").contains(r#""Secret":"secret""#));
+    let gone = with(json!({"registry": name, "state": "absent"}));
+    for changed in [true, false] {
+        assert_eq!(run(&with_helper, "docker_login", gone.clone()).await.changed, changed);
+    }
+    assert!(!at("kept").exists());
 }
 
 /// The images that `scripts/service-images.sh` makes, where it has made them.
@@ -452,7 +578,9 @@ fn roles_document_every_knob() {
     for role in [
         "ceph",
         "docker",
+        "container",
         "docker_storage",
+        "podman",
         "lab_ca",
         "mysql",
         "postgresql",

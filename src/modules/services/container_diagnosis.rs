@@ -1,12 +1,13 @@
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::models::{ContainerState, ContainerStateStatusEnum};
-use bollard::query_parameters::InspectContainerOptions;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::engine;
+use super::engine_kind::EngineKind;
 use super::last_words::{last_words, secrets, speaks_of_a_full_disk};
+use super::podman::Service;
+use super::{docker_container, engine};
 use crate::host::{Script, Secret, quote};
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext};
 
@@ -60,8 +61,8 @@ impl Room {
 
 impl ContainerDiagnosis {
     async fn state(&self, docker: &Docker) -> Result<Option<(ContainerState, i64)>, ModuleError> {
-        let answer = docker.inspect_container(&self.container, None::<InspectContainerOptions>).await;
-        let found = engine::found(answer)
+        let found = engine::container(docker, &self.container)
+            .await
             .map_err(|e| engine::failure(&format!("looking for the container {}", self.container), &e))?;
         Ok(found.map(|c| (c.state.unwrap_or_default(), c.restart_count.unwrap_or(0))))
     }
@@ -73,7 +74,7 @@ impl ContainerDiagnosis {
         Room::read(cx.shell.probe(&script).await.ok()?.out().trim())
     }
 
-    fn told(&self, life: &str, said: &str, room: Option<&Room>) -> ModuleError {
+    fn told(&self, life: &str, said: &str, room: Option<&Room>, logs: &str) -> ModuleError {
         let full = room.is_some_and(Room::is_full) || speaks_of_a_full_disk(said);
         let words =
             if said.is_empty() { "it wrote nothing".to_owned() } else { format!("it wrote last:\n{said}") };
@@ -84,10 +85,11 @@ impl ContainerDiagnosis {
                 format!("make room on {} or let it grow, then run this again", room.mounted)
             }
             None if full => super::last_words::FULL.to_owned(),
-            None => "mend what it complains about and run this again".to_owned(),
+            None => docker_container::hint(said)
+                .unwrap_or("mend what it complains about and run this again")
+                .to_owned(),
         };
-        ModuleError::failed(message)
-            .hint(format!("{hint}; all that it wrote: docker logs {}", self.container))
+        ModuleError::failed(message).hint(format!("{hint}; all that it wrote: {logs}"))
     }
 }
 
@@ -115,6 +117,13 @@ impl Action for ContainerDiagnosis {
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let docker = engine::connect(cx, self.docker_host.as_deref()).await?;
+        if docker.kind == EngineKind::Podman
+            && let Some(service) = Service::of(cx, &self.container).await?
+        {
+            let said = service.last_words(cx, &self.hide).await;
+            let room = self.room(cx).await;
+            return Err(self.told(&service.life(), &said, room.as_ref(), &service.logs()));
+        }
         let Some((state, restarts)) = self.state(&docker).await? else {
             return Err(ModuleError::failed(format!(
                 "{}; there is no container {}",
@@ -124,7 +133,8 @@ impl Action for ContainerDiagnosis {
         };
         let said = last_words(&docker, &self.container, &self.hide).await;
         let room = self.room(cx).await;
-        Err(self.told(&life(&state, restarts), &said, room.as_ref()))
+        let logs = format!("{} logs {}", docker.kind.program(), self.container);
+        Err(self.told(&life(&state, restarts), &said, room.as_ref(), &logs))
     }
 }
 
@@ -152,7 +162,7 @@ mod tests {
             exit_code: Some(1),
             ..ContainerState::default()
         };
-        let error = diagnosis().told(&life(&state, 4), "", Some(&room));
+        let error = diagnosis().told(&life(&state, 4), "", Some(&room), "docker logs mysql");
         let ModuleError::Failed { message, hint, .. } = error else { panic!("a failure") };
         insta::assert_snapshot!(message, @r"
         MySQL does not answer; its container mysql ends each time with exit code 1 (4 times by now); it wrote nothing
@@ -164,18 +174,17 @@ mod tests {
     #[test]
     fn what_is_not_the_disk_is_left_to_its_words() {
         let room = Room { size: 1 << 20, free: 1 << 19, mounted: "/".into() };
-        let ModuleError::Failed { message, hint, .. } = diagnosis().told("runs", "[ERROR] no", Some(&room))
-        else {
-            panic!("a failure")
-        };
+        let told = |said: &str| diagnosis().told("runs", said, Some(&room), "journalctl -u mysql.service");
+        let ModuleError::Failed { message, hint, .. } = told("[ERROR] no") else { panic!("a failure") };
         assert_eq!(message, "MySQL does not answer; its container mysql runs; it wrote last:\n[ERROR] no");
         assert!(hint.is_some_and(|h| h.starts_with("mend what it complains about")));
         // A service may have failed for want of room, and given it back when it ended.
-        let ModuleError::Failed { message, .. } =
-            diagnosis().told("runs", "No space left on device", Some(&room))
-        else {
+        let ModuleError::Failed { message, .. } = told("No space left on device") else {
             panic!("a failure")
         };
         assert!(message.ends_with("The disk is full: / has 512 MiB free of 1024 MiB"), "{message}");
+        let taken = told("Error: cannot listen on the TCP port: bind: address already in use");
+        let ModuleError::Failed { hint, .. } = taken else { panic!("a failure") };
+        insta::assert_snapshot!(hint.unwrap_or_default(), @"another program on the target listens on that port; see ss -ltnp; all that it wrote: journalctl -u mysql.service");
     }
 }

@@ -2,18 +2,22 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bollard::models::ContainerInspectResponse;
-use bollard::query_parameters::InspectContainerOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::json;
 
-use super::container::{ContainerSpec, Difference, NetworkArg, RestartPolicyArg, body, differences};
+use super::container::{
+    ContainerSpec, Difference, NetworkArg, RestartPolicyArg, body, differences, like_dockers,
+};
+use super::engine_kind::EngineKind;
 use super::words::{self, Words};
 use super::{docker_image, engine, image};
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
 use crate::value::{Map, Value, truth};
 
 mod carry;
+
+pub(super) use carry::hint;
 
 /// A container. It is made anew when it differs in something that was asked for.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -213,6 +217,7 @@ impl DockerContainer {
             }
         }
         let running = container.state.as_ref().and_then(|s| s.running).unwrap_or(false);
+        let failing = container.state.as_ref().and_then(|s| s.restarting).unwrap_or(false);
         let mut steps = Vec::new();
         let recreated = self.recreate || !found.is_empty();
         if recreated {
@@ -226,9 +231,10 @@ impl DockerContainer {
                 steps.push(Step::Start);
                 found.extend((!recreated).then(|| state_difference("stopped", "started")));
             }
-            State::Started if self.restart => {
+            // The engine tries a failing one again after ever longer times, although what it lacked may be there by now.
+            State::Started if self.restart || failing => {
                 steps.push(Step::Restart);
-                found.push(state_difference("started", "restarted"));
+                found.push(state_difference(if failing { "failing" } else { "started" }, "restarted"));
             }
             State::Stopped if stays => {
                 steps.push(Step::Stop);
@@ -307,9 +313,14 @@ impl NativeResource for DockerContainer {
         let Some(docker) = engine::look(cx, self.docker_host.as_deref()).await? else {
             return Ok(Found::default());
         };
-        let answer = docker.inspect_container(&self.name, None::<InspectContainerOptions>).await;
-        let container = engine::found(answer)
+        let mut container = engine::container(&docker, &self.name)
+            .await
             .map_err(|e| engine::failure(&format!("looking for the container {}", self.name), &e))?;
+        if docker.kind == EngineKind::Podman
+            && let Some(container) = &mut container
+        {
+            like_dockers(container, &self.spec());
+        }
         let image = match self.image() {
             Some(name) => docker_image::inspect(&docker, &name).await?.map(|i| i.id().to_owned()),
             None => None,
@@ -362,6 +373,9 @@ mod tests {
     fn containers_are_planned() {
         use Step::{Create, Pull, Remove, Restart, Start, Stop};
         let missing = Found { container: None, image: Some("sha256:1".into()) };
+        let mut failing = there(true, Some("sha256:1"));
+        let state = failing.container.as_mut().and_then(|c| c.state.as_mut());
+        state.expect("a state").restarting = Some(true);
         let cases = vec![
             (json!({"name": "c", "image": "a"}), missing.clone(), vec![Create, Start]),
             (json!({"name": "c", "image": "a"}), Found::default(), vec![Pull, Create, Start]),
@@ -388,6 +402,9 @@ mod tests {
                 there(true, Some("sha256:1")),
                 vec![Stop, Remove, Create],
             ),
+            (json!({"name": "c", "image": "a"}), failing.clone(), vec![Restart]),
+            (json!({"name": "c", "state": "present"}), failing.clone(), vec![]),
+            (json!({"name": "c", "state": "stopped"}), failing, vec![Stop]),
             (json!({"name": "c", "state": "stopped"}), there(true, None), vec![Stop]),
             (json!({"name": "c", "state": "absent"}), there(true, None), vec![Stop, Remove]),
             (json!({"name": "c", "state": "absent"}), Found::default(), vec![]),

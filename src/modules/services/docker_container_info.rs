@@ -1,14 +1,15 @@
 use async_trait::async_trait;
-use bollard::query_parameters::InspectContainerOptions;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::engine;
+use super::engine_kind::EngineKind;
+use super::podman::Service;
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
 use crate::value::{Map, Value};
 
-/// Whether a container exists, and what the engine says of it.
+/// Whether a container exists, and what the engine says of it. A container of podman's exists as long as a unit brings it up.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DockerContainerInfo {
@@ -24,16 +25,18 @@ impl Action for DockerContainerInfo {
     const CHECK: CheckMode = CheckMode::Runs;
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let container = match engine::look(cx, self.docker_host.as_deref()).await? {
-            Some(docker) => {
-                let answer = docker.inspect_container(&self.name, None::<InspectContainerOptions>).await;
-                engine::found(answer)
-                    .map_err(|e| engine::failure(&format!("looking for the container {}", self.name), &e))?
-            }
+        let docker = engine::look(cx, self.docker_host.as_deref()).await?;
+        let container = match &docker {
+            Some(docker) => engine::container(docker, &self.name)
+                .await
+                .map_err(|e| engine::failure(&format!("looking for the container {}", self.name), &e))?,
             None => None,
         };
+        // Between an end and the next start there is none.
+        let is_podmans = docker.is_some_and(|d| d.kind == EngineKind::Podman);
+        let exists = container.is_some() || (is_podmans && Service::of(cx, &self.name).await?.is_some());
         Ok(Outcome::ok(Map::from_iter([
-            ("exists".to_owned(), json!(container.is_some())),
+            ("exists".to_owned(), json!(exists)),
             ("container".to_owned(), container.map_or(Value::Null, |c| engine::without_environment(&c))),
         ])))
     }

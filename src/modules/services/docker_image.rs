@@ -189,7 +189,7 @@ impl NativeResource for DockerImage {
             self.context = Some(build.context(cx)?);
         }
         let (what, present) = (format!("image {}", self.reference()), self.state == Presence::Present);
-        self.foreseen = engine::foreseen(cx, self.docker_host.as_deref(), what, present).await;
+        self.foreseen = engine::foreseen(cx, what, present).await;
         Ok(())
     }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
@@ -9,10 +11,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::engine;
+use super::engine_kind::EngineKind;
 use super::image::{reference, registry_of};
 use super::words::secret;
-use crate::host::Secret;
+use crate::host::{Endpoint, Script, Secret, quote};
 use crate::modules::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
+use crate::quay::{RegistryAddress, RoundTrip, configuration_digest};
 use crate::value::Map;
 
 /// An image of the target's engine in a registry. It is pushed only where the registry has another one, or none.
@@ -32,6 +36,9 @@ pub(super) struct DockerImagePush {
     /// The engine's address as the target sees it.
     docker_host: Option<String>,
 }
+
+/// How long a registry may take to say what it has.
+const REGISTRY_SECONDS: u64 = 60;
 
 fn latest() -> String {
     "latest".into()
@@ -87,18 +94,61 @@ impl DockerImagePush {
         Ok(image.map(|i| (i.id.unwrap_or_default(), i.repo_digests.unwrap_or_default())))
     }
 
+    /// Whether a registry says that it has no such image.
+    fn is_missing(&self, text: &str) -> bool {
+        let lower = text.to_lowercase();
+        ["not found", "unknown", "does not exist"].iter().any(|w| lower.contains(w))
+            // A repository that is not there is told from a foreign one only by pushing to it.
+            || (self.username.is_some() && lower.contains("requested access to the resource is denied"))
+            || lower.contains("access to the requested resource is not authorized")
+    }
+
+    /// Podman's API asks no registry, so it is asked from here, through the target. Where it does not say, the push will.
+    async fn asked_for_podman(&self, cx: &TaskContext) -> Option<String> {
+        let full = self.reference();
+        let registry = registry_of(&full);
+        let (repository, tag) = full.strip_prefix(registry)?.trim_start_matches('/').rsplit_once(':')?;
+        let (host, port) =
+            registry.rsplit_once(':').map_or((registry, Some(443)), |(h, p)| (h, p.parse().ok()));
+        let port = port?;
+        let folders = [EngineKind::Podman, EngineKind::Docker].map(|k| quote(&k.authority_of(registry)));
+        let trusted =
+            cx.shell.run(&Script::new(format!("cat -- {} 2>/dev/null", folders.join(" ")))).await.ok()?;
+        let endpoint = Endpoint::Tcp { host: host.to_owned(), port };
+        let way = cx.shell.forward(endpoint).await.ok()?;
+        // What podman does itself: with an insecure one it tries TLS first.
+        let insecure = engine::is_insecure(cx, self.docker_host.as_deref(), registry).await;
+        let ways: &[(bool, bool)] = if insecure { &[(true, false), (false, false)] } else { &[(true, true)] };
+        for (secure, verify_certificates) in ways.iter().copied() {
+            let trip = RoundTrip {
+                address: RegistryAddress { host: host.to_owned(), port, secure },
+                dialled: Some(way.address),
+                credentials: self.username.clone().zip(self.password.clone()),
+                repository: repository.to_owned(),
+                tag: tag.to_owned(),
+                delete: false,
+                verify_certificates,
+                authority: Some(trusted.out().into_owned()).filter(|pem| !pem.is_empty()),
+                anonymous: false,
+                timeout: Duration::from_secs(REGISTRY_SECONDS),
+            };
+            if let Ok(digest) = configuration_digest(&trip).await {
+                return Some(digest);
+            }
+        }
+        None
+    }
+
     /// A registry's refusal, with what to try.
-    fn refused(&self, what: &str, text: &str) -> ModuleError {
+    fn refused(&self, kind: EngineKind, what: &str, text: &str) -> ModuleError {
         let registry = registry_of(&self.name);
         let lower = text.to_lowercase();
         let hint = if ["unauthorized", "denied", "authentication"].iter().any(|w| lower.contains(w)) {
             "check username and password, and whether that user may write to the repository".to_owned()
         } else if lower.contains("x509") || lower.contains("certificate") {
-            format!(
-                "the engine does not trust {registry}: put its CA into /etc/docker/certs.d/{registry}/ca.crt"
-            )
+            format!("the engine does not trust {registry}: put its CA into {}", kind.authority_of(registry))
         } else if lower.contains("server gave http response") {
-            format!("{registry} speaks plain HTTP: add it to docker_insecure_registries")
+            format!("{registry} speaks plain HTTP: add it to {}", kind.insecure_registries())
         } else {
             format!("does the target reach {registry}, and has its storage room?")
         };
@@ -132,20 +182,22 @@ impl NativeResource for DockerImagePush {
             Some(name) => self.inspect(&docker, name).await?.map(|(id, _)| id),
             None => local.as_ref().map(|(id, _)| id.clone()),
         };
+        if docker.kind == EngineKind::Podman {
+            // Known again by the digest of its configuration, which is its ID.
+            let remote = self.asked_for_podman(cx).await;
+            let (id, _) = local.unzip();
+            return Ok(Found { source, digests: id.iter().cloned().collect(), local: id, remote });
+        }
         let remote = match docker.inspect_registry_image(&self.reference(), self.credentials()).await {
             Ok(inspect) => inspect.descriptor.digest,
             // The registry or the repository may be yet to come.
             Err(_) if cx.check => None,
             Err(error) => {
                 let text = engine::reason(&error);
-                let lower = text.to_lowercase();
-                let missing = ["not found", "unknown", "does not exist"].iter().any(|w| lower.contains(w))
-                    || matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
-                    // A repository that is not there is told from a foreign one only by pushing to it.
-                    || (self.username.is_some() && lower.contains("requested access to the resource is denied"))
-                    || lower.contains("access to the requested resource is not authorized");
+                let missing = self.is_missing(&text)
+                    || matches!(error, Error::DockerResponseServerError { status_code: 404, .. });
                 if !missing {
-                    return Err(self.refused("looking for", &text));
+                    return Err(self.refused(docker.kind, "looking for", &text));
                 }
                 None
             }
@@ -196,9 +248,10 @@ impl NativeResource for DockerImagePush {
                 let mut answers =
                     std::pin::pin!(docker.push_image(repository, Some(options), self.credentials()));
                 while let Some(answer) = answers.next().await {
-                    let info = answer.map_err(|e| self.refused("pushing", &engine::reason(&e)))?;
+                    let info =
+                        answer.map_err(|e| self.refused(docker.kind, "pushing", &engine::reason(&e)))?;
                     if let Some(error) = info.error_detail.and_then(|d| d.message) {
-                        return Err(self.refused("pushing", &error));
+                        return Err(self.refused(docker.kind, "pushing", &error));
                     }
                 }
                 Ok(())

@@ -159,7 +159,7 @@ impl NativeResource for DockerNetwork {
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
         cx.controller.lab().clone_into(&mut self.mark);
         let (what, present) = (format!("network {}", self.name), self.state == Presence::Present);
-        self.foreseen = engine::foreseen(cx, self.docker_host.as_deref(), what, present).await;
+        self.foreseen = engine::foreseen(cx, what, present).await;
         Ok(())
     }
 

@@ -96,7 +96,7 @@ impl NativeResource for DockerVolume {
                         "the volume {} is there with other options",
                         self.volume_name
                     ))
-                    .hint("recreate: options-changed makes it anew, without its data"));
+                    .hint("recreate (options-changed for Docker, true for podman) makes it anew, without its data"));
                 }
                 Recreate::Never => return Ok(NativePlan::default()),
                 _ => (vec![Step::Remove, Step::Create], "present\n", "made anew\n"),

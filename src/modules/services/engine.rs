@@ -1,22 +1,24 @@
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
 use bollard::errors::Error;
 use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::InspectContainerOptions;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::request::Builder;
 use hyper::{Request, Response, Uri};
+use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::host::{Endpoint, Script, Shell};
+use super::engine_kind::EngineKind;
+use crate::host::{Endpoint, Script, Secret, Shell};
 use crate::modules::{ModuleError, TaskContext};
 use crate::quay::http::Wire;
 use crate::value::Value;
-
-/// Where Docker listens unless somebody says otherwise.
-pub(super) const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
 /// How long an answer may take; loading an image answers only when the image is in.
 const ANSWER_SECONDS: u64 = 3600;
@@ -30,17 +32,12 @@ static WAITING: LazyLock<Mutex<HashMap<String, Wire>>> = LazyLock::new(Mutex::de
 static FORESEEN: LazyLock<Mutex<HashSet<(String, String)>>> = LazyLock::new(Mutex::default);
 
 /// Notes that a task in check mode would make this (or remove it), and says whether an earlier one would have made it.
-pub(super) async fn foreseen(
-    cx: &TaskContext,
-    docker_host: Option<&str>,
-    what: String,
-    present: bool,
-) -> bool {
+pub(super) async fn foreseen(cx: &TaskContext, what: String, present: bool) -> bool {
     if !cx.check {
         return false;
     }
     let spec = cx.shell.target().spec();
-    let engine = format!("{} {}:{} {}", spec.name, spec.address, spec.port, address(cx, docker_host));
+    let engine = format!("{} {}:{}", spec.name, spec.address, spec.port);
     let mut all = FORESEEN.lock().await;
     if present {
         return !all.insert((engine, what));
@@ -92,15 +89,98 @@ impl Line {
     }
 }
 
+/// The way to the engine that the target sees at `docker_host`, and that engine's address.
+async fn line(cx: &TaskContext, docker_host: Option<&str>) -> Result<(Line, String), ModuleError> {
+    let Place { host, user, endpoint } = place(cx, docker_host).await?;
+    let spec = cx.shell.target().spec();
+    let way = format!("{} {}@{}:{} {user} {endpoint:?}", spec.name, spec.user, spec.address, spec.port);
+    Ok((Line { shell: cx.shell.clone(), endpoint, way }, host))
+}
+
+/// Asks the engine what bollard has no call for; returns whether it agreed, and what it says.
+async fn ask(
+    cx: &TaskContext,
+    docker_host: Option<&str>,
+    request: Builder,
+    body: Value,
+) -> Result<(bool, Value), String> {
+    let text = if body.is_null() { String::new() } else { body.to_string() };
+    let request = request
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .body(bollard::body_full(text.into()))
+        .map_err(|e| e.to_string())?;
+    let (line, _) = line(cx, docker_host).await.map_err(|e| e.to_string())?;
+    let answer = line.request(request).await.map_err(|e| reason(&e))?;
+    let agreed = answer.status().is_success();
+    let body = answer.into_body().collect().await.map_err(|e| e.to_string())?.to_bytes();
+    Ok((agreed, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+/// Has the engine ask a registry whether it lets somebody in.
+pub(super) async fn log_in(
+    cx: &TaskContext,
+    docker_host: Option<&str>,
+    registry: &str,
+    user: &str,
+    password: &Secret,
+) -> Result<(), ModuleError> {
+    let kind = connect(cx, docker_host).await?.kind;
+    let login = json!({"serveraddress": registry, "username": user, "password": password.0});
+    let (succeeded, said) = ask(cx, docker_host, Request::post("/auth"), login)
+        .await
+        .map_err(|why| ModuleError::failed(format!("the login to {registry}: {why}")))?;
+    if succeeded {
+        return Ok(());
+    }
+    let message = said.get("message").and_then(Value::as_str).unwrap_or("it does not say why");
+    Err(ModuleError::failed(format!("{registry} does not let {user} in: {message}"))
+        .hint(login_hint(message, registry, kind)))
+}
+
+/// Whether podman's `registries.conf` calls a registry insecure: its certificate is not judged, or it speaks plain HTTP.
+pub(super) async fn is_insecure(cx: &TaskContext, docker_host: Option<&str>, registry: &str) -> bool {
+    // The oldest version of this API that podman 4.4 and podman 5 both speak.
+    let info = ask(cx, docker_host, Request::get("/v4.0.0/libpod/info"), Value::Null).await;
+    let found =
+        info.ok().and_then(|(_, info)| info.get("registries")?.get(registry)?.get("Insecure")?.as_bool());
+    found.unwrap_or(false)
+}
+
+/// What to try when a login fails with this text.
+fn login_hint(text: &str, registry: &str, kind: EngineKind) -> String {
+    let lower = text.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
+    if has(&["unauthorized", "denied", "incorrect"]) {
+        "check username and password; a robot's name has its organization before it (lab+puller)".into()
+    } else if has(&["server gave http response to https"]) {
+        format!("{registry} speaks plain HTTP: add it to {}", kind.insecure_registries())
+    } else if has(&["certificate", "x509"]) {
+        format!("the engine does not trust {registry}: put its CA into {}", kind.authority_of(registry))
+    } else {
+        format!("does the target reach {registry}? check its DNS, route and proxy")
+    }
+}
+
+/// An engine that answers.
+pub(super) struct Engine {
+    docker: Docker,
+    pub(super) kind: EngineKind,
+}
+
+impl Deref for Engine {
+    type Target = Docker;
+
+    fn deref(&self) -> &Docker {
+        &self.docker
+    }
+}
+
 /// Connects to the engine that the target sees at `docker_host`.
 ///
 /// Requests name no version of the API, so that each engine answers in its own.
-pub(super) async fn connect(cx: &TaskContext, docker_host: Option<&str>) -> Result<Docker, ModuleError> {
-    let host = address(cx, docker_host);
-    let (user, endpoint) = endpoint(cx, &host).await?;
-    let spec = cx.shell.target().spec();
-    let way = format!("{} {}@{}:{} {user} {endpoint:?}", spec.name, spec.user, spec.address, spec.port);
-    let line = Arc::new(Line { shell: cx.shell.clone(), endpoint, way });
+pub(super) async fn connect(cx: &TaskContext, docker_host: Option<&str>) -> Result<Engine, ModuleError> {
+    let (line, host) = line(cx, docker_host).await?;
+    let line = Arc::new(line);
     let open = line.is_open().await;
     let docker = Docker::connect_with_custom_transport(
         move |request: BollardRequest| {
@@ -119,67 +199,127 @@ pub(super) async fn connect(cx: &TaskContext, docker_host: Option<&str>) -> Resu
                 cx.host,
                 reason(&e)
             ))
-            .hint("is it installed and started (systemctl status docker), and may this user reach it (become: true)?")
+            .hint(format!(
+                "is it installed and started (systemctl status {}), and may this user reach it (become: true)?",
+                EngineKind::of(&host).unit()
+            ))
         })?;
     }
-    Ok(docker)
+    Ok(Engine { docker, kind: EngineKind::of(&host) })
 }
 
 /// The engine for a task that looks; `None` where none answers in check mode: there an earlier task may have foreseen
 /// the engine itself, and nothing is in an engine that is yet to come.
-pub(super) async fn look(cx: &TaskContext, docker_host: Option<&str>) -> Result<Option<Docker>, ModuleError> {
+pub(super) async fn look(cx: &TaskContext, docker_host: Option<&str>) -> Result<Option<Engine>, ModuleError> {
     match connect(cx, docker_host).await {
         Err(ModuleError::Failed { .. }) if cx.check => Ok(None),
         other => other.map(Some),
     }
 }
 
-fn address(cx: &TaskContext, docker_host: Option<&str>) -> String {
+/// The engine that the task names, by its argument or its environment.
+fn said(cx: &TaskContext, docker_host: Option<&str>) -> Option<String> {
     let from_environment =
         || cx.environment.iter().find(|(name, _)| name == "DOCKER_HOST").map(|(_, v)| v.clone());
-    docker_host.map(str::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_HOST.to_owned())
+    docker_host.map(str::to_owned).or_else(from_environment)
 }
 
-/// Who the target's user is, and the way in: the socket itself for the login user; as another user a program of that user's that speaks to it.
-async fn endpoint(cx: &TaskContext, host: &str) -> Result<(String, Endpoint), ModuleError> {
+/// An engine's address, who the target's user is, and the way in.
+struct Place {
+    host: String,
+    user: String,
+    endpoint: Endpoint,
+}
+
+/// Where nobody says which engine: Docker, unless podman's is the only one there.
+async fn address(cx: &TaskContext, docker_host: Option<&str>) -> Result<(String, String), ModuleError> {
+    // One question for all: answers to it are kept.
+    let both = [EngineKind::Docker, EngineKind::Podman];
+    let sockets = both.map(|k| format!("[ -S {} ] && echo {}", k.socket(), k.program())).join("; ");
+    let programs = both.map(|k| format!("command -v {0} >/dev/null 2>&1 && echo {0}-client", k.program()));
+    let reply = cx.shell.probe(&Script::new(format!("id -un; {sockets}; {}", programs.join("; ")))).await?;
+    let out = reply.out().into_owned();
+    let there = |word: &str| out.lines().skip(1).any(|l| l == word);
+    let only_podman = there(EngineKind::Podman.program()) && !there(EngineKind::Docker.program());
+    let default = if only_podman { EngineKind::Podman } else { EngineKind::Docker };
+    Ok((said(cx, docker_host).unwrap_or_else(|| default.host()), out))
+}
+
+/// The way in is the socket itself for the login user; for another user it is a program of that user's that speaks to it.
+async fn place(cx: &TaskContext, docker_host: Option<&str>) -> Result<Place, ModuleError> {
+    let (host, found) = address(cx, docker_host).await?;
     if let Some(address) = host.strip_prefix("tcp://") {
         let (name, port) = address.rsplit_once(':').unwrap_or((address, "2375"));
         let port = port
             .parse()
             .map_err(|_| ModuleError::Arguments(format!("docker_host {host:?} has no valid port")))?;
-        return Ok((String::new(), Endpoint::Tcp { host: name.trim_matches(['[', ']']).to_owned(), port }));
+        let endpoint = Endpoint::Tcp { host: name.trim_matches(['[', ']']).to_owned(), port };
+        return Ok(Place { host, user: String::new(), endpoint });
     }
     let Some(path) = host.strip_prefix("unix://") else {
         return Err(ModuleError::Arguments(format!(
             "docker_host {host:?} is neither unix:///path nor tcp://host:port"
         )));
     };
-    let probe = Script::new("id -un; command -v docker >/dev/null 2>&1 && echo docker");
-    let reply = cx.shell.probe(&probe).await?;
-    let out = reply.out();
-    let mut lines = out.lines();
-    let user = lines.next().unwrap_or_default().to_owned();
-    let has_client = lines.next() == Some("docker");
-    let endpoint = if user != cx.shell.target().spec().user && has_client {
-        let argv = ["docker", "-H", host, "system", "dial-stdio"].map(str::to_owned).to_vec();
-        Endpoint::Program { argv }
+    let kind = EngineKind::of(&host);
+    let user = found.lines().next().unwrap_or_default().to_owned();
+    let client = format!("{}-client", kind.program());
+    let endpoint = if user != cx.shell.target().spec().user && found.lines().any(|l| l == client) {
+        Endpoint::Program { argv: kind.dial(&host) }
     } else {
         Endpoint::Unix { path: path.to_owned() }
     };
-    Ok((user, endpoint))
+    Ok(Place { host, user, endpoint })
+}
+
+/// A container as the engine describes it; `None` where there is none.
+pub(super) async fn container(
+    docker: &Docker,
+    name: &str,
+) -> Result<Option<ContainerInspectResponse>, Error> {
+    let answer = docker.inspect_container(name, None::<InspectContainerOptions>).await;
+    let answer = match answer {
+        Err(Error::JsonDataError { contents, message, column }) => match in_dockers_words(&contents) {
+            Some(container) => Ok(container),
+            None => Err(Error::JsonDataError { contents, message, column }),
+        },
+        other => other,
+    };
+    found(answer)
+}
+
+/// Podman's answers hold states that Docker has no word for.
+fn in_dockers_words(contents: &str) -> Option<ContainerInspectResponse> {
+    let mut container: Value = serde_json::from_str(contents).ok()?;
+    let status = container.get_mut("State")?.get_mut("Status")?;
+    let word = match status.as_str()? {
+        "configured" | "initialized" => "created",
+        "stopped" => "exited",
+        _ => "dead",
+    };
+    *status = word.into();
+    serde_json::from_value(container).ok()
 }
 
 /// What an engine's error says, without the crate's wrapping.
 pub(super) fn reason(error: &Error) -> String {
     match error {
-        Error::DockerResponseServerError { message, .. } => message.trim().to_owned(),
-        Error::DockerStreamError { error } => error.trim().to_owned(),
+        Error::DockerResponseServerError { message: told, .. } | Error::DockerStreamError { error: told } => {
+            told_in(told)
+        }
         Error::RequestTimeoutError => format!("no answer within {ANSWER_SECONDS} s"),
         Error::HyperResponseError { err } if err.is_incomplete_message() => {
             "the connection was closed before an answer came".to_owned()
         }
         other => other.to_string(),
     }
+}
+
+/// Podman sends an error of a stream with the whole message around it.
+fn told_in(error: &str) -> String {
+    let inner = serde_json::from_str::<Value>(error).ok();
+    let told = inner.as_ref().and_then(|v| v.get("error")?.as_str());
+    told.unwrap_or(error).trim().to_owned()
 }
 
 /// An engine's error as a module's.
@@ -191,8 +331,8 @@ pub(super) fn failure(what: &str, error: &Error) -> ModuleError {
 }
 
 /// What to try where the engine's own disk is full.
-const FULL: &str = "the engine's disk is full (docker info names its folder, df -h shows it): docker system prune frees what no \
-                    container uses; or let the disk grow, then run this again";
+const FULL: &str = "the engine's disk is full (docker info or podman info names its folder, df -h shows it): docker system prune or \
+                    podman system prune frees what no container uses; or let the disk grow, then run this again";
 
 /// `None` where the engine says that there is no such thing.
 pub(super) fn found<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
@@ -210,4 +350,23 @@ pub(super) fn without_environment(container: &ContainerInspectResponse) -> Value
         config.remove("Env");
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_of_podmans_are_said_in_dockers_words() {
+        for (status, word) in [("stopped", "exited"), ("configured", "created"), ("improper", "dead")] {
+            let answer = format!(r#"{{"Id": "1", "State": {{"Status": "{status}", "ExitCode": 3}}}}"#);
+            assert!(serde_json::from_str::<ContainerInspectResponse>(&answer).is_err(), "{status}");
+            let state = in_dockers_words(&answer).and_then(|c| c.state).expect("a state");
+            assert_eq!(state.status.map(|s| s.to_string()).as_deref(), Some(word));
+            assert_eq!(state.exit_code, Some(3));
+        }
+        assert!(in_dockers_words("{}").is_none());
+        let nested = r#"{"errorDetail":{"message":"no such host"},"error":"no such host "}"#;
+        assert_eq!((told_in(nested), told_in(" plain")), ("no such host".into(), "plain".into()));
+    }
 }

@@ -1,10 +1,11 @@
 //! What a container wrote last, for those who must say why it does not serve.
 
 use bollard::Docker;
-use bollard::query_parameters::{InspectContainerOptions, LogsOptionsBuilder};
+use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::StreamExt;
 use serde::{Deserialize, Deserializer};
 
+use super::engine;
 use crate::host::Secret;
 
 /// How many lines of what it wrote are told.
@@ -35,8 +36,8 @@ pub(super) fn speaks_of_a_full_disk(said: &str) -> bool {
 
 /// The last lines that the container wrote since it was started last, without secrets.
 pub(super) async fn last_words(docker: &Docker, container: &str, hide: &[Secret]) -> String {
-    let answer = docker.inspect_container(container, None::<InspectContainerOptions>).await;
-    let started = answer.ok().and_then(|c| c.state?.started_at);
+    let answer = engine::container(docker, container).await;
+    let started = answer.ok().flatten().and_then(|c| c.state?.started_at);
     let since = started.and_then(|s| s.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_second);
     match words_since(docker, container, hide, since).await {
         // It has only just been started again.
@@ -57,7 +58,7 @@ async fn words_since(docker: &Docker, container: &str, hide: &[Secret], since: O
 }
 
 /// The end of a log as people read it: no colours, no empty or repeated lines, no secrets.
-fn last_lines(text: &str, hide: &[Secret]) -> String {
+pub(super) fn last_lines(text: &str, hide: &[Secret]) -> String {
     let colours = fancy_regex::Regex::new("\u{1b}\\[[0-9;]*[A-Za-z]");
     let text = colours.map_or_else(|_| text.to_owned(), |c| c.replace_all(text, "").into_owned());
     let mut lines: Vec<String> = Vec::new();

@@ -75,6 +75,8 @@ pub(super) fn default_user() -> String {
 pub(super) struct Refused {
     pub(super) message: String,
     pub(super) hint: &'static str,
+    /// The server is there, and lacks the database.
+    no_database: bool,
 }
 
 impl From<Refused> for ModuleError {
@@ -98,13 +100,16 @@ impl Login {
         }
     }
 
-    /// A session to look through; `None` where no server answers in check mode: there an earlier task may have foreseen
-    /// the server itself.
+    /// A session to look through; `None` where in check mode no server answers, or it has no such database: there an
+    /// earlier task may have foreseen either.
     pub(super) async fn look(&self, cx: &TaskContext, database: &str) -> Result<Option<Client>, Refused> {
         if cx.check && cx.shell.dial(&self.endpoint()).await.is_err() {
             return Ok(None);
         }
-        self.connect(cx, database).await.map(Some)
+        match self.connect(cx, database).await {
+            Err(refused) if cx.check && refused.no_database => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// Logs in to a database through the target.
@@ -113,6 +118,7 @@ impl Login {
         let stream = cx.shell.dial(&self.endpoint()).await.map_err(|e| Refused {
             message: format!("PostgreSQL does not answer at {place} on {}: {e}", cx.host),
             hint: "is the server running, and does it listen there?",
+            no_database: false,
         })?;
         let mut config = Config::new();
         config.user(&self.user).dbname(database).application_name("quaylab");
@@ -130,6 +136,7 @@ impl Login {
                         "PostgreSQL at {place} accepted the connection but did not answer within {LOGIN_SECONDS} s"
                     ),
                     hint: "what listens there may not be PostgreSQL",
+                    no_database: false,
                 });
             }
         };
@@ -140,7 +147,8 @@ impl Login {
 
     fn refused(&self, error: &tokio_postgres::Error, database: &str) -> Refused {
         let (place, user) = (self.place(), &self.user);
-        let refused = |message: String, hint: &'static str| Refused { message, hint };
+        let no_database = error.code() == Some(&SqlState::INVALID_CATALOG_NAME);
+        let refused = |message: String, hint: &'static str| Refused { message, hint, no_database };
         match error.code() {
             Some(code) if *code == SqlState::INVALID_PASSWORD => refused(
                 format!("PostgreSQL at {place} refused the password of {user}"),

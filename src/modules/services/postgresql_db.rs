@@ -75,7 +75,7 @@ impl NativeResource for PostgresqlDb {
     type Step = String;
 
     async fn observe(&self, cx: &TaskContext) -> Result<Self::Observed, ModuleError> {
-        let client = self.login().connect(cx, &self.login_db).await?;
+        let Some(client) = self.login().look(cx, &self.login_db).await? else { return Ok(None) };
         let query = "SELECT pg_get_userbyid(datdba)::text, pg_encoding_to_char(encoding)::text, datcollate::text, \
                      datctype::text FROM pg_database WHERE datname = $1";
         let row = client.query_opt(query, &[&self.name]).await;

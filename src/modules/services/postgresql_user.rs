@@ -119,7 +119,7 @@ impl NativeResource for PostgresqlUser {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Found, ModuleError> {
-        let client = self.login().connect(cx, &self.login_db).await?;
+        let Some(client) = self.login().look(cx, &self.login_db).await? else { return Ok(Found::default()) };
         let problem = |e| postgres::failure(&format!("looking for the role {}", self.name), &e);
         let scram = Self::has_scram(&client).await.map_err(problem)?;
         let columns: Vec<&str> = FLAGS.iter().map(|(_, column)| *column).collect();

@@ -9,12 +9,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::engine;
-use super::web::FromTarget;
+use super::web::{FromTarget, trust};
 use crate::diag::SourceFile;
 use crate::host::ByteStream;
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, RemotePath, TaskContext};
 use crate::quay::config::{Bundle, Checked, Severity, check};
-use crate::quay::http::{Dial, HttpError, Trust, certificates};
+use crate::quay::http::{Dial, HttpError};
 use crate::quay::probe::{Answer, Probed, probe};
 use crate::value::{Map, Value};
 
@@ -28,7 +28,7 @@ pub(super) struct QuayConfigCheck {
     path: Option<RemotePath>,
     /// The folder on the target that holds ssl.cert and ssl.key.
     bundle: Option<RemotePath>,
-    /// Also ask the database, both Redis servers, the storage and the certificate. Not in check mode.
+    /// Also ask the database, both Redis servers, the storage, Clair and the certificate. Not in check mode.
     #[serde(default)]
     probe: bool,
     /// The container network on which Quay will be: names of its containers mean their addresses there.
@@ -155,12 +155,7 @@ impl Action for QuayConfigCheck {
             ("warnings_found".to_owned(), json!(checked.warnings())),
         ]);
         if self.probe && !cx.check {
-            let trust = match self.ca_cert.as_deref().filter(|pem| !pem.is_empty()) {
-                Some(pem) => Trust::Authorities(
-                    certificates(pem).map_err(|e| ModuleError::Arguments(format!("ca_cert: {e}")))?,
-                ),
-                None => Trust::System,
-            };
+            let trust = trust(true, self.ca_cert.as_deref())?;
             let dial = self.dial(cx).await?;
             let wait = Duration::from_secs(self.timeout.max(1));
             let probed = probe(&checked.config, &dial, &trust, wait).await;

@@ -1,15 +1,15 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bollard::Docker;
 use bollard::models::ContainerStateStatusEnum;
-use bollard::query_parameters::InspectContainerOptions;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::engine;
+use super::engine::{self, Engine};
+use super::engine_kind::EngineKind;
 use super::last_words::{FULL, last_words, secrets, speaks_of_a_full_disk};
+use super::podman::Service;
 use super::web::web;
 use crate::host::Secret;
 use crate::modules::{Action, CheckMode, ModuleError, Outcome, TaskContext};
@@ -63,9 +63,27 @@ enum Life {
 }
 
 impl QuayHealth {
-    async fn life(&self, docker: &Docker, restarts_before: i64) -> Result<(Life, i64), ModuleError> {
-        let answer = docker.inspect_container(&self.container, None::<InspectContainerOptions>).await;
-        let container = engine::found(answer)
+    async fn service(&self, cx: &TaskContext, docker: &Engine) -> Result<Option<Service>, ModuleError> {
+        match docker.kind {
+            EngineKind::Docker => Ok(None),
+            EngineKind::Podman => Service::of(cx, &self.container).await,
+        }
+    }
+
+    async fn life(
+        &self,
+        cx: &TaskContext,
+        docker: &Engine,
+        restarts_before: i64,
+    ) -> Result<(Life, i64), ModuleError> {
+        if let Some(service) = self.service(cx, docker).await? {
+            let ended = service.has_ended() || service.restarts - restarts_before >= RESTARTS;
+            let life =
+                if ended { Life::Ended(Some(service.code).filter(|code| *code != 0)) } else { Life::Runs };
+            return Ok((life, service.restarts));
+        }
+        let container = engine::container(docker, &self.container)
+            .await
             .map_err(|e| engine::failure(&format!("looking for the container {}", self.container), &e))?
             .ok_or_else(|| ModuleError::failed(format!("there is no container {}", self.container)))?;
         let restarts = container.restart_count.unwrap_or(0);
@@ -86,13 +104,18 @@ impl QuayHealth {
         Ok((life, restarts))
     }
 
-    async fn failure(&self, docker: &Docker, what: String) -> ModuleError {
-        let said = last_words(docker, &self.container, &self.hide).await;
+    async fn failure(&self, cx: &TaskContext, docker: &Engine, what: String) -> ModuleError {
+        let (said, logs) = match self.service(cx, docker).await {
+            Ok(Some(service)) => (service.last_words(cx, &self.hide).await, service.logs()),
+            _ => (
+                last_words(docker, &self.container, &self.hide).await,
+                format!("{} logs {}", docker.kind.program(), self.container),
+            ),
+        };
         let said =
             if said.is_empty() { "it said nothing".to_owned() } else { format!("it said last:\n{said}") };
         let advice = advice(&said);
-        ModuleError::failed(format!("{what}; {said}"))
-            .hint(format!("{advice}; all that it said: docker logs {}", self.container))
+        ModuleError::failed(format!("{what}; {said}")).hint(format!("{advice}; all that it said: {logs}"))
     }
 }
 
@@ -138,16 +161,16 @@ impl Action for QuayHealth {
         let mut first_restarts = None;
         loop {
             let Err(error) = quay.health().await else { break };
-            let (life, restarts) = self.life(&docker, first_restarts.unwrap_or(i64::MAX)).await?;
+            let (life, restarts) = self.life(cx, &docker, first_restarts.unwrap_or(i64::MAX)).await?;
             if let Life::Ended(code) = life {
                 let how = code.map_or("right after its start".to_owned(), |c| format!("with exit code {c}"));
                 let what = format!("Quay does not start: its container {} ends {how}", self.container);
-                return Err(self.failure(&docker, what).await);
+                return Err(self.failure(cx, &docker, what).await);
             }
             first_restarts.get_or_insert(restarts);
             if started.elapsed() >= Duration::from_secs(self.timeout) {
                 let what = format!("Quay is not well after {} s: {error}", self.timeout);
-                return Err(self.failure(&docker, what).await);
+                return Err(self.failure(cx, &docker, what).await);
             }
             cx.controller.progress(&format!("waiting for Quay: {error}"));
             tokio::time::sleep(Duration::from_secs(PAUSE_SECONDS)).await;

@@ -3,11 +3,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::host::{ByteStream, Endpoint, Shell};
-use crate::modules::TaskContext;
-use crate::quay::http::{Client, Dial, HttpError, Trust};
+use crate::modules::{ModuleError, TaskContext};
+use crate::quay::http::{Client, Dial, HttpError, Trust, certificates};
 
 /// HTTP from the target's view: each request goes through a connection that the target opens.
 pub(super) type Web = Client<FromTarget>;
+
+/// Which certificates are believed: those of an argument (PEM), the system's, or any where none is judged.
+pub(super) fn trust(verify: bool, ca_cert: Option<&str>) -> Result<Trust, ModuleError> {
+    match ca_cert.filter(|pem| !pem.is_empty()) {
+        _ if !verify => Ok(Trust::Anything),
+        None => Ok(Trust::System),
+        Some(pem) => {
+            let list = certificates(pem).map_err(|e| ModuleError::Arguments(format!("ca_cert: {e}")))?;
+            Ok(Trust::Authorities(list))
+        }
+    }
+}
 
 /// A client that waits this many seconds, and believes only certificates that the controller's system believes.
 pub(super) fn web(cx: &TaskContext, seconds: u64, verify: bool) -> Web {

@@ -122,7 +122,8 @@ fn masked(name: &str, was: Option<&str>, asked: &str) -> Difference {
     difference(what, before, Some("********".into()))
 }
 
-fn is_secret(name: &str) -> bool {
+/// Whether a variable of this name holds a secret, for all that its name says.
+pub(in crate::modules::services) fn is_secret(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     ["PASSWORD", "PASSWD", "SECRET", "KEY", "TOKEN"].iter().any(|word| upper.contains(word))
 }

@@ -73,7 +73,7 @@ impl DockerContainer {
 }
 
 /// What to try when the engine refuses with this text.
-fn hint(text: &str) -> Option<&'static str> {
+pub(in crate::modules::services) fn hint(text: &str) -> Option<&'static str> {
     let lower = text.to_lowercase();
     [
         ("port is already allocated", "another container publishes that port; see docker ps"),

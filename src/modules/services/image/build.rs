@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use super::git::GitContext;
 use super::ignore::Ignore;
 use super::pull::own_credentials;
 use super::registry_of;
@@ -30,7 +31,8 @@ const LAST_LINES: usize = 12;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::modules::services) struct Build {
-    /// The context's folder on the controller; `.dockerignore` counts.
+    /// The context: a folder on the controller, or a git repository's `URL#REF:FOLDER` that the controller fetches;
+    /// `.dockerignore` counts.
     path: String,
     /// The Dockerfile in that folder; by default `Dockerfile`, else `Containerfile`.
     dockerfile: Option<String>,
@@ -59,31 +61,54 @@ fn yes() -> bool {
     true
 }
 
+/// Where a build's context is.
+#[derive(Debug, Clone)]
+pub(in crate::modules::services) enum Context {
+    Here(Folder),
+    /// Fetched when it is built, as an image that is there needs nothing.
+    Git(GitContext),
+}
+
 /// A build's folder on the controller, once it is found.
 #[derive(Debug, Clone)]
-pub(in crate::modules::services) struct Context {
-    folder: PathBuf,
+pub(in crate::modules::services) struct Folder {
+    path: PathBuf,
     dockerfile: String,
     /// The images that it starts from.
     starts_from: Vec<String>,
 }
 
 impl Build {
-    /// Finds the folder, and reads its Dockerfile.
+    /// Finds a folder and reads its Dockerfile; of a repository only the address.
     pub(in crate::modules::services) fn context(&self, cx: &TaskContext) -> Result<Context, ModuleError> {
-        let folder = cx.controller.locate(FileKind::Files, &self.path)?;
+        if let Some(git) = GitContext::parse(&self.path)? {
+            self.dockerfile.as_deref().map(inside).transpose()?;
+            return Ok(Context::Git(git));
+        }
+        self.folder(&cx.controller.locate(FileKind::Files, &self.path)?).map(Context::Here)
+    }
+
+    fn folder(&self, path: &Path) -> Result<Folder, ModuleError> {
         let names = match &self.dockerfile {
             Some(name) => vec![inside(name)?],
             None => vec!["Dockerfile".to_owned(), "Containerfile".to_owned()],
         };
-        let found = names.iter().find(|name| folder.join(name).is_file()).ok_or_else(|| {
-            ModuleError::failed(format!("{} holds no {}", folder.display(), names.join(" and no ")))
-                .hint("path is the folder of the build's context on the controller, dockerfile a file in it")
+        let found = names.iter().find(|name| path.join(name).is_file()).ok_or_else(|| {
+            ModuleError::failed(format!("{} holds no {}", self.place(path), names.join(" and no ")))
+                .hint("path is the folder of the build's context, dockerfile a file in it")
         })?;
-        let text = std::fs::read(folder.join(found))
-            .map_err(|e| ModuleError::failed(format!("{}: {e}", folder.join(found).display())))?;
+        let text = std::fs::read(path.join(found))
+            .map_err(|e| ModuleError::failed(format!("{}: {e}", path.join(found).display())))?;
         let starts_from = starts_from(&String::from_utf8_lossy(&text));
-        Ok(Context { dockerfile: found.clone(), folder, starts_from })
+        Ok(Folder { dockerfile: found.clone(), path: path.to_owned(), starts_from })
+    }
+
+    /// What a user calls the folder: a repository's was made for this build.
+    fn place(&self, path: &Path) -> String {
+        match GitContext::parse(&self.path) {
+            Ok(Some(_)) => self.path.clone(),
+            _ => path.display().to_string(),
+        }
     }
 }
 
@@ -114,13 +139,31 @@ fn starts_from(dockerfile: &str) -> Vec<String> {
     images
 }
 
-/// Lets the engine build an image from what the context's folder holds, streamed as it is read.
+/// Lets the engine build an image from what the context holds, streamed as it is read.
 pub(in crate::modules::services) async fn build(
     cx: &TaskContext,
     docker: &Docker,
     name: &str,
     build: &Build,
     context: &Context,
+    platform: Option<&str>,
+) -> Result<(), ModuleError> {
+    match context {
+        Context::Here(folder) => build_folder(cx, docker, name, build, folder, platform).await,
+        Context::Git(git) => {
+            let fetched = git.fetch(cx).await?;
+            let folder = build.folder(&fetched.folder)?;
+            build_folder(cx, docker, name, build, &folder, platform).await
+        }
+    }
+}
+
+async fn build_folder(
+    cx: &TaskContext,
+    docker: &Docker,
+    name: &str,
+    build: &Build,
+    context: &Folder,
     platform: Option<&str>,
 ) -> Result<(), ModuleError> {
     let mut credentials = HashMap::new();
@@ -185,7 +228,7 @@ pub(in crate::modules::services) async fn build(
 
 /// The context as a tar, read on a thread of its own and no faster than it is sent.
 fn sent(
-    context: Context,
+    context: Folder,
     wrong: Arc<Mutex<Option<String>>>,
 ) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(WAITING);
@@ -218,8 +261,8 @@ impl Write for Sending {
     }
 }
 
-fn pack<W: Write>(context: &Context, out: W) -> Result<W, String> {
-    let folder = &context.folder;
+fn pack<W: Write>(context: &Folder, out: W) -> Result<W, String> {
+    let folder = &context.path;
     let ignore = match std::fs::read_to_string(folder.join(".dockerignore")) {
         Ok(text) => Ignore::parse(&text)?,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ignore::default(),
@@ -308,8 +351,8 @@ mod tests {
         std::os::unix::fs::symlink("run", dir.path().join("app/link")).expect("linked");
         let executable = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(dir.path().join("app/run"), executable).expect("set");
-        let context = Context {
-            folder: dir.path().to_owned(),
+        let context = Folder {
+            path: dir.path().to_owned(),
             dockerfile: "docker/Dockerfile".into(),
             starts_from: Vec::new(),
         };

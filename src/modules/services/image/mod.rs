@@ -2,6 +2,7 @@
 
 mod archive;
 mod build;
+mod git;
 mod ignore;
 mod load;
 mod names;

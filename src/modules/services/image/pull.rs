@@ -1,20 +1,18 @@
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
 
 use super::registry_of;
 use crate::host::{Script, Secret};
-use crate::modules::services::engine;
+use crate::modules::services::docker_config::{DockerConfig, HUB};
+use crate::modules::services::engine::{self, Engine};
+use crate::modules::services::engine_kind::EngineKind;
 use crate::modules::{ModuleError, TaskContext};
-use crate::value::Value;
 
 /// Pulls an image with the given credentials, or with those that the target's user has for that registry.
 pub(in crate::modules::services) async fn pull(
     cx: &TaskContext,
-    docker: &Docker,
+    docker: &Engine,
     name: &str,
     platform: Option<&str>,
     credentials: Option<(String, Secret)>,
@@ -22,6 +20,8 @@ pub(in crate::modules::services) async fn pull(
     let registry = registry_of(name);
     let credentials = match credentials {
         Some(given) => Some(given),
+        // Podman's service looks for its user's by itself.
+        None if docker.kind == EngineKind::Podman => None,
         None => own_credentials(cx, registry).await?,
     };
     let anonymous = credentials.is_none();
@@ -38,11 +38,12 @@ pub(in crate::modules::services) async fn pull(
     }
     let mut answers = std::pin::pin!(docker.create_image(Some(options.build()), None, credentials));
     while let Some(answer) = answers.next().await {
-        let info = answer.map_err(|e| {
-            let text = engine::reason(&e);
-            ModuleError::failed(format!("{name} cannot be pulled from {registry}: {text}"))
-                .hint(pull_hint(&text, registry, anonymous))
-        })?;
+        let info =
+            answer.map_err(|e| {
+                let text = engine::reason(&e);
+                ModuleError::failed(format!("{name} cannot be pulled from {registry}: {text}"))
+                    .hint(pull_hint(&text, registry, anonymous, docker.kind))
+            })?;
         if let (Some(layer), Some(status)) = (info.id, info.status) {
             cx.controller.progress(&format!("pulling {name}: {layer} {}", status.to_lowercase()));
         }
@@ -51,7 +52,7 @@ pub(in crate::modules::services) async fn pull(
 }
 
 /// What to try when a pull fails with this text.
-fn pull_hint(text: &str, registry: &str, anonymous: bool) -> String {
+fn pull_hint(text: &str, registry: &str, anonymous: bool, kind: EngineKind) -> String {
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
     if has(&["unauthorized", "authentication required", "denied", "no basic auth", "forbidden"]) {
@@ -61,14 +62,15 @@ fn pull_hint(text: &str, registry: &str, anonymous: bool) -> String {
             "check the user and password, or log in"
         };
         format!(
-            "{who} with docker login {registry} on the target; some registries answer so for a name that does not exist"
+            "{who} with {} login {registry} on the target; some registries answer so for a name that does not exist",
+            kind.program()
         )
     } else if has(&["manifest unknown", "not found", "no such image"]) {
         "check the image's name and tag".into()
     } else if has(&["server gave http response to https"]) {
-        format!("{registry} speaks plain HTTP: add it to docker_insecure_registries")
+        format!("{registry} speaks plain HTTP: add it to {}", kind.insecure_registries())
     } else if has(&["certificate", "x509"]) {
-        format!("the engine does not trust {registry}: put its CA into /etc/docker/certs.d/{registry}/ca.crt")
+        format!("the engine does not trust {registry}: put its CA into {}", kind.authority_of(registry))
     } else if has(&[
         "no such host",
         "lookup",
@@ -98,22 +100,17 @@ pub(super) async fn own_credentials(
 }
 
 fn stored_credentials(config: &[u8], registry: &str) -> Option<(String, Secret)> {
-    let config: Value = serde_json::from_slice(config).ok()?;
-    let auths = config.get("auths")?.as_object()?;
-    let hub = ["docker.io", "https://index.docker.io/v1/", "index.docker.io"];
-    let entry = if registry == "docker.io" {
-        hub.iter().find_map(|name| auths.get(*name))
-    } else {
-        auths.get(registry).or_else(|| auths.get(&format!("https://{registry}")))
-    }?;
-    let decoded = STANDARD.decode(entry.get("auth")?.as_str()?).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    let (user, password) = text.split_once(':')?;
-    Some((user.to_owned(), Secret(password.to_owned())))
+    let config = DockerConfig::read(config, "config.json").ok()?;
+    if registry == "docker.io" {
+        return ["docker.io", HUB, "index.docker.io"].iter().find_map(|name| config.login(name));
+    }
+    config.login(registry).or_else(|| config.login(&format!("https://{registry}")))
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use serde_json::json;
 
     use super::*;
@@ -143,7 +140,7 @@ mod tests {
             ("http: server gave HTTP response to HTTPS client", "docker_insecure_registries"),
             ("x509: certificate signed by unknown authority", "certs.d/q/ca.crt"),
         ] {
-            assert!(pull_hint(text, "q", true).contains(hint), "{text}");
+            assert!(pull_hint(text, "q", true, EngineKind::Docker).contains(hint), "{text}");
         }
     }
 }

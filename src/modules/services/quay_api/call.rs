@@ -4,9 +4,8 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use crate::host::Secret;
-use crate::modules::services::web::{Web, web};
+use crate::modules::services::web::{Web, trust, web};
 use crate::modules::{Diff, ModuleError, NativePlan, TaskContext};
-use crate::quay::http::{Trust, certificates};
 use crate::quay::{Login, QuayError, Rest, Verb};
 use crate::value::Value;
 
@@ -87,11 +86,7 @@ impl Access<'_> {
                 ));
             }
         };
-        let mut client = web(cx, SECONDS, self.verify);
-        if let Some(pem) = self.authorities.filter(|pem| self.verify && !pem.is_empty()) {
-            let list = certificates(pem).map_err(|e| ModuleError::Arguments(format!("ca_cert: {e}")))?;
-            client.trust = Trust::Authorities(list);
-        }
+        let client = Web { trust: trust(self.verify, self.authorities)?, ..web(cx, SECONDS, self.verify) };
         Ok(Rest::new(self.host, client, login))
     }
 }

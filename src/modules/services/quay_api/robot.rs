@@ -1,15 +1,14 @@
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::call::{Call, look, plan, text, with_quay};
-use crate::host::{Content, Script, Secret, Step};
+use crate::host::{Script, Secret};
 use crate::modules::args::Presence;
+use crate::modules::services::docker_config::DockerConfig;
 use crate::modules::{ModuleError, NativePlan, NativeResource, RemotePath, TaskContext};
 use crate::quay::Verb;
 use crate::quay::http::percent;
-use crate::value::{Map, Value};
+use crate::value::Map;
 
 with_quay! {
     /// A robot account, and the Docker configuration file with which a machine logs in as it.
@@ -58,24 +57,14 @@ impl QuayRobot {
     }
 
     /// The file with this robot's login in it.
-    fn configuration(&self, found: &Found) -> Result<Vec<u8>, ModuleError> {
-        let mut config: Value = if found.config.is_empty() {
-            json!({})
-        } else {
-            serde_json::from_slice(&found.config).map_err(|e| {
-                ModuleError::failed(format!("{} is no Docker configuration: {e}", self.shown_file()))
-                    .hint("move it away, or name another file")
-            })?
-        };
-        let auth = STANDARD.encode(format!("{}:{}", found.name, found.token.0));
-        let Some(root) = config.as_object_mut() else {
-            return Err(ModuleError::failed(format!("{} is no Docker configuration", self.shown_file())));
-        };
-        let auths = root.entry("auths").or_insert_with(|| json!({}));
-        if let Some(auths) = auths.as_object_mut() {
-            auths.insert(self.registry(), json!({"auth": auth}));
-        }
-        Ok(format!("{config:#}\n").into_bytes())
+    fn configuration(&self, found: &Found) -> Result<DockerConfig, ModuleError> {
+        let mut config = self.now(found)?;
+        config.put(&self.registry(), &found.name, &found.token);
+        Ok(config)
+    }
+
+    fn now(&self, found: &Found) -> Result<DockerConfig, ModuleError> {
+        DockerConfig::read(&found.config, &self.shown_file())
     }
 
     fn shown_file(&self) -> String {
@@ -84,12 +73,8 @@ impl QuayRobot {
 
     /// Whether the file lets this robot in already.
     fn is_written(&self, found: &Found) -> bool {
-        if self.docker_config.is_none() {
-            return true;
-        }
-        let config: Value = serde_json::from_slice(&found.config).unwrap_or_default();
-        let held = config.get("auths").and_then(|a| a.get(self.registry())).and_then(|e| text(e, "auth"));
-        held == Some(STANDARD.encode(format!("{}:{}", found.name, found.token.0)))
+        let held = self.now(found).ok().and_then(|config| config.login(&self.registry()));
+        self.docker_config.is_none() || held == Some((found.name.clone(), found.token.clone()))
     }
 }
 
@@ -178,25 +163,7 @@ impl NativeResource for QuayRobot {
             Task::Write => {
                 let found = self.observe(cx).await?;
                 let (Some(found), Some(path)) = (found, &self.docker_config) else { return Ok(()) };
-                let content = self.configuration(&found)?;
-                let made = cx.shell.run(&Script::argv(["mkdir", "-p", "-m", "0700", path.parent()])).await?;
-                if !made.ok() {
-                    return Err(ModuleError::failed(format!(
-                        "{} cannot be made: {}",
-                        path.parent(),
-                        made.err().trim()
-                    )));
-                }
-                let write = Step::WriteFile {
-                    path: path.as_str().to_owned(),
-                    content: Content::Bytes(content),
-                    mode: Some(0o600),
-                    owner: None,
-                    group: None,
-                    backup: false,
-                    validate: None,
-                };
-                return cx.shell.apply(&write).await.map(drop).map_err(ModuleError::from);
+                return self.configuration(&found)?.write(path, cx).await;
             }
         };
         call.send(&*self.quay(cx).await?).await.map(drop)
@@ -210,8 +177,12 @@ impl NativeResource for QuayRobot {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use crate::modules::from_args;
+    use crate::value::Value;
 
     #[test]
     fn a_login_is_added_to_the_file() {
@@ -227,11 +198,10 @@ mod tests {
         };
         let old = found(r#"{"auths": {"other": {"auth": "x"}}, "credsStore": "y"}"#);
         assert!(!robot.is_written(&old));
-        let written = String::from_utf8(robot.configuration(&old).expect("a file")).expect("text");
+        let config = robot.configuration(&old).expect("a file");
+        assert_eq!(config.login("quay.lab.lan"), Some(("lab+puller".into(), Secret("tok".into()))));
         let auth = STANDARD.encode("lab+puller:tok");
-        let expected =
-            json!({"auths": {"other": {"auth": "x"}, "quay.lab.lan": {"auth": auth}}, "credsStore": "y"});
-        assert_eq!(serde_json::from_str::<Value>(&written).expect("JSON"), expected);
+        let written = json!({"auths": {"quay.lab.lan": {"auth": auth}}}).to_string();
         assert!(robot.is_written(&found(&written)));
         assert!(robot.configuration(&found("nonsense")).is_err());
         assert_eq!(robot.plan(&None).expect("a plan").steps.len(), 2);

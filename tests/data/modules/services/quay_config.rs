@@ -205,6 +205,47 @@ TAG_EXPIRATION_OPTIONS: [0s, 2 weeks]
 }
 
 #[test]
+fn a_scanner_is_looked_at() {
+    let key = "c2VjcmV0LXNlY3JldC1zZWNyZXQ=";
+    let both = format!("SECURITY_SCANNER_V4_ENDPOINT: http://clair:6060\nSECURITY_SCANNER_V4_PSK: {key}\n");
+    let of = |endpoint: &str| {
+        format!("SECURITY_SCANNER_V4_ENDPOINT: {endpoint}\nSECURITY_SCANNER_V4_PSK: {key}\n")
+    };
+    for (lines, code, said) in [
+        (both.clone(), 0, "Quay would take it"),
+        (String::new(), 5, "FEATURE_SECURITY_SCANNER needs SECURITY_SCANNER_V4_ENDPOINT"),
+        (
+            "SECURITY_SCANNER_ENDPOINT: http://clair:6060\n".to_owned(),
+            0,
+            "that of a Clair 2: Quay would start, and scan nothing",
+        ),
+        (of("clair:6060"), 5, "SECURITY_SCANNER_V4_ENDPOINT is no address: clair:6060"),
+        (of("http://clair:6060/api"), 0, "Quay passes over the path /api"),
+        (
+            "SECURITY_SCANNER_V4_ENDPOINT: http://clair:6060\n".to_owned(),
+            0,
+            "there is no SECURITY_SCANNER_V4_PSK",
+        ),
+        (both.replace(key, "c2VjcmV0LXNlY3JldC1zZWNyZXQ"), 5, "SECURITY_SCANNER_V4_PSK is no base64"),
+        (
+            both.replace(key, "secret secret secret"),
+            5,
+            "SECURITY_SCANNER_V4_PSK holds a character that base64 does not have",
+        ),
+        (
+            both.clone() + "SECURITY_SCANNER_V4_INDEX_MAX_LAYER_SIZE: 8GB\n",
+            5,
+            "is a number and B, K, M, G or T, not 8GB",
+        ),
+        (both.clone() + "NOTIFICATION_MIN_SEVERITY_ON_NEW_INDEX: high\n", 5, "did you mean High?"),
+    ] {
+        let ran = check(&format!("{GOOD}FEATURE_SECURITY_SCANNER: true\n{lines}"), &[], &[]);
+        assert_eq!(ran.code, Some(code), "{said}: {}{}", ran.out, ran.err);
+        assert!(ran.out.contains(said) && !ran.out.contains("ecret "), "{said}: {}", ran.out);
+    }
+}
+
+#[test]
 fn a_broken_file_shows_no_secret() {
     let ran = check("SECRET_KEY: geheim: [\n", &[], &[]);
     assert_eq!(ran.code, Some(5));

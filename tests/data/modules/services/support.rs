@@ -78,6 +78,14 @@ pub(super) fn site_as(login_user: &str) -> Site {
     Site { context, _state: state }
 }
 
+/// This machine as a target whose tasks have an environment.
+pub(super) fn site_with(environment: &[(&str, String)]) -> Site {
+    let mut site = site();
+    site.context.environment =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    site
+}
+
 async fn attempt(site: &Site, module: &str, args: Value) -> Result<Outcome, String> {
     attempt_in(&site.context, module, args).await
 }
@@ -395,6 +403,10 @@ pub(super) struct Registry {
 impl Registry {
     /// A registry whose only user is `quayadmin` with the password `secret`.
     pub(super) fn start() -> Self {
+        Self::start_in(None)
+    }
+
+    fn start_in(namespace: Option<&str>) -> Self {
         const USERS: &str = "quayadmin:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
         let folder = open_folder();
         let at = |name: &str| folder.path().join(name).display().to_string();
@@ -407,12 +419,24 @@ impl Registry {
             at("htpasswd")
         );
         fs::write(at("config.yml"), config).expect("a configuration");
-        let mut command = Command::new("docker-registry");
+        let program = |name: &str| match namespace {
+            None => Command::new(name),
+            Some(namespace) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/run/netns/{namespace}")).arg(name);
+                command
+            }
+        };
+        let mut command = program("docker-registry");
         command.args(["serve", &at("config.yml")]);
         let log = folder.path().join("log");
         log_to(&mut command, &log);
         let server = Server::start(&mut command, "-TERM");
-        wait_until("the registry", &log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let dial = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+        wait_until("the registry", &log, || {
+            let mut asked = program("bash");
+            asked.args(["-c", &dial]).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+        });
         Self { port, _server: server, _folder: folder }
     }
 }
@@ -538,6 +562,11 @@ impl Docker {
 
     pub(super) fn address(&self) -> String {
         format!("unix://{}", self.folder.path().join("docker.sock").display())
+    }
+
+    /// A registry that this engine reaches.
+    pub(super) fn registry(&self) -> Registry {
+        Registry::start_in(Some(&self.namespace))
     }
 
     /// A folder for a container's data, which belongs to this user.

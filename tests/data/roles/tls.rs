@@ -1,0 +1,47 @@
+//! Who speaks TLS for Quay, where it is not the lab's own authority.
+
+use quaylab::quay::authority::{issue, make_authority};
+
+use super::lab::nspawn::Lab;
+use super::{QUAY, Site};
+
+/// A certificate of an authority that nobody knows, and its key, made so many days ago for ninety.
+pub(super) fn certificate(site: &Site, days_ago: i64) -> (String, String) {
+    let path = |name: &str| site.folder.path().join(format!("{days_ago}.{name}")).display().to_string();
+    let then = jiff::Timestamp::now() - jiff::ToSpan::hours(days_ago * 24);
+    let signer = make_authority("a test's", 90, then).expect("an authority");
+    let made = issue("a test's", &signer, &[QUAY.0.to_owned()], 90, then).expect("a certificate");
+    std::fs::write(path("cert"), made.certificate).expect("the certificate");
+    std::fs::write(path("key"), made.key.0).expect("its key");
+    (path("cert"), path("key"))
+}
+
+/// Quay with a certificate of somebody else's, and behind something that speaks TLS for it.
+pub(super) fn own_certificates_and_what_is_in_front(lab: &Lab, site: &Site) {
+    let on = |text: &str| {
+        let done = lab.on(QUAY.1, text);
+        let said = [done.stdout, done.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+        assert!(done.status.success(), "{text}: {said}");
+        said
+    };
+    let run = |variables: &str| {
+        site.run(&["--limit", QUAY.0, "--tags", "registry", "-e", variables]).succeeded();
+    };
+    let (certificate, key) = certificate(site, 1);
+    // The engine does not know who signed it.
+    run(&format!(
+        "{{quay_tls: own, quay_tls_certificate: {certificate}, quay_tls_key: {key}, quay_images: []}}"
+    ));
+    let shown =
+        on("openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -issuer");
+    assert!(shown.contains("a test's"), "{shown}");
+
+    // Nothing is in front of it here, so that it cannot be asked.
+    run("{quay_tls: front, quay_probe: false, quay_images: []}");
+    let config = on("cat /etc/quay/config/config.yaml");
+    for part in
+        ["EXTERNAL_TLS_TERMINATION: true", "PREFERRED_URL_SCHEME: https", "SERVER_HOSTNAME: quay.lab.test\n"]
+    {
+        assert!(config.contains(part), "no {part:?} in what Quay was told");
+    }
+}
