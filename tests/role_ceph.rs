@@ -1,17 +1,19 @@
 //! The role `ceph` on a host with systemd that has no Ceph yet: foreseen, brought up from Debian's packages, left alone the
-//! second time, told what is wrong, and Quay's storage filled in from it. Ceph and its gateway are real.
+//! second time, told what is wrong; and a Quay (a stand-in, `tests/standins/quay`) that keeps its images in its bucket. Ceph and its
+//! gateway are real.
 
 #![expect(clippy::print_stderr, reason = "a long test says where it stands")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use lab::nspawn::Lab;
+use lab::run::Run;
 use lab::skipped;
 
 mod lab {
     pub(crate) mod nspawn;
+    pub(crate) mod run;
 
     /// Says why a test was not run here.
     pub(crate) fn skipped(reason: &str) {
@@ -23,11 +25,12 @@ const HOST: (&str, &str) = ("storage.lab.test", "10.77.0.9");
 
 #[test]
 fn a_node_of_ceph_is_brought_up_and_left_alone() {
-    let Some(lab) = Lab::start(&[HOST]) else { return };
+    let Some(lab) = Lab::start(&["test-host.sh"], &[HOST]) else { return };
+    let Some(images) = images() else { return };
     if let Err(reason) = offer_packages(&lab) {
         return skipped(&format!("the packages of Ceph cannot be had: {reason}"));
     }
-    let site = Site::new(&lab);
+    let site = Site::new(&lab, &images);
 
     let foreseen = site.run(&["--check"]);
     foreseen.succeeded();
@@ -35,9 +38,19 @@ fn a_node_of_ceph_is_brought_up_and_left_alone() {
 
     let first = site.run(&["-vvvv", "--diff"]);
     first.succeeded();
-    assert_eq!(foreseen.count("changed"), first.count("changed"), "{}\n{}", foreseen.text, first.text);
+    assert_eq!(
+        foreseen.count(HOST.0, "changed"),
+        first.count(HOST.0, "changed"),
+        "{}\n{}",
+        foreseen.text,
+        first.text
+    );
     for (command, expected) in [
         ("radosgw-admin bucket stats --bucket=quay_storage | grep -c '\"owner\": \"quay\"'", "1"),
+        (
+            "radosgw-admin lc get --bucket=quay_storage | grep -o '\"id\": \"abandoned\"' | uniq",
+            "\"id\": \"abandoned\"",
+        ),
         ("systemctl is-enabled ceph-mon@storage ceph-osd@0 ceph-radosgw@rgw.storage | uniq", "enabled"),
         (
             "stat -c '%a %U' /etc/ceph/ceph.client.admin.keyring /var/lib/ceph/osd/ceph-0/keyring",
@@ -50,16 +63,17 @@ fn a_node_of_ceph_is_brought_up_and_left_alone() {
     for options in [&["-vvvv", "--diff"][..], &["--check"]] {
         let second = site.run(options);
         second.succeeded();
-        assert_eq!(second.count("changed"), 0, "{}", second.text);
+        assert_eq!(second.count(HOST.0, "changed"), 0, "{}", second.text);
     }
 
-    quay_keeps_its_images_there(&site);
+    let mut told = quay_keeps_its_images_there(&site);
     let keys = site.keys();
-    let told = what_is_wrong_is_told_and_mended(&site, &keys);
+    told.extend(what_is_wrong_is_told_and_mended(&site, &keys));
 
-    // Keys are made anew on request only.
-    let rotated = site.run(&["-e", "ceph_rgw_user_rotate=true"]);
+    // Keys are made anew on request only, and Quay goes on with the new ones.
+    let rotated = site.whole(&["-e", "ceph_rgw_user_rotate=true"]);
     rotated.succeeded();
+    rotated.says(&["the same image"]);
     let new = site.keys();
     assert!(new.0 != keys.0 && new.1 != keys.1);
 
@@ -69,26 +83,20 @@ fn a_node_of_ceph_is_brought_up_and_left_alone() {
         for run in &texts {
             assert!(!run.text.contains(secret.as_str()), "a secret key is shown");
         }
-        let found = site.on(&format!("grep -rlF {secret} /etc /var/log /tmp /root /run 2>/dev/null; true"));
-        assert_eq!(found, "", "a secret key is in files that need none");
+        let found =
+            site.on(&format!("grep -rlF {secret} /etc /var/log /tmp /root /run /srv 2>/dev/null; true"));
+        let needless: Vec<&str> =
+            found.lines().filter(|file| *file != "/srv/quay/config/config.yaml").collect();
+        assert!(needless.is_empty(), "a secret key is in files that need none: {needless:?}");
     }
 }
 
-/// Quay's configuration, as the role of Quay makes it, names the gateway, and what it names serves.
-fn quay_keeps_its_images_there(site: &Site) {
-    let roles = concat!(env!("CARGO_MANIFEST_DIR"), "/roles/quay");
-    site.write(
-        "told.yml",
-        &format!(
-            "- hosts: lab\n  gather_facts: true\n  become: true\n  roles: [ceph]\n\
-             \x20 vars_files: [{roles}/defaults/main.yml, {roles}/vars/main.yml]\n\
-             \x20 tasks:\n  - copy: {{content: '{{{{ quay_configuration | to_nice_yaml }}}}', dest: {}/config.yaml, mode: '0600'}}\n\
-             \x20   delegate_to: localhost\n    become: false\n    no_log: true\n",
-            site.folder.path().display()
-        ),
-    );
-    site.play("told.yml", &["-e", "quay_storage=rgw"]).succeeded();
-    let written = std::fs::read_to_string(site.folder.path().join("config.yaml")).expect("the configuration");
+/// A whole lab whose Quay (a stand-in) keeps its images in the bucket: pushed to and pulled from, left alone the second time.
+fn quay_keeps_its_images_there(site: &Site) -> Vec<Run> {
+    let first = site.whole(&["-vvvv", "--diff"]);
+    first.succeeded();
+    first.says(&["push", "the same image", "wrote, read and removed an object"]);
+    let written = site.on("cat /srv/quay/config/config.yaml");
     let config: serde_json::Value = serde_yaml::from_str(&written).expect("YAML");
     let (access_key, secret_key) = site.keys();
     assert_eq!(
@@ -99,15 +107,23 @@ fn quay_keeps_its_images_there(site: &Site) {
             "server_side_assembly": true
         }])
     );
-    // There is no database here, which is told; the storage is written to, read and cleared.
-    let probed = site.quaylab(&["quay-config", "check", "config.yaml", "--probe"]);
-    assert_eq!(probed.code, Some(2), "{}", probed.text);
-    let line = probed.text.lines().find(|l| l.contains("DISTRIBUTED_STORAGE_CONFIG")).unwrap_or_default();
-    assert!(
-        line.contains("wrote, read and removed an object") && !probed.text.contains(&secret_key),
-        "{}",
-        probed.text
-    );
+    // What was pushed is in the bucket, and not on the host's disk.
+    let held = site.on("radosgw-admin bucket list --bucket=quay_storage --max-entries=1000");
+    assert!(held.matches("\"datastorage/registry/sha256/").count() >= 2, "{held}");
+    assert_eq!(site.on("find /srv/quay/storage -type f"), "");
+    let second = site.whole(&["-vvvv", "--diff"]);
+    second.succeeded();
+    assert_eq!(second.count(HOST.0, "changed"), 0, "{}", second.text);
+
+    site.write("wrong.yml", "{quay_s3_secret_key: wrong, quay_s3_make_bucket: false}");
+    let wrong = site.whole(&["--tags", "registry", "-e", "@wrong.yml"]);
+    assert_eq!(wrong.code, Some(2), "{}", wrong.text);
+    wrong.says(&[
+        "what Quay's configuration names does not serve it",
+        &format!("the storage at http://{}:7480 refused the secret key of {access_key}", HOST.1),
+        "copy the user's secret key anew",
+    ]);
+    vec![first, second, wrong]
 }
 
 /// Each with its cause and what to try; a run after the cause is mended comes through.
@@ -122,7 +138,7 @@ fn what_is_wrong_is_told_and_mended(site: &Site, keys: &(String, String)) -> Vec
     site.write("keys.yml", &external(&keys.1, ""));
     let served = site.run(&["-e", "@keys.yml"]);
     served.succeeded();
-    assert_eq!(served.count("changed"), 0, "{}", served.text);
+    assert_eq!(served.count(HOST.0, "changed"), 0, "{}", served.text);
 
     site.on("radosgw-admin user create --uid=ann --display-name=Ann >/dev/null && radosgw-admin bucket link --bucket=quay_storage --uid=ann");
     let (wrong_key, closed) = (external("wrong", ""), external("wrong", ", ceph_rgw_port: 7481"));
@@ -148,9 +164,7 @@ fn what_is_wrong_is_told_and_mended(site: &Site, keys: &(String, String)) -> Vec
         .map(|(variables, said)| {
             let run = site.run(&["-e", variables]);
             assert_eq!(run.code, Some(2), "{variables}: {}", run.text);
-            for part in said {
-                assert!(run.text.contains(part), "{variables}: no {part:?} in {}", run.text);
-            }
+            run.says(said);
             run
         })
         .collect();
@@ -160,7 +174,7 @@ fn what_is_wrong_is_told_and_mended(site: &Site, keys: &(String, String)) -> Vec
     );
     let mended = site.run(&[]);
     mended.succeeded();
-    assert_eq!(mended.count("changed"), 1, "{}", mended.text);
+    assert_eq!(mended.count(HOST.0, "changed"), 1, "{}", mended.text);
     told.extend([served, mended]);
     told
 }
@@ -188,6 +202,33 @@ fn offer_packages(lab: &Lab) -> Result<(), String> {
     Ok(())
 }
 
+/// Archives of what runs in containers.
+struct Images {
+    services: PathBuf,
+    quay: PathBuf,
+}
+
+/// `None`, with the reason printed, where they cannot be made.
+fn images() -> Option<Images> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let services = PathBuf::from("/var/cache/quaylab/images");
+    let made =
+        Command::new(root.join("scripts/service-images.sh")).arg(&services).stdin(Stdio::null()).output();
+    let made = made.expect("the script");
+    if !made.status.success() {
+        let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
+        skipped(&format!("the service images cannot be made: {said}"));
+        return None;
+    }
+    match lab::nspawn::made_by(&root.join("tests/standins/quay/image.sh")) {
+        Ok(quay) => Some(Images { services, quay }),
+        Err(reason) => {
+            skipped(&format!("the stand-in for Quay cannot be made: {reason}"));
+            None
+        }
+    }
+}
+
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name)
 }
@@ -198,14 +239,8 @@ struct Site<'a> {
     folder: tempfile::TempDir,
 }
 
-/// One run of the program.
-struct Run {
-    code: Option<i32>,
-    text: String,
-}
-
 impl<'a> Site<'a> {
-    fn new(lab: &'a Lab) -> Self {
+    fn new(lab: &'a Lab, images: &Images) -> Self {
         let site = Self { lab, folder: tempfile::tempdir().expect("a folder") };
         // A monitor wants a disk that is nearly empty otherwise, which the machine of a test need not have.
         site.write(
@@ -221,11 +256,26 @@ impl<'a> Site<'a> {
                  quay_storage=rgw\n\
                  ceph_bucket=quay_storage\n\
                  ceph_user_quota=2g\n\
+                 ceph_bucket_lifecycle=[{{'rule_id': 'abandoned', 'abort_incomplete_multipart_upload_days': 7}}]\n\
+                 registry=quay\n\
+                 docker_storage_optional=true\n\
+                 quay_config_path=/srv/quay/config\n\
+                 quay_config_target=/conf/stack\n\
+                 verify_guests=['{}']\n\
+                 postgresql_image=localhost/quaylab/postgresql:15\n\
+                 postgresql_image_archive={services}/postgresql-15.tar\n\
+                 redis_image=localhost/quaylab/redis:7\n\
+                 redis_image_archive={services}/redis-7.tar\n\
+                 quay_image=localhost/quaylab-test/quay-standin:3\n\
+                 quay_image_archive={quay}\n\
                  ceph_osd_size=4G\n\
                  ceph_config={{'mon data avail warn': 1, 'mon data avail crit': 1}}\n",
                 HOST.0,
                 HOST.1,
                 lab.key().display(),
+                HOST.0,
+                services = images.services.display(),
+                quay = images.quay.display(),
             ),
         );
         site
@@ -240,27 +290,13 @@ impl<'a> Site<'a> {
         self.quaylab(&[&["run", "-i", "lab.inv", "--tags", "ceph"], options].concat())
     }
 
-    fn play(&self, playbook: &str, options: &[&str]) -> Run {
-        self.quaylab(&[&["run", "-i", "lab.inv", playbook], options].concat())
+    /// All of it.
+    fn whole(&self, options: &[&str]) -> Run {
+        self.quaylab(&[&["run", "-i", "lab.inv"], options].concat())
     }
 
     fn quaylab(&self, words: &[&str]) -> Run {
-        let started = Instant::now();
-        let output = self
-            .lab
-            .command(env!("CARGO_BIN_EXE_quaylab"))
-            .args(words)
-            .current_dir(self.folder.path())
-            .env("HOME", self.folder.path())
-            .env("XDG_STATE_HOME", self.folder.path().join("state"))
-            .env_remove("QUAYLAB_CONFIG")
-            .stdin(Stdio::null())
-            .output()
-            .expect("quaylab");
-        let text =
-            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        eprintln!("quaylab {}: {:.1} s", words.join(" "), started.elapsed().as_secs_f64());
-        Run { code: output.status.code(), text }
+        Run::by(self.lab.command(env!("CARGO_BIN_EXE_quaylab")), self.folder.path(), words)
     }
 
     /// What a command says that root runs on the host.
@@ -277,18 +313,5 @@ impl<'a> Site<'a> {
         let part = |name: &str| user["keys"][0][name].as_str().expect("a key").to_owned();
         assert_eq!(user["keys"].as_array().map(Vec::len), Some(1), "{said}");
         (part("access_key"), part("secret_key"))
-    }
-}
-
-impl Run {
-    fn succeeded(&self) {
-        assert_eq!(self.code, Some(0), "{}", self.text);
-    }
-
-    /// A number of the host's line in the recap.
-    fn count(&self, what: &str) -> u32 {
-        let line = self.text.lines().rev().find(|l| l.starts_with(HOST.0) && l.contains(" : ok="));
-        let word = line.and_then(|l| l.split_whitespace().find_map(|w| w.strip_prefix(&format!("{what}="))));
-        word.and_then(|w| w.parse().ok()).unwrap_or_else(|| panic!("no {what} in {}", self.text))
     }
 }

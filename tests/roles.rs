@@ -1,28 +1,36 @@
 //! The product's playbook over SSH, against hosts with systemd and sshd that are not its VMs: foreseen, brought up,
-//! left alone the second time, and told what is wrong. Quay itself is a stand-in here (`tests/standins/quay`).
+//! left alone the second time, and told what is wrong. Quay and Clair are stand-ins here (`tests/standins`).
 
 #![expect(clippy::print_stderr, reason = "a long test says where it stands")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
+use lab::foreseen::as_foreseen;
 use lab::nspawn::{Lab, made_by};
+use lab::run::Run;
 use lab::skipped;
-use quaylab::quay::authority::{issue, make_authority};
+use lab::watch::Watch;
 
 mod lab {
+    pub(crate) mod foreseen;
     pub(crate) mod nspawn;
+    pub(crate) mod run;
+    pub(crate) mod watch;
 
     /// Says why a test was not run here.
     pub(crate) fn skipped(reason: &str) {
         eprintln!("skipped: {reason}");
     }
 }
+
+#[path = "data/roles/clair.rs"]
+mod clair;
+#[path = "data/roles/tls.rs"]
+mod tls;
+#[path = "data/roles/vault.rs"]
+mod vault;
 
 const IMAGES: &str = "/var/cache/quaylab/images";
 const EMBEDDED: (&str, &str) = ("embedded.lab.test", "10.77.0.2");
@@ -31,9 +39,12 @@ const SMALL: (&str, &str) = ("small.lab.test", "10.77.0.4");
 
 #[test]
 fn the_roles_bring_up_hosts_and_leave_them_alone() {
-    let Some(lab) = Lab::start(&[EMBEDDED, QUAY]) else { return };
-    let (Some(images), Some(stand_in)) = (service_images(), stand_in()) else { return };
-    let site = Site::new(&lab, &images, &stand_in);
+    let Some(lab) = Lab::start(&["test-host.sh"], &[EMBEDDED, QUAY]) else { return };
+    let (Some(images), Some(quay), Some(clair)) = (service_images(), stand_in("quay"), stand_in("clair"))
+    else {
+        return;
+    };
+    let site = Site::new(&lab, &images, &[quay, clair]);
     let watch = Watch::start();
 
     // An empty machine has no engine yet; what needs one is foreseen.
@@ -62,7 +73,11 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
         assert_eq!(second.count(host.0, "changed"), 0, "{}", second.text);
     }
 
+    vault::secrets_are_kept_in_a_vault_file(&site);
     parts_that_are_there(&site);
+    clair::images_are_scanned(&lab, &site);
+    let scanners = clair::what_is_wrong_is_told_and_mended(&lab, &site);
+    tls::own_certificates_and_what_is_in_front(&lab, &site);
     let unserved = what_does_not_serve_is_told(&lab, &site);
     let failures = quay_says_what_is_wrong(&lab, &site);
 
@@ -72,16 +87,8 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
     assert!(mended.count(QUAY.0, "changed") > 0, "{}", mended.text);
 
     let mut told: Vec<&str> = vec![&foreseen.text, &first.text, &second.text, &mended.text];
-    told.extend(failures.iter().chain([&unserved]).map(|run| run.text.as_str()));
+    told.extend(failures.iter().chain(&scanners).chain([&unserved]).map(|run| run.text.as_str()));
     no_secret_is_shown(&lab, &site, &told, &watch.stop());
-}
-
-/// What check mode foresees is what the run makes, task by task.
-fn as_foreseen(foreseen: &Run, made: &[&Run]) {
-    let made: BTreeSet<_> = made.iter().flat_map(|run| run.changes()).collect();
-    let foreseen_only: Vec<_> = foreseen.changes().difference(&made).cloned().collect();
-    let made_only: Vec<_> = made.difference(&foreseen.changes()).cloned().collect();
-    assert_eq!((foreseen_only, made_only), (Vec::new(), Vec::new()), "foreseen only, made only");
 }
 
 /// The registry was asked from the controller and through both guests' connections, what is behind it from where it is.
@@ -135,6 +142,7 @@ fn asked_from_everywhere(run: &Run) {
     database     Quay               DB_URI                  N  PostgreSQL N.N (Debian N.N-N+debNuN) with pg_trgm
     redis        Quay               BUILDLOGS_REDIS         N  Redis N.N.N, PONG
     redis        Quay               USER_EVENTS_REDIS       N  Redis N.N.N, PONG
+    scanner      Quay               index state             N  Clair, the key is taken
     certificate  Quay               look                    N  certificate until N-N-N
     storage      quay.lab.test      df                      -  /srv/quay/storage
     ");
@@ -205,7 +213,7 @@ fn parts_that_are_there(site: &Site) {
 /// `MariaDB` instead of PostgreSQL, on a disk that is too small at first; then a registry whose disk fills up.
 #[test]
 fn mysql_and_full_disks() {
-    let Some(lab) = Lab::start(&[SMALL]) else { return };
+    let Some(lab) = Lab::start(&["test-host.sh"], &[SMALL]) else { return };
     let (Some(images), Some(_)) = (service_images(), service_images_with(&["mariadb-1011"])) else { return };
     let site = Site::small(&lab, &images);
     let on = |text: &str| {
@@ -446,22 +454,11 @@ fn trusted_and_filled(lab: &Lab) {
     }
 }
 
-/// A certificate that has ended, and its key.
-fn expired(site: &Site) -> (String, String) {
-    let path = |name: &str| site.folder.path().join(name).display().to_string();
-    let long_ago = jiff::Timestamp::now() - jiff::ToSpan::hours(100 * 24);
-    let signer = make_authority("a test's", 90, long_ago).expect("an authority");
-    let made = issue("a test's", &signer, &[QUAY.0.to_owned()], 90, long_ago).expect("a certificate");
-    std::fs::write(path("old.cert"), made.certificate).expect("the certificate");
-    std::fs::write(path("old.key"), made.key.0).expect("its key");
-    (path("old.cert"), path("old.key"))
-}
-
 /// The ways in which Quay does not come up, each told with its cause and what to try.
 fn quay_says_what_is_wrong(lab: &Lab, site: &Site) -> Vec<Run> {
     let drop_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'DROP EXTENSION pg_trgm'";
     let make_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'CREATE EXTENSION pg_trgm'";
-    let (certificate, key) = expired(site);
+    let (certificate, key) = tls::certificate(site, 100);
     let with_expired = format!("{{quay_tls: own, quay_tls_certificate: {certificate}, quay_tls_key: {key}}}");
     let cases: [(&str, &str, &[&str]); 9] = [
         (
@@ -584,15 +581,18 @@ fn no_secret_is_shown(lab: &Lab, site: &Site, told: &[&str], command_lines: &BTr
         assert!(needless.is_empty(), "{}: {needless:?}", host.0);
         let modes = lab.on(
             host.1,
-            "stat -c %a /etc/quay/config/config.yaml /etc/quaylab/registry/config.yml 2>/dev/null",
+            "stat -c %a /etc/quay/config/config.yaml /etc/quaylab/registry/config.yml /etc/clair/config.yaml 2>/dev/null",
         );
-        assert_eq!(String::from_utf8_lossy(&modes.stdout).trim(), "640", "{}", host.0);
+        let expected = if host == QUAY { "640\n600" } else { "640" };
+        assert_eq!(String::from_utf8_lossy(&modes.stdout).trim(), expected, "{}", host.0);
     }
 }
 
 /// The services' own configuration, and the environment of containers as the engine keeps it.
 fn needs_secrets(path: &str) -> bool {
-    ["upper/etc/quay/config/config.yaml", "upper/etc/quaylab/registry/config.yml"].contains(&path)
+    ["quay/config/config.yaml", "quaylab/registry/config.yml", "clair/config.yaml"]
+        .iter()
+        .any(|own| path.strip_prefix("upper/etc/") == Some(own))
         || path.starts_with("upper/var/lib/containerd/")
         || (path.starts_with("docker/containers/") && path.ends_with("/config.v2.json"))
         || (path.starts_with("docker/overlay2/") && path.ends_with("/diff/tmp/redis.conf"))
@@ -610,19 +610,13 @@ struct Site<'a> {
     folder: tempfile::TempDir,
 }
 
-/// One run of the program.
-struct Run {
-    code: Option<i32>,
-    text: String,
-}
-
 impl<'a> Site<'a> {
-    fn new(lab: &'a Lab, images: &Path, stand_in: &Path) -> Self {
+    fn new(lab: &'a Lab, images: &Path, [quay, clair]: &[PathBuf; 2]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let inventory = format!(
             "[lab]\n\
              {} ansible_host={} registry=embedded\n\
-             {} ansible_host={} registry=quay\n\
+             {} ansible_host={address} registry=quay quay_clair=true\n\
              [lab:vars]\n\
              ansible_user=debian\n\
              ansible_become=true\n\
@@ -637,22 +631,31 @@ impl<'a> Site<'a> {
              registry_image=localhost/quaylab/registry:2\n\
              registry_image_archive={images}/registry-2.tar\n\
              quay_image=localhost/quaylab-test/quay-standin:3\n\
-             quay_image_archive={stand_in}\n\
+             quay_image_archive={quay}\n\
+             clair_image=localhost/quaylab-test/clair-standin:4\n\
+             clair_image_archive={clair}\n\
+             clair_updaters=false\n\
+             clair_etc_hosts={{'{name}': '{address}'}}\n\
              quay_tls=lab\n\
              quay_organizations=[{{'name': 'lab', 'robots': [{{'name': 'puller', 'docker_config': '/root/.docker/config.json'}}], \
              'teams': [{{'name': 'readers', 'members': ['lab+puller']}}], \
              'default_permissions': [{{'name': 'readers', 'type': 'team'}}], \
-             'repositories': [{{'name': 'app', 'visibility': 'public'}}]}}]\n\
+             'repositories': [{{'name': 'app', 'visibility': 'public'}}, \
+             {{'name': 'copy', 'mirror': {{'external_reference': 'registry.lab.test/copy', 'robot': 'puller'}}}}]}}, \
+             {{'name': 'cache', 'proxy_cache': {{'registry': 'registry.lab.test/library', 'expiration': '2d'}}}}]\n\
+             quay_config={{'FEATURE_REPO_MIRROR': True, 'FEATURE_PROXY_CACHE': True}}\n\
              quay_images=[{{'name': 'lab/redis:7', 'source': 'localhost/quaylab/redis:7', 'archive': '{images}/redis-7.tar', 'visibility': 'public'}}]\n",
             EMBEDDED.0,
             EMBEDDED.1,
             QUAY.0,
-            QUAY.1,
             EMBEDDED.0,
             QUAY.0,
             key = lab.key().display(),
             images = images.display(),
-            stand_in = stand_in.display(),
+            quay = quay.display(),
+            clair = clair.display(),
+            name = QUAY.0,
+            address = QUAY.1,
         );
         std::fs::write(folder.path().join("lab.inv"), inventory).expect("the inventory");
         Self { lab, folder }
@@ -686,23 +689,21 @@ impl<'a> Site<'a> {
     }
 
     fn run(&self, options: &[&str]) -> Run {
-        let started = Instant::now();
-        let output = self
-            .lab
-            .command(env!("CARGO_BIN_EXE_quaylab"))
-            .args(["run", "-i", "lab.inv"])
-            .args(options)
-            .current_dir(self.folder.path())
-            .env("HOME", self.folder.path())
-            .env("XDG_STATE_HOME", self.folder.path().join("state"))
-            .env_remove("QUAYLAB_CONFIG")
-            .stdin(Stdio::null())
-            .output()
-            .expect("quaylab");
-        let text =
-            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        eprintln!("quaylab run {}: {:.1} s", options.join(" "), started.elapsed().as_secs_f64());
-        Run { code: output.status.code(), text }
+        self.quaylab(&[&["run", "-i", "lab.inv"], options].concat())
+    }
+
+    fn play(&self, playbook: &str) -> Run {
+        self.quaylab(&["run", "-i", "lab.inv", playbook])
+    }
+
+    fn quaylab(&self, words: &[&str]) -> Run {
+        let program = self.lab.command(env!("CARGO_BIN_EXE_quaylab"));
+        Run::by(program, self.folder.path(), words)
+    }
+
+    /// Where quaylab keeps what it remembers of the lab.
+    fn lab_folder(&self) -> PathBuf {
+        self.folder.path().join("state/quaylab/lab")
     }
 
     /// The secrets that quaylab made, by name.
@@ -723,43 +724,7 @@ impl<'a> Site<'a> {
 impl Run {
     /// The program in a folder that is its home as well.
     fn of(folder: &Path, words: &[&str]) -> Self {
-        let output = Command::new(env!("CARGO_BIN_EXE_quaylab"))
-            .args(words)
-            .current_dir(folder)
-            .env("HOME", folder)
-            .env("XDG_STATE_HOME", folder.join("state"))
-            .stdin(Stdio::null())
-            .output()
-            .expect("quaylab");
-        let text = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
-        Self { code: output.status.code(), text }
-    }
-
-    fn says(&self, parts: &[&str]) {
-        for part in parts {
-            assert!(self.text.contains(part), "no {part:?} in {}", self.text);
-        }
-    }
-
-    fn succeeded(&self) {
-        assert_eq!(self.code, Some(0), "{}", self.text);
-    }
-
-    /// The tasks that changed something, by host.
-    fn changes(&self) -> BTreeSet<(String, String)> {
-        let mut task = "";
-        let mut found = BTreeSet::new();
-        for line in self.text.lines() {
-            if let Some(named) =
-                line.strip_prefix("TASK [").or_else(|| line.strip_prefix("RUNNING HANDLER ["))
-            {
-                task = named.rsplit_once(']').map_or(named, |(name, _)| name);
-            } else if let Some(rest) = line.strip_prefix("changed: [") {
-                let host = rest.split(']').next().unwrap_or_default();
-                found.insert((host.to_owned(), task.to_owned()));
-            }
-        }
-        found
+        Self::by(Command::new(env!("CARGO_BIN_EXE_quaylab")), folder, words)
     }
 
     /// A host's table of what was asked, without its numbers.
@@ -785,13 +750,6 @@ impl Run {
         });
         shown.collect::<Vec<_>>().join("\n")
     }
-
-    /// A number of a host's line in the recap.
-    fn count(&self, host: &str, what: &str) -> u32 {
-        let line = self.text.lines().rev().find(|l| l.starts_with(host) && l.contains(" : ok="));
-        let word = line.and_then(|l| l.split_whitespace().find_map(|w| w.strip_prefix(&format!("{what}="))));
-        word.and_then(|w| w.parse().ok()).unwrap_or_else(|| panic!("no {what} of {host} in {}", self.text))
-    }
 }
 
 /// `N` for each number.
@@ -805,39 +763,6 @@ fn without_digits(text: &str) -> String {
         shown.push_str(part);
     }
     shown
-}
-
-/// Collects the command lines of all processes of this machine, those in the hosts and their containers among them.
-struct Watch {
-    end: Arc<AtomicBool>,
-    seen: JoinHandle<BTreeSet<String>>,
-}
-
-impl Watch {
-    fn start() -> Self {
-        let end = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&end);
-        let seen = std::thread::spawn(move || {
-            let mut seen = BTreeSet::new();
-            while !ended.load(Ordering::Relaxed) {
-                for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-                    if entry.file_name().to_string_lossy().starts_with(|c: char| c.is_ascii_digit())
-                        && let Ok(line) = std::fs::read(entry.path().join("cmdline"))
-                    {
-                        seen.insert(String::from_utf8_lossy(&line).replace('\0', " "));
-                    }
-                }
-                std::thread::sleep(Duration::from_millis(25));
-            }
-            seen
-        });
-        Self { end, seen }
-    }
-
-    fn stop(self) -> BTreeSet<String> {
-        self.end.store(true, Ordering::Relaxed);
-        self.seen.join().expect("the watch")
-    }
 }
 
 /// The folder of the container images, which are made where they are not.
@@ -856,10 +781,10 @@ fn service_images_with(names: &[&str]) -> Option<PathBuf> {
     None
 }
 
-/// The image archive of the stand-in for Quay.
-fn stand_in() -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standins/quay/image.sh");
+/// The image archive of a stand-in.
+fn stand_in(name: &str) -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standins").join(name).join("image.sh");
     made_by(&script)
-        .map_err(|reason| skipped(&format!("the stand-in for Quay cannot be made: {reason}")))
+        .map_err(|reason| skipped(&format!("the stand-in for {name} cannot be made: {reason}")))
         .ok()
 }

@@ -1,4 +1,4 @@
-//! Lab hosts without VMs: systemd-nspawn machines with systemd, sshd and docker.io, each with an address of its own in a
+//! Lab hosts without VMs: systemd-nspawn machines with systemd, sshd and a container engine, each with an address of its own in a
 //! network namespace that only this test sees.
 
 use std::io::{BufRead, BufReader};
@@ -28,13 +28,14 @@ impl Drop for Lab {
 }
 
 impl Lab {
-    /// Boots the hosts; `None`, with the reason printed, where that cannot be done.
-    pub(crate) fn start(hosts: &[Host]) -> Option<Self> {
+    /// Boots the hosts on the tree that a script of this folder makes; `None`, with the reason printed, where that cannot
+    /// be done.
+    pub(crate) fn start(tree: &[&str], hosts: &[Host]) -> Option<Self> {
         if let Some(reason) = missing() {
             super::skipped(&reason);
             return None;
         }
-        let tree = match made_by(&script("test-host.sh")) {
+        let tree = match tree_of(tree) {
             Ok(tree) => tree,
             Err(reason) => {
                 super::skipped(&format!("the tree of the lab hosts cannot be made: {reason}"));
@@ -131,9 +132,19 @@ impl Lab {
     }
 }
 
+/// The tree that a script makes, with its arguments.
+fn tree_of(words: &[&str]) -> Result<PathBuf, String> {
+    let (name, arguments) = words.split_first().ok_or("no script makes this tree")?;
+    made(Command::new(script(name)).args(arguments))
+}
+
 /// Runs a script that makes something and prints its path on its last line.
 pub(crate) fn made_by(script: &Path) -> Result<PathBuf, String> {
-    let made = Command::new(script).stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
+    made(&mut Command::new(script))
+}
+
+fn made(script: &mut Command) -> Result<PathBuf, String> {
+    let made = script.stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
     let last =
         |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().lines().last().unwrap_or_default().to_owned();
     if made.status.success() {

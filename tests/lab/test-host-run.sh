@@ -18,6 +18,8 @@ ip link set br0 up
 
 # The machine's own disk, not its memory: container images are unpacked here.
 store=$(mktemp -d /var/tmp/quaylab-test.XXXXXX)
+# Podman's services want control groups of version 2, be there controllers in them or not.
+if [ -e "$tree/usr/bin/podman" ]; then data=/var/lib/containers wants_unified=1; else data=/var/lib/docker wants_unified=; fi
 if [ -e $cgroups/cgroup.controllers ]; then
     unified=1 controllers=$cgroups
 else
@@ -75,10 +77,10 @@ for host; do
         me=$(exec sh -c 'echo $PPID')
         for controller in $controllers; do echo "$me" >"$controller/$group/$name/cgroup.procs" 2>/dev/null || true; done
         # The engine in the host keeps its data on a real folder: an overlay cannot hold another's upper folder.
-        exec env SYSTEMD_NSPAWN_API_VFS_WRITABLE=network SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=$unified \
+        exec env SYSTEMD_NSPAWN_API_VFS_WRITABLE=network SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=${wants_unified:-$unified} \
             systemd-nspawn -q --register=no --keep-unit --machine="$name" --directory="$root" --boot \
             --network-bridge=br0 --resolv-conf=off --link-journal=no \
-            --capability=all --system-call-filter='add_key keyctl bpf' --bind="$store/$name/docker:/var/lib/docker" \
+            --capability=all --system-call-filter='add_key keyctl bpf' --bind="$store/$name/docker:$data" \
             >"$store/$name/boot.log" 2>&1 </dev/null
     ) &
     pids="$pids $!"
