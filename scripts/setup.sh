@@ -30,7 +30,7 @@ packages() {
     esac
 }
 # Where the distribution has them: what makes the guest image from Debian's packages.
-optional() { case $packager-$1 in apt-test) echo ceph-mon ceph-mgr ceph-osd ceph-common radosgw vagrant vagrant-libvirt ;; dnf-lab) echo mmdebstrap debian-keyring grub2-pc-modules grub2-tools-extra ;; esac; }
+optional() { case $packager-$1 in apt-test) echo ceph-mon ceph-mgr ceph-osd ceph-common radosgw vagrant vagrant-libvirt ;; dnf-test) echo busybox cpio edk2-ovmf genisoimage xfsprogs ;; dnf-lab) echo mmdebstrap debian-keyring grub2-pc-modules grub2-tools-extra ;; esac; }
 
 missing() {
     for package; do

@@ -19,6 +19,7 @@ run() {
     run_name=$1 run_start=$(date +%s)
     shift
     if ! "$@" >"$log" 2>&1 </dev/null; then
+        grep -E -A 20 '(^|[^a-z])panicked at ' "$log" >&2 || true
         tail -n 200 "$log" >&2
         say "FAILED   $run_name ($(($(date +%s) - run_start)) s)"
         failed=1
@@ -41,7 +42,7 @@ skip() {
 run 'packages' scripts/setup.sh test
 run 'formatting' scripts/cargo.sh fmt --check
 run 'clippy' scripts/cargo.sh clippy --all-targets --locked -- -D warnings
-run 'tests' scripts/cargo.sh test --locked -- --nocapture
+run 'tests' scripts/cargo.sh test --locked --no-fail-fast -- --nocapture
 if [ "$(id -u)" = 0 ]; then
     run 'ksh, bash and busybox as /bin/sh' tests/other_shells.sh
 else
