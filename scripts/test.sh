@@ -19,8 +19,9 @@ run() {
     run_name=$1 run_start=$(date +%s)
     shift
     if ! "$@" >"$log" 2>&1 </dev/null; then
-        grep -E -A 20 '(^|[^a-z])panicked at ' "$log" >&2 || true
         tail -n 200 "$log" >&2
+        # Why, last: what stands far above, and the end of a long output, is what gets lost.
+        grep -E -A 12 '(^|[^a-z])panicked at |^failed: ' "$log" | tail -n 60 >&2 || true
         say "FAILED   $run_name ($(($(date +%s) - run_start)) s)"
         failed=1
         total
