@@ -50,7 +50,7 @@ qemu_utils_beside() {
     installed=$(dpkg-query -W -f='${Version}' qemu-utils 2>/dev/null || true)
     [ -n "$installed" ] && [ -n "$system" ] || return 0
     [ "${installed%%+*}" != "${system%%+*}" ] || return 0
-    beside=$(apt-cache madison qemu-utils | awk -v system="${system%%+*}" '{ split($3, part, "+"); if (part[1] == system) { print $3; exit } }')
+    beside=$(apt-cache madison qemu-utils | awk -v wanted="${system%%+*}" '{ split($3, part, "+"); if (part[1] == wanted) { print $3; exit } }')
     [ -z "$beside" ] || echo "qemu-utils=$beside"
 }
 
