@@ -116,18 +116,30 @@ fn steps(folder: &Path) -> Outcome {
     let third = join(folder)?;
     check(third.starts_with("joined") && third.contains("quaylab-test"), "a killed daemon is started again")?;
 
-    hypervisor(folder).down().map_err(|e| e.to_string())?;
-    fs::create_dir_all(folder.join("run")).map_err(|e| e.to_string())?;
-    fs::write(folder.join("run/namespaces"), "net:[1] mnt:[2] ready\n").map_err(|e| e.to_string())?;
-    let two: Vec<_> = (0..2).map(|_| spawn("--join", folder)).collect::<Result<_, _>>()?;
+    // More than once, because those who join meet others that end just then.
+    for _ in 0..4 {
+        hypervisor(folder).down().map_err(|e| e.to_string())?;
+        fs::create_dir_all(folder.join("run")).map_err(|e| e.to_string())?;
+        fs::write(folder.join("run/namespaces"), "net:[1] mnt:[2] 1 ready\n").map_err(|e| e.to_string())?;
+        check(at_once(6, folder)? == 1, "after a reboot, of runs at once one starts it and the others join")?;
+    }
+    Ok(())
+}
+
+/// Joins by so many runs at once: how many of them have started it.
+fn at_once(runs: usize, folder: &Path) -> Result<usize, String> {
+    let children: Vec<_> = (0..runs).map(|_| spawn("--join", folder)).collect::<Result<_, _>>()?;
+    let outputs: Vec<_> = children.into_iter().map(std::process::Child::wait_with_output).collect();
     let mut fresh = 0;
-    for child in two {
-        let output = child.wait_with_output().map_err(|e| e.to_string())?;
+    for output in outputs {
+        let output = output.map_err(|e| e.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        check(output.status.success(), &format!("two runs at once: {text}"))?;
+        if !output.status.success() {
+            return Err(format!("one of {runs} runs at once: {text}"));
+        }
         fresh += usize::from(text.starts_with("fresh"));
     }
-    check(fresh == 1, "after a reboot, of two runs at once one starts it and the other joins")
+    Ok(fresh)
 }
 
 fn spawn(step: &str, folder: &Path) -> Result<std::process::Child, String> {

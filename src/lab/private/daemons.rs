@@ -42,7 +42,7 @@ const HOLDER: &str = r#"
 set -eu
 names=$1 run=$2 resolv=$3
 shift 3
-line="$(readlink /proc/self/ns/net) $(readlink /proc/self/ns/mnt)"
+line="$(readlink /proc/self/ns/net) $(readlink /proc/self/ns/mnt) $$"
 echo "$line" >"$names.new"
 mv "$names.new" "$names"
 while [ $# -gt 0 ]; do

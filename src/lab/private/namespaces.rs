@@ -13,6 +13,8 @@ use super::PrivateError;
 pub(super) struct Namespaces {
     net: String,
     mnt: String,
+    /// The process that was made to stay in them.
+    holder: Option<i32>,
     /// Whether the mounts are in place.
     pub(super) ready: bool,
 }
@@ -22,24 +24,32 @@ impl Namespaces {
         Self::parse(&fs::read_to_string(path).ok()?)
     }
 
-    /// `net:[1] mnt:[2]`, and `ready` when the holder has finished.
+    /// `net:[1] mnt:[2] PID` of the holder, and `ready` when that has finished.
     fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split_whitespace();
-        let net = words.next().filter(|w| w.starts_with("net:["))?.to_owned();
-        let mnt = words.next().filter(|w| w.starts_with("mnt:["))?.to_owned();
-        Some(Self { net, mnt, ready: words.next() == Some("ready") })
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let name = |at: usize, kind: &str| Some((*words.get(at).filter(|w| w.starts_with(kind))?).to_owned());
+        let holder = words.get(2).and_then(|pid| pid.parse().ok());
+        Some(Self {
+            net: name(0, "net:[")?,
+            mnt: name(1, "mnt:[")?,
+            holder,
+            ready: words.last() == Some(&"ready"),
+        })
     }
 
-    /// A process in both of them, other than this one.
+    /// A process in both of them, other than this one: the holder, while it lives.
     pub(super) fn member(&self) -> Option<i32> {
         self.members().into_iter().next()
     }
 
+    /// All processes in both of them but this one. The holder comes first: others may be runs that end at any moment.
     fn members(&self) -> Vec<i32> {
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
         let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-        pids.filter(|pid| *pid != own && self.holds(*pid)).collect()
+        let mut members: Vec<i32> = pids.filter(|pid| *pid != own && self.holds(*pid)).collect();
+        members.sort_by_key(|pid| Some(*pid) != self.holder);
+        members
     }
 
     fn holds(&self, pid: i32) -> bool {
@@ -51,18 +61,9 @@ impl Namespaces {
 
     /// Moves this process, which must have one thread only, into both; the working directory stays.
     pub(super) fn enter(&self) -> Result<(), PrivateError> {
-        let gone = || PrivateError::Failed {
-            what: "joining the namespaces".into(),
-            reason: "their last process is gone".into(),
-        };
-        let pid = self.member().ok_or_else(gone)?;
         let here = std::env::current_dir();
-        let open = |which: &'static str| {
-            File::open(format!("/proc/{pid}/ns/{which}"))
-                .map_err(|source| PrivateError::Join { which, source })
-        };
         // Both are opened before either is joined: /proc/PID is looked up in the mount namespace that is left.
-        let (net, mnt) = (open("net")?, open("mnt")?);
+        let (net, mnt) = self.open()?;
         move_into_link_name_space(net.as_fd(), Some(LinkNameSpaceType::Network))
             .map_err(|e| PrivateError::Join { which: "net", source: e.into() })?;
         move_into_link_name_space(mnt.as_fd(), Some(LinkNameSpaceType::Mount))
@@ -71,6 +72,25 @@ impl Namespaces {
             std::env::set_current_dir(&here).map_err(|e| PrivateError::file("return to", &here, e))?;
         }
         Ok(())
+    }
+
+    /// The namespaces of a member, of the next one if that ends meanwhile.
+    fn open(&self) -> Result<(File, File), PrivateError> {
+        let mut failure = PrivateError::Failed {
+            what: "joining the namespaces".into(),
+            reason: "their last process is gone".into(),
+        };
+        for pid in self.members() {
+            let open = |which: &'static str| {
+                File::open(format!("/proc/{pid}/ns/{which}"))
+                    .map_err(|source| PrivateError::Join { which, source })
+            };
+            match open("net").and_then(|net| Ok((net, open("mnt")?))) {
+                Ok(both) => return Ok(both),
+                Err(e) => failure = e,
+            }
+        }
+        Err(failure)
     }
 
     /// Ends every process in them but this one: asked first, then forced.
@@ -105,9 +125,10 @@ mod tests {
 
     #[test]
     fn the_names_of_the_namespaces_are_read_back() {
-        let names = |ready| Namespaces { net: "net:[1]".into(), mnt: "mnt:[2]".into(), ready };
-        assert_eq!(Namespaces::parse("net:[1] mnt:[2]\n"), Some(names(false)));
-        assert_eq!(Namespaces::parse("net:[1] mnt:[2] ready\n"), Some(names(true)));
+        let names =
+            |ready| Namespaces { net: "net:[1]".into(), mnt: "mnt:[2]".into(), holder: Some(7), ready };
+        assert_eq!(Namespaces::parse("net:[1] mnt:[2] 7\n"), Some(names(false)));
+        assert_eq!(Namespaces::parse("net:[1] mnt:[2] 7 ready\n"), Some(names(true)));
         for half in ["", "net:[1]", "mnt:[2] net:[1]", "garbage here"] {
             assert_eq!(Namespaces::parse(half), None, "{half:?}");
         }
