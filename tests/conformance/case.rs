@@ -35,6 +35,9 @@ pub(crate) struct Spec {
     /// Both refuse it before anything runs; how that is numbered is each program's own affair.
     #[serde(default)]
     pub(crate) refused: bool,
+    /// What it tells is this machine's, on this day: both are asked each time, and nothing is kept.
+    #[serde(default)]
+    pub(crate) of_the_machine: bool,
     /// How it differs, where that is a mistake that is not mended yet.
     pub(crate) open: Option<String>,
     /// Why it differs, where that is on purpose; then it has to.
