@@ -43,6 +43,12 @@ skip() {
 run 'packages' scripts/setup.sh test
 run 'formatting' scripts/cargo.sh fmt --check
 run 'clippy' scripts/cargo.sh clippy --all-targets --locked -- -D warnings
+# Before the tests, some of which start them.
+if have mmdebstrap; then
+    run 'container images' as_root scripts/service-images.sh "$images"
+else
+    skip 'container images' 'mmdebstrap is not to be had here'
+fi
 run 'tests' scripts/cargo.sh test --locked --no-fail-fast -- --nocapture
 if [ "$(id -u)" = 0 ]; then
     run 'ksh, bash and busybox as /bin/sh' tests/other_shells.sh
@@ -62,7 +68,6 @@ else
     QUAYLAB_TEST_PROGRAM=${QUAYLAB_TEST_PROGRAM:-$(realpath "${CARGO_TARGET_DIR:-target}/debug/quaylab")}
     vm() { as_root env "QUAYLAB_TEST_PROGRAM=$QUAYLAB_TEST_PROGRAM" "tests/vm/$@"; }
     run 'guest image' as_root scripts/guest-image.sh "$images"
-    run 'container images' as_root scripts/service-images.sh "$images"
     # An empty folder of labs that are gone is nobody's.
     as_root sh -c 'rmdir "${XDG_STATE_HOME:-$HOME/.local/state}/quaylab" 2>/dev/null' || true
     vm snapshot.sh >"$before"
