@@ -458,7 +458,7 @@ fn trusted_and_filled(lab: &Lab) {
 fn quay_says_what_is_wrong(lab: &Lab, site: &Site) -> Vec<Run> {
     let drop_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'DROP EXTENSION pg_trgm'";
     let make_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'CREATE EXTENSION pg_trgm'";
-    let (certificate, key) = tls::certificate(site, 100);
+    let tls::Files { certificate, key, .. } = tls::certificate(site, 100);
     let with_expired = format!("{{quay_tls: own, quay_tls_certificate: {certificate}, quay_tls_key: {key}}}");
     let cases: [(&str, &str, &[&str]); 9] = [
         (

@@ -5,15 +5,24 @@ use quaylab::quay::authority::{issue, make_authority};
 use super::lab::nspawn::Lab;
 use super::{QUAY, Site};
 
+/// PEM files on the controller.
+pub(super) struct Files {
+    pub(super) certificate: String,
+    pub(super) key: String,
+    authority: String,
+}
+
 /// A certificate of an authority that nobody knows, and its key, made so many days ago for ninety.
-pub(super) fn certificate(site: &Site, days_ago: i64) -> (String, String) {
+pub(super) fn certificate(site: &Site, days_ago: i64) -> Files {
     let path = |name: &str| site.folder.path().join(format!("{days_ago}.{name}")).display().to_string();
     let then = jiff::Timestamp::now() - jiff::ToSpan::hours(days_ago * 24);
     let signer = make_authority("a test's", 90, then).expect("an authority");
-    let made = issue("a test's", &signer, &[QUAY.0.to_owned()], 90, then).expect("a certificate");
+    let names = [QUAY.0, QUAY.1].map(str::to_owned);
+    let made = issue("a test's", &signer, &names, 90, then).expect("a certificate");
     std::fs::write(path("cert"), made.certificate).expect("the certificate");
     std::fs::write(path("key"), made.key.0).expect("its key");
-    (path("cert"), path("key"))
+    std::fs::write(path("ca"), &signer.certificate).expect("its authority");
+    Files { certificate: path("cert"), key: path("key"), authority: path("ca") }
 }
 
 /// Quay with a certificate of somebody else's, and behind something that speaks TLS for it.
@@ -25,19 +34,30 @@ pub(super) fn own_certificates_and_what_is_in_front(lab: &Lab, site: &Site) {
         said
     };
     let run = |variables: &str| {
-        site.run(&["--limit", QUAY.0, "--tags", "registry", "-e", variables]).succeeded();
+        let run = site.run(&["--limit", QUAY.0, "--tags", "clair,registry,verify", "-e", variables]);
+        run.succeeded();
+        run
     };
-    let (certificate, key) = certificate(site, 1);
-    // The engine does not know who signed it.
-    run(&format!(
-        "{{quay_tls: own, quay_tls_certificate: {certificate}, quay_tls_key: {key}, quay_images: []}}"
-    ));
+    let Files { certificate, key, authority } = certificate(site, 1);
+    let own = format!(
+        "{{quay_tls: own, quay_tls_certificate: {certificate}, quay_tls_key: {key}, quay_tls_ca: {authority}}}"
+    );
+    run(&own);
+    assert_eq!(run(&own).count(QUAY.0, "changed"), 0, "an authority of one's own is given once");
     let shown =
         on("openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -issuer");
     assert!(shown.contains("a test's"), "{shown}");
 
     // Nothing is in front of it here, so that it cannot be asked.
-    run("{quay_tls: front, quay_probe: false, quay_images: []}");
+    site.run(&[
+        "--limit",
+        QUAY.0,
+        "--tags",
+        "registry",
+        "-e",
+        "{quay_tls: front, quay_probe: false, quay_images: []}",
+    ])
+    .succeeded();
     let config = on("cat /etc/quay/config/config.yaml");
     for part in
         ["EXTERNAL_TLS_TERMINATION: true", "PREFERRED_URL_SCHEME: https", "SERVER_HOSTNAME: quay.lab.test\n"]
