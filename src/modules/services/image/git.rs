@@ -13,6 +13,14 @@ const LAST_LINES: usize = 4;
 const SCHEMES: [&str; 4] = ["git://", "ssh://", "file://", "git@"];
 const WEB: [&str; 2] = ["https://", "http://"];
 
+/// What git says, in the C locale, of a name that a repository does not have.
+const NO_SUCH_REF: &str = "couldn't find remote ref";
+
+/// Whether a reference can be a commit's abbreviated number, which a repository does not list.
+fn may_be_a_commit(reference: &str) -> bool {
+    reference.len() >= 4 && reference.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// A build's context in a git repository: `URL`, `URL#REF`, `URL#REF:FOLDER` or `URL#:FOLDER`,
 /// as the engine's own client writes it (<https://docs.docker.com/build/concepts/context/#git-repositories>).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,13 +86,16 @@ impl GitContext {
         self.git(top, &["init", "-q", "."]).await?;
         self.git(top, &["remote", "add", "origin", &self.url]).await?;
         let wanted = self.reference.as_deref().unwrap_or("HEAD");
-        let (alone, all) = (["fetch", "-q", "--depth", "1", "origin", wanted], self.everything());
-        if self.git(top, &alone).await.is_ok() {
-            self.git(top, &["checkout", "-q", "--detach", "FETCH_HEAD"]).await?;
-        } else {
+        match self.git(top, &["fetch", "-q", "--depth", "1", "origin", wanted]).await {
+            Ok(()) => self.git(top, &["checkout", "-q", "--detach", "FETCH_HEAD"]).await?,
+            Err(e) if e.to_string().contains(NO_SUCH_REF) && !may_be_a_commit(wanted) => {
+                return Err(self.no_reference(wanted));
+            }
             // A server may give no single commit, and an abbreviated one is found only among all of them.
-            self.git(top, &all).await?;
-            self.checkout_any(top).await?;
+            Err(_) => {
+                self.git(top, &self.everything()).await?;
+                self.checkout_any(top).await?;
+            }
         }
         if top.join(".gitmodules").exists() {
             self.git(top, &["submodule", "-q", "update", "--init", "--recursive", "--depth", "1"]).await?;
@@ -112,10 +123,14 @@ impl GitContext {
         if self.git(top, &["checkout", "-q", "--detach", &branch]).await.is_ok() {
             return Ok(());
         }
-        self.git(top, &["checkout", "-q", "--detach", reference]).await.map_err(|_| {
-            ModuleError::failed(format!("{} has no branch, tag or commit {reference}", self.url))
-                .hint("git ls-remote lists what it has")
-        })
+        self.git(top, &["checkout", "-q", "--detach", reference])
+            .await
+            .map_err(|_| self.no_reference(reference))
+    }
+
+    fn no_reference(&self, reference: &str) -> ModuleError {
+        ModuleError::failed(format!("{} has no branch, tag or commit {reference}", self.url))
+            .hint("git ls-remote lists what it has")
     }
 
     /// A link in the repository must not lead to another folder of the controller.
