@@ -7,13 +7,17 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use lab::images::{of_services, of_standin};
 use lab::nspawn::Lab;
 use lab::run::Run;
+use lab::site::Site;
 use lab::skipped;
 
 mod lab {
+    pub(crate) mod images;
     pub(crate) mod nspawn;
     pub(crate) mod run;
+    pub(crate) mod site;
 
     /// Says why a test was not run here.
     pub(crate) fn skipped(reason: &str) {
@@ -26,17 +30,17 @@ const HOST: (&str, &str) = ("storage.lab.test", "10.77.0.9");
 #[test]
 fn a_node_of_ceph_is_brought_up_and_left_alone() {
     let Some(lab) = Lab::start(&["test-host.sh"], &[HOST]) else { return };
-    let Some(images) = images() else { return };
+    let Some(variables) = variables() else { return };
     if let Err(reason) = offer_packages(&lab) {
         return skipped(&format!("the packages of Ceph cannot be had: {reason}"));
     }
-    let site = Site::new(&lab, &images);
+    let site = Site::new(&lab, &format!("{} ansible_host={}\n", HOST.0, HOST.1), &variables);
 
-    let foreseen = site.run(&["--check"]);
+    let foreseen = ceph(&site, &["--check"]);
     foreseen.succeeded();
-    assert_eq!(site.on("ls -d /etc/ceph /var/lib/ceph 2>/dev/null || echo none"), "none");
+    assert_eq!(site.on(HOST, "ls -d /etc/ceph /var/lib/ceph 2>/dev/null || echo none"), "none");
 
-    let first = site.run(&["-vvvv", "--diff"]);
+    let first = ceph(&site, &["-vvvv", "--diff"]);
     first.succeeded();
     assert_eq!(
         foreseen.count(HOST.0, "changed"),
@@ -57,24 +61,24 @@ fn a_node_of_ceph_is_brought_up_and_left_alone() {
             "600 root\n600 ceph",
         ),
     ] {
-        assert_eq!(site.on(command), expected, "{command}");
+        assert_eq!(site.on(HOST, command), expected, "{command}");
     }
 
     for options in [&["-vvvv", "--diff"][..], &["--check"]] {
-        let second = site.run(options);
+        let second = ceph(&site, options);
         second.succeeded();
         assert_eq!(second.count(HOST.0, "changed"), 0, "{}", second.text);
     }
 
     let mut told = quay_keeps_its_images_there(&site);
-    let keys = site.keys();
+    let keys = keys_of_quay(&site);
     told.extend(what_is_wrong_is_told_and_mended(&site, &keys));
 
     // Keys are made anew on request only, and Quay goes on with the new ones.
-    let rotated = site.whole(&["-e", "ceph_rgw_user_rotate=true"]);
+    let rotated = site.run(&["-e", "ceph_rgw_user_rotate=true"]);
     rotated.succeeded();
     rotated.says(&["the same image"]);
-    let new = site.keys();
+    let new = keys_of_quay(&site);
     assert!(new.0 != keys.0 && new.1 != keys.1);
 
     let mut texts = vec![&first, &rotated];
@@ -83,8 +87,8 @@ fn a_node_of_ceph_is_brought_up_and_left_alone() {
         for run in &texts {
             assert!(!run.text.contains(secret.as_str()), "a secret key is shown");
         }
-        let found =
-            site.on(&format!("grep -rlF {secret} /etc /var/log /tmp /root /run /srv 2>/dev/null; true"));
+        let found = site
+            .on(HOST, &format!("grep -rlF {secret} /etc /var/log /tmp /root /run /srv 2>/dev/null; true"));
         let needless: Vec<&str> =
             found.lines().filter(|file| *file != "/srv/quay/config/config.yaml").collect();
         assert!(needless.is_empty(), "a secret key is in files that need none: {needless:?}");
@@ -93,12 +97,12 @@ fn a_node_of_ceph_is_brought_up_and_left_alone() {
 
 /// A whole lab whose Quay (a stand-in) keeps its images in the bucket: pushed to and pulled from, left alone the second time.
 fn quay_keeps_its_images_there(site: &Site) -> Vec<Run> {
-    let first = site.whole(&["-vvvv", "--diff"]);
+    let first = site.run(&["-vvvv", "--diff"]);
     first.succeeded();
     first.says(&["push", "the same image", "wrote, read and removed an object"]);
-    let written = site.on("cat /srv/quay/config/config.yaml");
+    let written = site.on(HOST, "cat /srv/quay/config/config.yaml");
     let config: serde_json::Value = serde_yaml::from_str(&written).expect("YAML");
-    let (access_key, secret_key) = site.keys();
+    let (access_key, secret_key) = keys_of_quay(site);
     assert_eq!(
         config["DISTRIBUTED_STORAGE_CONFIG"]["default"],
         serde_json::json!(["RadosGWStorage", {
@@ -108,15 +112,15 @@ fn quay_keeps_its_images_there(site: &Site) -> Vec<Run> {
         }])
     );
     // What was pushed is in the bucket, and not on the host's disk.
-    let held = site.on("radosgw-admin bucket list --bucket=quay_storage --max-entries=1000");
+    let held = site.on(HOST, "radosgw-admin bucket list --bucket=quay_storage --max-entries=1000");
     assert!(held.matches("\"datastorage/registry/sha256/").count() >= 2, "{held}");
-    assert_eq!(site.on("find /srv/quay/storage -type f"), "");
-    let second = site.whole(&["-vvvv", "--diff"]);
+    assert_eq!(site.on(HOST, "find /srv/quay/storage -type f"), "");
+    let second = site.run(&["-vvvv", "--diff"]);
     second.succeeded();
     assert_eq!(second.count(HOST.0, "changed"), 0, "{}", second.text);
 
     site.write("wrong.yml", "{quay_s3_secret_key: wrong, quay_s3_make_bucket: false}");
-    let wrong = site.whole(&["--tags", "registry", "-e", "@wrong.yml"]);
+    let wrong = site.run(&["--tags", "registry", "-e", "@wrong.yml"]);
     assert_eq!(wrong.code, Some(2), "{}", wrong.text);
     wrong.says(&[
         "what Quay's configuration names does not serve it",
@@ -136,11 +140,11 @@ fn what_is_wrong_is_told_and_mended(site: &Site, keys: &(String, String)) -> Vec
     };
     // Out of sight of whoever looks at the processes.
     site.write("keys.yml", &external(&keys.1, ""));
-    let served = site.run(&["-e", "@keys.yml"]);
+    let served = ceph(site, &["-e", "@keys.yml"]);
     served.succeeded();
     assert_eq!(served.count(HOST.0, "changed"), 0, "{}", served.text);
 
-    site.on("radosgw-admin user create --uid=ann --display-name=Ann >/dev/null && radosgw-admin bucket link --bucket=quay_storage --uid=ann");
+    site.on(HOST, "radosgw-admin user create --uid=ann --display-name=Ann >/dev/null && radosgw-admin bucket link --bucket=quay_storage --uid=ann");
     let (wrong_key, closed) = (external("wrong", ""), external("wrong", ", ceph_rgw_port: 7481"));
     let cases: [(&str, &[&str]); 4] = [
         (
@@ -162,7 +166,7 @@ fn what_is_wrong_is_told_and_mended(site: &Site, keys: &(String, String)) -> Vec
     let mut told: Vec<Run> = cases
         .into_iter()
         .map(|(variables, said)| {
-            let run = site.run(&["-e", variables]);
+            let run = ceph(site, &["-e", variables]);
             assert_eq!(run.code, Some(2), "{variables}: {}", run.text);
             run.says(said);
             run
@@ -170,9 +174,10 @@ fn what_is_wrong_is_told_and_mended(site: &Site, keys: &(String, String)) -> Vec
         .collect();
 
     site.on(
+        HOST,
         "radosgw-admin bucket link --bucket=quay_storage --uid=quay; systemctl stop ceph-radosgw@rgw.storage",
     );
-    let mended = site.run(&[]);
+    let mended = ceph(site, &[]);
     mended.succeeded();
     assert_eq!(mended.count(HOST.0, "changed"), 1, "{}", mended.text);
     told.extend([served, mended]);
@@ -202,116 +207,40 @@ fn offer_packages(lab: &Lab) -> Result<(), String> {
     Ok(())
 }
 
-/// Archives of what runs in containers.
-struct Images {
-    services: PathBuf,
-    quay: PathBuf,
-}
-
-/// `None`, with the reason printed, where they cannot be made.
-fn images() -> Option<Images> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let services = PathBuf::from("/var/cache/quaylab/images");
-    let made =
-        Command::new(root.join("scripts/service-images.sh")).arg(&services).stdin(Stdio::null()).output();
-    let made = made.expect("the script");
-    if !made.status.success() {
-        let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
-        skipped(&format!("the service images cannot be made: {said}"));
-        return None;
-    }
-    match lab::nspawn::made_by(&root.join("tests/standins/quay/image.sh")) {
-        Ok(quay) => Some(Images { services, quay }),
-        Err(reason) => {
-            skipped(&format!("the stand-in for Quay cannot be made: {reason}"));
-            None
-        }
-    }
-}
-
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name)
 }
 
-/// The lab as its user sees it: an inventory, and a home for what quaylab keeps.
-struct Site<'a> {
-    lab: &'a Lab,
-    folder: tempfile::TempDir,
+/// What the inventory says of the host; `None`, with the reason printed, where the images cannot be made.
+fn variables() -> Option<String> {
+    let images = [of_services()?, of_standin("quay", 3)?].concat();
+    // A monitor wants a disk that is nearly empty otherwise, which the machine of a test need not have.
+    Some(format!(
+        "{images}\
+         quay_storage=rgw\n\
+         ceph_bucket=quay_storage\n\
+         ceph_user_quota=2g\n\
+         ceph_bucket_lifecycle=[{{'rule_id': 'abandoned', 'abort_incomplete_multipart_upload_days': 7}}]\n\
+         registry=quay\n\
+         quay_config_path=/srv/quay/config\n\
+         quay_config_target=/conf/stack\n\
+         verify_guests=['{}']\n\
+         ceph_osd_size=4G\n\
+         ceph_config={{'mon data avail warn': 1, 'mon data avail crit': 1}}\n",
+        HOST.0
+    ))
 }
 
-impl<'a> Site<'a> {
-    fn new(lab: &'a Lab, images: &Images) -> Self {
-        let site = Self { lab, folder: tempfile::tempdir().expect("a folder") };
-        // A monitor wants a disk that is nearly empty otherwise, which the machine of a test need not have.
-        site.write(
-            "lab.inv",
-            &format!(
-                "[lab]\n\
-                 {} ansible_host={}\n\
-                 [lab:vars]\n\
-                 ansible_user=debian\n\
-                 ansible_become=true\n\
-                 ansible_ssh_private_key_file={}\n\
-                 ansible_ssh_common_args='-o StrictHostKeyChecking=accept-new'\n\
-                 quay_storage=rgw\n\
-                 ceph_bucket=quay_storage\n\
-                 ceph_user_quota=2g\n\
-                 ceph_bucket_lifecycle=[{{'rule_id': 'abandoned', 'abort_incomplete_multipart_upload_days': 7}}]\n\
-                 registry=quay\n\
-                 docker_storage_optional=true\n\
-                 quay_config_path=/srv/quay/config\n\
-                 quay_config_target=/conf/stack\n\
-                 verify_guests=['{}']\n\
-                 postgresql_image=localhost/quaylab/postgresql:15\n\
-                 postgresql_image_archive={services}/postgresql-15.tar\n\
-                 redis_image=localhost/quaylab/redis:7\n\
-                 redis_image_archive={services}/redis-7.tar\n\
-                 quay_image=localhost/quaylab-test/quay-standin:3\n\
-                 quay_image_archive={quay}\n\
-                 ceph_osd_size=4G\n\
-                 ceph_config={{'mon data avail warn': 1, 'mon data avail crit': 1}}\n",
-                HOST.0,
-                HOST.1,
-                lab.key().display(),
-                HOST.0,
-                services = images.services.display(),
-                quay = images.quay.display(),
-            ),
-        );
-        site
-    }
+/// The product's own playbook, as far as it concerns Ceph.
+fn ceph(site: &Site, options: &[&str]) -> Run {
+    site.run(&[&["--tags", "ceph"], options].concat())
+}
 
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).expect("a file");
-    }
-
-    /// The product's own playbook, as far as it concerns Ceph.
-    fn run(&self, options: &[&str]) -> Run {
-        self.quaylab(&[&["run", "-i", "lab.inv", "--tags", "ceph"], options].concat())
-    }
-
-    /// All of it.
-    fn whole(&self, options: &[&str]) -> Run {
-        self.quaylab(&[&["run", "-i", "lab.inv"], options].concat())
-    }
-
-    fn quaylab(&self, words: &[&str]) -> Run {
-        Run::by(self.lab.command(env!("CARGO_BIN_EXE_quaylab")), self.folder.path(), words)
-    }
-
-    /// What a command says that root runs on the host.
-    fn on(&self, command: &str) -> String {
-        let output = self.lab.on(HOST.1, command);
-        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    /// The keys of Quay's user, as Ceph has them.
-    fn keys(&self) -> (String, String) {
-        let said = self.on("radosgw-admin user info --uid=quay");
-        let user: serde_json::Value = serde_json::from_str(&said).expect("a user");
-        let part = |name: &str| user["keys"][0][name].as_str().expect("a key").to_owned();
-        assert_eq!(user["keys"].as_array().map(Vec::len), Some(1), "{said}");
-        (part("access_key"), part("secret_key"))
-    }
+/// The keys of Quay's user, as Ceph has them.
+fn keys_of_quay(site: &Site) -> (String, String) {
+    let said = site.on(HOST, "radosgw-admin user info --uid=quay");
+    let user: serde_json::Value = serde_json::from_str(&said).expect("a user");
+    let part = |name: &str| user["keys"][0][name].as_str().expect("a key").to_owned();
+    assert_eq!(user["keys"].as_array().map(Vec::len), Some(1), "{said}");
+    (part("access_key"), part("secret_key"))
 }

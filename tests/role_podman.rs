@@ -4,19 +4,21 @@
 
 #![expect(clippy::print_stderr, reason = "a long test says where it stands")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
 use lab::foreseen::as_foreseen;
-use lab::nspawn::{Lab, made_by};
+use lab::images::{of_services, of_standin};
+use lab::nspawn::Lab;
 use lab::run::Run;
-use lab::skipped;
+use lab::secrets::Secrets;
+use lab::site::Site;
 use lab::watch::Watch;
 
 mod lab {
     pub(crate) mod foreseen;
+    pub(crate) mod images;
     pub(crate) mod nspawn;
     pub(crate) mod run;
+    pub(crate) mod secrets;
+    pub(crate) mod site;
     pub(crate) mod watch;
 
     /// Says why a test was not run here.
@@ -25,7 +27,6 @@ mod lab {
     }
 }
 
-const IMAGES: &str = "/var/cache/quaylab/images";
 const TREES: &str = "/var/cache/quaylab/test-host";
 const QUAY: (&str, &str) = ("quay.lab.test", "10.77.0.3");
 const SMALL: (&str, &str) = ("small.lab.test", "10.77.0.4");
@@ -34,8 +35,13 @@ const OLD: (&str, &str) = ("old.lab.test", "10.77.0.5");
 #[test]
 fn podman_and_systemd_bring_the_lab_up_and_leave_it_alone() {
     let Some(lab) = Lab::start(&["podman-host.sh", TREES, "trixie"], &[QUAY, SMALL]) else { return };
-    let Some([quay, clair]) = images() else { return };
-    let site = Site::new(&lab, &quay, &clair);
+    let Some(variables) = variables() else { return };
+    let hosts = format!(
+        "{} ansible_host={} registry=quay quay_clair=true\n{} ansible_host={} registry=embedded quay_database_kind=mysql\n",
+        QUAY.0, QUAY.1, SMALL.0, SMALL.1
+    );
+    let site = Site::new(&lab, &hosts, &variables);
+    site.write("auth.json", "{\"auths\": {}}\n");
     let watch = Watch::start();
 
     let foreseen = site.run(&["--check"]);
@@ -76,28 +82,16 @@ fn podman_and_systemd_bring_the_lab_up_and_leave_it_alone() {
 
     let mut told = vec![&foreseen, &first, &second, &own, &resumed, &mended];
     told.extend(&failures);
-    let command_lines = watch.stop();
-    assert!(command_lines.len() > 20, "{command_lines:?}");
-    let secrets = site.secrets();
-    assert!(secrets.len() >= 6, "{secrets:?}");
-    for (name, secret) in &secrets {
-        for run in &told {
-            assert!(!run.text.contains(secret), "{name} is shown");
-        }
-        for line in &command_lines {
-            assert!(!line.contains(secret), "{name} is in a command line: {line}");
-        }
-        let store = lab.files(SMALL.0);
-        let mut grep = lab.inside("grep");
-        let found = grep.args(["-rlaF", "-D", "skip", "-e", secret]).arg(store.join("upper")).output();
-        let found = String::from_utf8_lossy(&found.expect("grep").stdout).into_owned();
-        let needless: Vec<&str> = found
-            .lines()
-            .filter_map(|l| l.strip_prefix(&format!("{}/upper/", store.display())))
-            .filter(|path| !["etc/quaylab/", "srv/"].iter().any(|own| path.starts_with(own)))
-            .collect();
-        assert!(needless.is_empty(), "{name}: {needless:?}");
-    }
+    let secrets = Secrets::of(&site);
+    secrets.are_not_shown(&told.iter().map(|run| run.text.as_str()).collect::<Vec<_>>(), &watch.stop());
+    // Images and containers are podman's own to keep.
+    let own = ["upper/etc/quaylab/", "upper/srv/", "docker/"];
+    let needless: Vec<String> = secrets
+        .files(&site, &lab, SMALL)
+        .into_iter()
+        .filter(|path| !own.iter().any(|own| path.starts_with(own)))
+        .collect();
+    assert!(needless.is_empty(), "{needless:?}");
 }
 
 /// Each container is a service that starts at boot, what it is told is root's to read, and podman knows the lab's authority.
@@ -141,7 +135,7 @@ fn made_by_systemd(site: &Site) {
 /// The modules by themselves, against podman's API: foreseen, made, left alone, made anew, removed.
 fn modules(site: &Site) -> Run {
     site.write("own.yml", &own_playbook("size=1m", "present"));
-    let play = |options: &[&str]| site.play("own.yml", &[&["--limit", SMALL.0], options].concat());
+    let play = |options: &[&str]| site.run(&[&["own.yml", "--limit", SMALL.0], options].concat());
     let foreseen = play(&["--check"]);
     foreseen.succeeded();
     let made = play(&["-vvvv", "--diff"]);
@@ -296,124 +290,28 @@ fn what_is_wrong_is_told(site: &Site) -> Vec<Run> {
 #[test]
 fn a_podman_without_quadlet_is_refused() {
     let Some(lab) = Lab::start(&["podman-host.sh", TREES, "bookworm"], &[OLD]) else { return };
-    let site = Site::of(&lab, &format!("{} ansible_host={}\n", OLD.0, OLD.1), "");
+    let site = Site::new(&lab, &format!("{} ansible_host={}\n", OLD.0, OLD.1), "container_engine=podman\n");
     let refused = site.run(&["--tags", "podman"]);
     assert_eq!(refused.code, Some(2), "{}", refused.text);
     refused.says(&["this host has podman 4.3", "came with podman 4.4", "container_engine=docker"]);
     assert_eq!(refused.count(OLD.0, "changed"), 0, "{}", refused.text);
 }
 
-/// The lab as its user sees it: an inventory, and a home for what quaylab keeps.
-struct Site<'a> {
-    lab: &'a Lab,
-    folder: tempfile::TempDir,
-}
-
-impl<'a> Site<'a> {
-    fn new(lab: &'a Lab, quay: &Path, clair: &Path) -> Self {
-        let hosts = format!(
-            "{} ansible_host={} registry=quay quay_clair=true\n{} ansible_host={} registry=embedded quay_database_kind=mysql\n",
-            QUAY.0, QUAY.1, SMALL.0, SMALL.1
-        );
-        let variables = format!(
-            "postgresql_image=localhost/quaylab/postgresql:15\n\
-             postgresql_image_archive={IMAGES}/postgresql-15.tar\n\
-             mysql_image=localhost/quaylab/mariadb:10.11\n\
-             mysql_image_archive={IMAGES}/mariadb-1011.tar\n\
-             redis_image=localhost/quaylab/redis:7\n\
-             redis_image_archive={IMAGES}/redis-7.tar\n\
-             registry_image=localhost/quaylab/registry:2\n\
-             registry_image_archive={IMAGES}/registry-2.tar\n\
-             quay_image=localhost/quaylab-test/quay-standin:3\n\
-             quay_image_archive={quay}\n\
-             clair_image=localhost/quaylab-test/clair-standin:4\n\
-             clair_image_archive={clair}\n\
-             clair_updaters=false\n\
-             clair_etc_hosts={{'{name}': '{address}'}}\n\
-             quay_tls=lab\n\
-             quay_organizations=[{{'name': 'lab', 'repositories': [{{'name': 'app', 'visibility': 'public'}}]}}]\n\
-             podman_insecure_registries=['insecure.lan:5000', '10.77.0.4:5000']\n\
-             podman_registry_mirrors={{'docker.io': ['insecure.lan:5000']}}\n\
-             podman_auth_file={{{{ inventory_dir }}}}/auth.json\n\
-             quay_images=[{{'name': 'lab/redis:7', 'source': 'localhost/quaylab/redis:7', 'archive': '{IMAGES}/redis-7.tar', 'visibility': 'public'}}]\n",
-            quay = quay.display(),
-            clair = clair.display(),
-            name = QUAY.0,
-            address = QUAY.1,
-        );
-        let site = Self::of(lab, &hosts, &variables);
-        site.write("auth.json", "{\"auths\": {}}\n");
-        site
-    }
-
-    fn of(lab: &'a Lab, hosts: &str, variables: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let site = Self { lab, folder };
-        site.write(
-            "lab.inv",
-            &format!(
-                "[lab]\n{hosts}[lab:vars]\n\
-                 container_engine=podman\n\
-                 ansible_user=debian\n\
-                 ansible_become=true\n\
-                 ansible_ssh_private_key_file={}\n\
-                 ansible_ssh_common_args='-o StrictHostKeyChecking=accept-new'\n\
-                 docker_storage_optional=true\n{variables}",
-                lab.key().display()
-            ),
-        );
-        site
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).expect("a file");
-    }
-
-    fn run(&self, options: &[&str]) -> Run {
-        let program = self.lab.command(env!("CARGO_BIN_EXE_quaylab"));
-        Run::by(program, self.folder.path(), &[&["run", "-i", "lab.inv"], options].concat())
-    }
-
-    fn play(&self, playbook: &str, options: &[&str]) -> Run {
-        self.run(&[options, &[playbook]].concat())
-    }
-
-    /// What a command on a host says; it must succeed.
-    fn on(&self, host: (&str, &str), command: &str) -> String {
-        let done = self.lab.on(host.1, command);
-        let said = String::from_utf8_lossy(&done.stdout).trim().to_owned();
-        let error = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success() || command.contains("is-active"), "{command}: {said}{error}");
-        said
-    }
-
-    /// The secrets that quaylab made, by name.
-    fn secrets(&self) -> Vec<(String, String)> {
-        let state = self.folder.path().join("state/quaylab");
-        let labs = std::fs::read_dir(state).expect("the state folder").flatten();
-        let files = labs.filter_map(|l| std::fs::read_dir(l.path().join("secrets")).ok()).flatten().flatten();
-        let read = |path: &Path| std::fs::read_to_string(path).expect("a secret");
-        let first = |text: String| text.split_whitespace().next().unwrap_or_default().to_owned();
-        files.map(|f| (f.file_name().to_string_lossy().into_owned(), first(read(&f.path())))).collect()
-    }
-}
-
-/// Makes the container images where they are not; the archives of the stand-ins for Quay and Clair.
-fn images() -> Option<[PathBuf; 2]> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for names in [&[][..], &["mariadb-1011"]] {
-        let mut script = Command::new(root.join("scripts/service-images.sh"));
-        let made = script.arg(IMAGES).args(names).stdin(Stdio::null()).output().expect("the script");
-        if !made.status.success() {
-            let why = String::from_utf8_lossy(&made.stderr).trim().to_owned();
-            skipped(&format!("the service images cannot be made: {why}"));
-            return None;
-        }
-    }
-    let stand_in = |name: &str| {
-        made_by(&root.join(format!("tests/standins/{name}/image.sh")))
-            .map_err(|reason| skipped(&format!("the stand-in for {name} cannot be made: {reason}")))
-            .ok()
-    };
-    Some([stand_in("quay")?, stand_in("clair")?])
+/// What the inventory says of both hosts; `None`, with the reason printed, where the images cannot be made.
+fn variables() -> Option<String> {
+    let images = [of_services()?, of_standin("quay", 3)?, of_standin("clair", 4)?].concat();
+    Some(format!(
+        "{images}\
+         container_engine=podman\n\
+         clair_updaters=false\n\
+         clair_etc_hosts={{'{name}': '{address}'}}\n\
+         quay_tls=lab\n\
+         quay_organizations=[{{'name': 'lab', 'repositories': [{{'name': 'app', 'visibility': 'public'}}]}}]\n\
+         podman_insecure_registries=['insecure.lan:5000', '10.77.0.4:5000']\n\
+         podman_registry_mirrors={{'docker.io': ['insecure.lan:5000']}}\n\
+         podman_auth_file={{{{ inventory_dir }}}}/auth.json\n\
+         quay_images=[{{'name': 'lab/redis:7', 'source': 'localhost/quaylab/redis:7', 'archive': '{{{{ redis_image_archive }}}}', 'visibility': 'public'}}]\n",
+        name = QUAY.0,
+        address = QUAY.1,
+    ))
 }

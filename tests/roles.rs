@@ -3,20 +3,26 @@
 
 #![expect(clippy::print_stderr, reason = "a long test says where it stands")]
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use lab::foreseen::as_foreseen;
-use lab::nspawn::{Lab, made_by};
+use lab::images::{of_services, of_standin};
+use lab::nspawn::Lab;
 use lab::run::Run;
+use lab::secrets::Secrets;
+use lab::site::Site;
 use lab::skipped;
 use lab::watch::Watch;
+use table::table;
 
 mod lab {
     pub(crate) mod foreseen;
+    pub(crate) mod images;
     pub(crate) mod nspawn;
     pub(crate) mod run;
+    pub(crate) mod secrets;
+    pub(crate) mod site;
     pub(crate) mod watch;
 
     /// Says why a test was not run here.
@@ -27,12 +33,15 @@ mod lab {
 
 #[path = "data/roles/clair.rs"]
 mod clair;
+#[path = "data/roles/failures.rs"]
+mod failures;
+#[path = "data/roles/table.rs"]
+mod table;
 #[path = "data/roles/tls.rs"]
 mod tls;
 #[path = "data/roles/vault.rs"]
 mod vault;
 
-const IMAGES: &str = "/var/cache/quaylab/images";
 const EMBEDDED: (&str, &str) = ("embedded.lab.test", "10.77.0.2");
 const QUAY: (&str, &str) = ("quay.lab.test", "10.77.0.3");
 const SMALL: (&str, &str) = ("small.lab.test", "10.77.0.4");
@@ -40,11 +49,12 @@ const SMALL: (&str, &str) = ("small.lab.test", "10.77.0.4");
 #[test]
 fn the_roles_bring_up_hosts_and_leave_them_alone() {
     let Some(lab) = Lab::start(&["test-host.sh"], &[EMBEDDED, QUAY]) else { return };
-    let (Some(images), Some(quay), Some(clair)) = (service_images(), stand_in("quay"), stand_in("clair"))
-    else {
-        return;
-    };
-    let site = Site::new(&lab, &images, &[quay, clair]);
+    let Some(variables) = variables() else { return };
+    let hosts = format!(
+        "{} ansible_host={} registry=embedded\n{} ansible_host={} registry=quay quay_clair=true\n",
+        EMBEDDED.0, EMBEDDED.1, QUAY.0, QUAY.1
+    );
+    let site = Site::new(&lab, &hosts, &variables);
     let watch = Watch::start();
 
     // An empty machine has no engine yet; what needs one is foreseen.
@@ -53,17 +63,14 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
     for host in [EMBEDDED, QUAY] {
         assert!(foreseen.count(host.0, "changed") > 5, "{}", foreseen.text);
     }
-    let engine = lab.on(EMBEDDED.1, "systemctl is-active docker; ls /etc/docker /srv");
-    assert!(
-        String::from_utf8_lossy(&engine.stdout).starts_with("inactive\n"),
-        "check mode started something"
-    );
+    let engine = site.on(EMBEDDED, "systemctl is-active docker; ls /etc/docker /srv 2>/dev/null; true");
+    assert!(engine.starts_with("inactive\n"), "check mode started something: {engine}");
 
     let first = site.run(&["-vvvv", "--diff"]);
     first.succeeded();
     assert!(first.text.contains("(embedded, CNCF distribution)"), "{}", first.text);
     assert!(first.text.contains(&format!("https://{}:443 (Quay)", QUAY.1)), "{}", first.text);
-    trusted_and_filled(&lab);
+    trusted_and_filled(&site);
     as_foreseen(&foreseen, &[&first]);
     asked_from_everywhere(&first);
 
@@ -75,11 +82,11 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
 
     vault::secrets_are_kept_in_a_vault_file(&site);
     parts_that_are_there(&site);
-    clair::images_are_scanned(&lab, &site);
-    let scanners = clair::what_is_wrong_is_told_and_mended(&lab, &site);
-    tls::own_certificates_and_what_is_in_front(&lab, &site);
-    let unserved = what_does_not_serve_is_told(&lab, &site);
-    let failures = quay_says_what_is_wrong(&lab, &site);
+    clair::images_are_scanned(&site);
+    let scanners = clair::what_is_wrong_is_told_and_mended(&site);
+    tls::own_certificates_and_what_is_in_front(&site);
+    let unserved = failures::what_does_not_serve_is_told(&site);
+    let failures = failures::quay_says_what_is_wrong(&site);
 
     // What was broken is mended by running again without the mistakes.
     let mended = site.run(&["--limit", QUAY.0]);
@@ -88,12 +95,14 @@ fn the_roles_bring_up_hosts_and_leave_them_alone() {
 
     let mut told: Vec<&str> = vec![&foreseen.text, &first.text, &second.text, &mended.text];
     told.extend(failures.iter().chain(&scanners).chain([&unserved]).map(|run| run.text.as_str()));
-    no_secret_is_shown(&lab, &site, &told, &watch.stop());
+    let secrets = Secrets::of(&site);
+    secrets.are_not_shown(&told, &watch.stop());
+    files_keep_what_they_need(&lab, &site, &secrets);
 }
 
 /// The registry was asked from the controller and through both guests' connections, what is behind it from where it is.
 fn asked_from_everywhere(run: &Run) {
-    insta::assert_snapshot!(run.table(EMBEDDED.0), @r"
+    insta::assert_snapshot!(table(run, EMBEDDED.0), @r"
     asked     from               step                ms  answer
     registry  controller         connect              N
     registry  controller         login                N
@@ -117,7 +126,7 @@ fn asked_from_everywhere(run: &Run) {
     redis     embedded.lab.test  PING                 N  Redis N.N.N
     storage   embedded.lab.test  df                   -  /srv/registry
     ");
-    insta::assert_snapshot!(run.table(QUAY.0), @r"
+    insta::assert_snapshot!(table(run, QUAY.0), @r"
     asked        from               step                   ms  answer
     registry     controller         connect                 N
     registry     controller         login                   N
@@ -146,36 +155,6 @@ fn asked_from_everywhere(run: &Run) {
     certificate  Quay               look                    N  certificate until N-N-N
     storage      quay.lab.test      df                      -  /srv/quay/storage
     ");
-}
-
-/// What does not serve is told together at the end, with the table of all that was asked.
-fn what_does_not_serve_is_told(lab: &Lab, site: &Site) -> Run {
-    let docker = |what: &str| {
-        let done = lab.on(EMBEDDED.1, &format!("docker {what} --time 1 registry redis"));
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    };
-    docker("stop");
-    let run = site.run(&["--limit", EMBEDDED.0, "--tags", "verify", "-vvvv"]);
-    assert_eq!(run.code, Some(2), "{}", run.text);
-    insta::assert_snapshot!(run.table(EMBEDDED.0), @r"
-    asked     from               step         ms  answer
-    registry  embedded.lab.test  connect       -  does not serve
-    registry  embedded.lab.test  connect       -  does not serve
-    registry  quay.lab.test      connect       -  does not serve
-    database  embedded.lab.test  query         N  PostgreSQL N.N, pg_trgm
-    redis     embedded.lab.test  PING          -  does not serve
-    storage   embedded.lab.test  df            -  /srv/registry
-    ");
-    let end =
-        run.text.rsplit("TASK [verify : Fail where something does not serve]").next().unwrap_or_default();
-    for part in
-        ["the registry at 10.77.0.2:5000 does not answer from", "Redis does not answer at 127.0.0.1:6379"]
-    {
-        assert!(end.contains(part), "no {part:?} in {end}");
-    }
-    let started = lab.on(EMBEDDED.1, "docker start registry redis");
-    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-    run
 }
 
 /// A database and a Redis that somebody else runs (here: the other host) are checked, and left alone.
@@ -214,12 +193,10 @@ fn parts_that_are_there(site: &Site) {
 #[test]
 fn mysql_and_full_disks() {
     let Some(lab) = Lab::start(&["test-host.sh"], &[SMALL]) else { return };
-    let (Some(images), Some(_)) = (service_images(), service_images_with(&["mariadb-1011"])) else { return };
-    let site = Site::small(&lab, &images);
-    let on = |text: &str| {
-        let done = lab.on(SMALL.1, text);
-        assert!(done.status.success(), "{text}: {}", String::from_utf8_lossy(&done.stderr));
-    };
+    let Some(images) = of_services() else { return };
+    let host = format!("{} ansible_host={} registry=embedded quay_database_kind=mysql\n", SMALL.0, SMALL.1);
+    let site = Site::new(&lab, &host, &images);
+    let on = |text: &str| site.on(SMALL, text);
     on("mkdir -p /srv/mysql /srv/registry && mount -t tmpfs -o size=64m small /srv/mysql && \
         mount -t tmpfs -o size=8m small /srv/registry");
     let foreseen = site.run(&["--check"]);
@@ -303,7 +280,7 @@ fn docker_storage_setup_is_run_once_and_refuses_foreign_disks() {
     );
     write("lab.inv", "[lab]\nhere ansible_connection=local\n");
     let run = |options: &[&str]| {
-        Run::of(folder.path(), &[&["run", "-i", "lab.inv", "storage.yml"], options].concat())
+        quaylab_in(folder.path(), &[&["run", "-i", "lab.inv", "storage.yml"], options].concat())
     };
     let foreseen = run(&["--check"]);
     foreseen.succeeded();
@@ -357,7 +334,7 @@ fn a_host_is_registered_once_whichever_way() {
         std::fs::write(at("lab.inv"), "[lab]\nhere ansible_connection=local\n").expect("the inventory");
         let run = |options: &[&str]| {
             let words = ["run", "-i", "lab.inv", "rhel.yml", "-vvvv", "--diff", "-e", form];
-            let run = Run::of(folder.path(), &[&words, options].concat());
+            let run = quaylab_in(folder.path(), &[&words, options].concat());
             assert!(!run.text.contains("s3cret"), "{}", run.text);
             run
         };
@@ -385,9 +362,9 @@ fn the_table_says_what_was_asked_and_what_does_not_serve() {
     std::fs::write(folder.path().join("lab.inv"), "[lab]\nquay.lab.test ansible_connection=local\n")
         .expect("the inventory");
     let playbook = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/roles/table.yml");
-    let run = Run::of(folder.path(), &["run", "-i", "lab.inv", playbook]);
+    let run = quaylab_in(folder.path(), &["run", "-i", "lab.inv", playbook]);
     assert_eq!(run.code, Some(2), "{}", run.text);
-    insta::assert_snapshot!(run.table("quay.lab.test"), @r"
+    insta::assert_snapshot!(table(&run, "quay.lab.test"), @r"
     asked     from           step                     ms  answer
     registry  controller     connect                   N
     registry  controller     login                     N
@@ -440,151 +417,31 @@ fn vagrant_takes_the_vagrantfile() {
 }
 
 /// The host trusts the lab's authority, and Quay holds what the inventory declares.
-fn trusted_and_filled(lab: &Lab) {
-    let asked = lab.on(
-        QUAY.1,
+fn trusted_and_filled(site: &Site) {
+    let said = site.on(
+        QUAY,
         "cat /root/.docker/config.json; stat -c %a /root/.docker/config.json /etc/quay/config/ssl.key; \
          openssl verify -CAfile /etc/ssl/certs/ca-certificates.crt /etc/quay/config/ssl.cert; \
          docker exec postgresql psql -qtA -U postgres -d quay -c \"SELECT name, public FROM standin_repository WHERE name LIKE 'lab/%'\"",
     );
-    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
     for part in ["\"quay.lab.test\"", "600\n640", "/etc/quay/config/ssl.cert: OK", "lab/app|t", "lab/redis|t"]
     {
-        assert!(said.contains(part), "no {part:?} in {said}{}", String::from_utf8_lossy(&asked.stderr));
+        assert!(said.contains(part), "no {part:?} in {said}");
     }
 }
 
-/// The ways in which Quay does not come up, each told with its cause and what to try.
-fn quay_says_what_is_wrong(lab: &Lab, site: &Site) -> Vec<Run> {
-    let drop_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'DROP EXTENSION pg_trgm'";
-    let make_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'CREATE EXTENSION pg_trgm'";
-    let tls::Files { certificate, key, .. } = tls::certificate(site, 100);
-    let with_expired = format!("{{quay_tls: own, quay_tls_certificate: {certificate}, quay_tls_key: {key}}}");
-    let cases: [(&str, &str, &[&str]); 9] = [
-        (
-            "",
-            "quay_database_password=wrong-password",
-            &[
-                "Check what Quay will be told",
-                "what Quay's configuration names does not serve it",
-                "PostgreSQL refused the password of quay",
-                "DB_URI must hold the password that the role was made with",
-            ],
-        ),
-        (
-            "",
-            "{quay_database_password: wrong-password, quay_probe: false}",
-            &[
-                "Wait until Quay is healthy",
-                "Quay does not start: its container quay ends ",
-                "password authentication failed for user \"quay\"",
-                "quay_database_password must be the one that the database was made with",
-                "docker logs quay",
-            ],
-        ),
-        (
-            drop_extension,
-            "quay_database_user=quay",
-            &["the database quay has no extension pg_trgm", "CREATE EXTENSION pg_trgm"],
-        ),
-        (
-            make_extension,
-            "{quay_config: {DEFAULT_TAG_EXPIRATION: 3w}}",
-            &[
-                "Quay would refuse its configuration, 1 error",
-                "DEFAULT_TAG_EXPIRATION 3w is not one of TAG_EXPIRATION_OPTIONS",
-                "--> config.yaml:",
-            ],
-        ),
-        (
-            "",
-            &with_expired,
-            &["ssl.cert expired on ", "let the lab's own authority make one (quay_tls: lab)"],
-        ),
-        (
-            "",
-            "quay_http_port=22",
-            &[
-                "starting the container quay: ",
-                "address already in use",
-                "another program on the target listens on that port",
-            ],
-        ),
-        (
-            "",
-            "{quay_image: 'quay.invalid/quay:1', quay_image_archive: ''}",
-            &["quay.invalid/quay:1 cannot be pulled from quay.invalid", "check its DNS, route and proxy"],
-        ),
-        (
-            "",
-            "quay_image=localhost/another:1",
-            &[
-                "holds localhost/quaylab-test/quay-standin:3, not localhost/another:1",
-                "set name and tag to what the archive holds",
-            ],
-        ),
-        (
-            "systemctl stop docker.socket docker.service",
-            "quay_database_user=quay",
-            &["the container engine on quay.lab.test does not answer", "systemctl status docker"],
-        ),
-    ];
-    cases
-        .into_iter()
-        .map(|(before, variables, said)| {
-            if !before.is_empty() {
-                let done = lab.on(QUAY.1, before);
-                assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-            }
-            let run = site.run(&["--limit", QUAY.0, "--tags", "registry", "-e", variables]);
-            assert_eq!(run.code, Some(2), "{variables}: {}", run.text);
-            for part in said {
-                assert!(run.text.contains(part), "{variables}: no {part:?} in {}", run.text);
-            }
-            run
-        })
-        .collect()
-}
-
-/// No password of the lab stands in what was told, in a command line, in a log, or in a file that needs none.
-fn no_secret_is_shown(lab: &Lab, site: &Site, told: &[&str], command_lines: &BTreeSet<String>) {
-    let secrets = site.secrets();
-    assert!(secrets.len() >= 6, "{secrets:?}");
-    assert!(command_lines.len() > 20, "{command_lines:?}");
-    for (name, secret) in &secrets {
-        for text in told {
-            assert!(!text.contains(secret), "{name} is shown: {}", around(text, secret));
-        }
-        for line in command_lines {
-            assert!(!line.contains(secret), "{name} is in a command line: {line}");
-        }
-    }
-    let patterns = site.folder.path().join("secrets");
-    let lines: Vec<&str> = secrets.iter().map(|(_, s)| s.as_str()).collect();
-    std::fs::write(&patterns, lines.join("\n") + "\n").expect("the patterns");
+/// No file holds a secret that does without, and those that hold one are not everybody's to read.
+fn files_keep_what_they_need(lab: &Lab, site: &Site, secrets: &Secrets) {
     for host in [EMBEDDED, QUAY] {
-        let store = lab.files(host.0);
-        let found = lab
-            .inside("grep")
-            .args(["-rlaF", "-D", "skip", "-f"])
-            .arg(&patterns)
-            .args([store.join("upper"), store.join("docker"), store.join("boot.log")])
-            .output()
-            .expect("grep");
-        let found = String::from_utf8_lossy(&found.stdout).into_owned();
-        let needless: Vec<&str> = found
-            .lines()
-            .filter_map(|l| l.strip_prefix(&format!("{}/", store.display())))
-            .filter(|path| !needs_secrets(path))
-            .collect();
-        assert!(found.contains("config.v2.json"), "the search finds what is there: {found}");
+        let found = secrets.files(site, lab, host);
+        assert!(found.iter().any(|path| path.ends_with("config.v2.json")), "{found:?}");
+        let needless: Vec<&String> = found.iter().filter(|path| !needs_secrets(path)).collect();
         assert!(needless.is_empty(), "{}: {needless:?}", host.0);
-        let modes = lab.on(
-            host.1,
-            "stat -c %a /etc/quay/config/config.yaml /etc/quaylab/registry/config.yml /etc/clair/config.yaml 2>/dev/null",
+        let modes = site.on(
+            host,
+            "stat -c %a /etc/quay/config/config.yaml /etc/quaylab/registry/config.yml /etc/clair/config.yaml 2>/dev/null; true",
         );
-        let expected = if host == QUAY { "640\n600" } else { "640" };
-        assert_eq!(String::from_utf8_lossy(&modes.stdout).trim(), expected, "{}", host.0);
+        assert_eq!(modes, if host == QUAY { "640\n600" } else { "640" }, "{}", host.0);
     }
 }
 
@@ -598,193 +455,30 @@ fn needs_secrets(path: &str) -> bool {
         || (path.starts_with("docker/overlay2/") && path.ends_with("/diff/tmp/redis.conf"))
 }
 
-fn around<'a>(text: &'a str, secret: &str) -> &'a str {
-    let at = text.find(secret).unwrap_or(0);
-    let start = text[..at].rfind("\nTASK").unwrap_or(0);
-    &text[start..at]
+/// What the inventory says of both hosts; `None`, with the reason printed, where the images cannot be made.
+fn variables() -> Option<String> {
+    let images = [of_services()?, of_standin("quay", 3)?, of_standin("clair", 4)?].concat();
+    Some(format!(
+        "{images}\
+         verify_guests=['{}', '{name}']\n\
+         clair_updaters=false\n\
+         clair_etc_hosts={{'{name}': '{address}'}}\n\
+         quay_tls=lab\n\
+         quay_organizations=[{{'name': 'lab', 'robots': [{{'name': 'puller', 'docker_config': '/root/.docker/config.json'}}], \
+         'teams': [{{'name': 'readers', 'members': ['lab+puller']}}], \
+         'default_permissions': [{{'name': 'readers', 'type': 'team'}}], \
+         'repositories': [{{'name': 'app', 'visibility': 'public'}}, \
+         {{'name': 'copy', 'mirror': {{'external_reference': 'registry.lab.test/copy', 'robot': 'puller'}}}}]}}, \
+         {{'name': 'cache', 'proxy_cache': {{'registry': 'registry.lab.test/library', 'expiration': '2d'}}}}]\n\
+         quay_config={{'FEATURE_REPO_MIRROR': True, 'FEATURE_PROXY_CACHE': True}}\n\
+         quay_images=[{{'name': 'lab/redis:7', 'source': 'localhost/quaylab/redis:7', 'archive': '{{{{ redis_image_archive }}}}', 'visibility': 'public'}}]\n",
+        EMBEDDED.0,
+        name = QUAY.0,
+        address = QUAY.1,
+    ))
 }
 
-/// The lab as its user sees it: an inventory, and a home for what quaylab keeps.
-struct Site<'a> {
-    lab: &'a Lab,
-    folder: tempfile::TempDir,
-}
-
-impl<'a> Site<'a> {
-    fn new(lab: &'a Lab, images: &Path, [quay, clair]: &[PathBuf; 2]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let inventory = format!(
-            "[lab]\n\
-             {} ansible_host={} registry=embedded\n\
-             {} ansible_host={address} registry=quay quay_clair=true\n\
-             [lab:vars]\n\
-             ansible_user=debian\n\
-             ansible_become=true\n\
-             ansible_ssh_private_key_file={key}\n\
-             ansible_ssh_common_args='-o StrictHostKeyChecking=accept-new'\n\
-             docker_storage_optional=true\n\
-             verify_guests=['{}', '{}']\n\
-             postgresql_image=localhost/quaylab/postgresql:15\n\
-             postgresql_image_archive={images}/postgresql-15.tar\n\
-             redis_image=localhost/quaylab/redis:7\n\
-             redis_image_archive={images}/redis-7.tar\n\
-             registry_image=localhost/quaylab/registry:2\n\
-             registry_image_archive={images}/registry-2.tar\n\
-             quay_image=localhost/quaylab-test/quay-standin:3\n\
-             quay_image_archive={quay}\n\
-             clair_image=localhost/quaylab-test/clair-standin:4\n\
-             clair_image_archive={clair}\n\
-             clair_updaters=false\n\
-             clair_etc_hosts={{'{name}': '{address}'}}\n\
-             quay_tls=lab\n\
-             quay_organizations=[{{'name': 'lab', 'robots': [{{'name': 'puller', 'docker_config': '/root/.docker/config.json'}}], \
-             'teams': [{{'name': 'readers', 'members': ['lab+puller']}}], \
-             'default_permissions': [{{'name': 'readers', 'type': 'team'}}], \
-             'repositories': [{{'name': 'app', 'visibility': 'public'}}, \
-             {{'name': 'copy', 'mirror': {{'external_reference': 'registry.lab.test/copy', 'robot': 'puller'}}}}]}}, \
-             {{'name': 'cache', 'proxy_cache': {{'registry': 'registry.lab.test/library', 'expiration': '2d'}}}}]\n\
-             quay_config={{'FEATURE_REPO_MIRROR': True, 'FEATURE_PROXY_CACHE': True}}\n\
-             quay_images=[{{'name': 'lab/redis:7', 'source': 'localhost/quaylab/redis:7', 'archive': '{images}/redis-7.tar', 'visibility': 'public'}}]\n",
-            EMBEDDED.0,
-            EMBEDDED.1,
-            QUAY.0,
-            EMBEDDED.0,
-            QUAY.0,
-            key = lab.key().display(),
-            images = images.display(),
-            quay = quay.display(),
-            clair = clair.display(),
-            name = QUAY.0,
-            address = QUAY.1,
-        );
-        std::fs::write(folder.path().join("lab.inv"), inventory).expect("the inventory");
-        Self { lab, folder }
-    }
-
-    /// One host with `MariaDB`, Redis and the embedded registry.
-    fn small(lab: &'a Lab, images: &Path) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let inventory = format!(
-            "[lab]\n\
-             {} ansible_host={} registry=embedded quay_database_kind=mysql\n\
-             [lab:vars]\n\
-             ansible_user=debian\n\
-             ansible_become=true\n\
-             ansible_ssh_private_key_file={key}\n\
-             ansible_ssh_common_args='-o StrictHostKeyChecking=accept-new'\n\
-             docker_storage_optional=true\n\
-             mysql_image=localhost/quaylab/mariadb:10.11\n\
-             mysql_image_archive={images}/mariadb-1011.tar\n\
-             redis_image=localhost/quaylab/redis:7\n\
-             redis_image_archive={images}/redis-7.tar\n\
-             registry_image=localhost/quaylab/registry:2\n\
-             registry_image_archive={images}/registry-2.tar\n",
-            SMALL.0,
-            SMALL.1,
-            key = lab.key().display(),
-            images = images.display(),
-        );
-        std::fs::write(folder.path().join("lab.inv"), inventory).expect("the inventory");
-        Self { lab, folder }
-    }
-
-    fn run(&self, options: &[&str]) -> Run {
-        self.quaylab(&[&["run", "-i", "lab.inv"], options].concat())
-    }
-
-    fn play(&self, playbook: &str) -> Run {
-        self.quaylab(&["run", "-i", "lab.inv", playbook])
-    }
-
-    fn quaylab(&self, words: &[&str]) -> Run {
-        let program = self.lab.command(env!("CARGO_BIN_EXE_quaylab"));
-        Run::by(program, self.folder.path(), words)
-    }
-
-    /// Where quaylab keeps what it remembers of the lab.
-    fn lab_folder(&self) -> PathBuf {
-        self.folder.path().join("state/quaylab/lab")
-    }
-
-    /// The secrets that quaylab made, by name.
-    fn secrets(&self) -> Vec<(String, String)> {
-        let state = self.folder.path().join("state/quaylab");
-        let labs = std::fs::read_dir(state).expect("the state folder").flatten();
-        let files = labs.filter_map(|l| std::fs::read_dir(l.path().join("secrets")).ok()).flatten().flatten();
-        files
-            .map(|file| {
-                let text = std::fs::read_to_string(file.path()).expect("a secret");
-                let secret = text.split_whitespace().next().unwrap_or_default().to_owned();
-                (file.file_name().to_string_lossy().into_owned(), secret)
-            })
-            .collect()
-    }
-}
-
-impl Run {
-    /// The program in a folder that is its home as well.
-    fn of(folder: &Path, words: &[&str]) -> Self {
-        Self::by(Command::new(env!("CARGO_BIN_EXE_quaylab")), folder, words)
-    }
-
-    /// A host's table of what was asked, without its numbers.
-    fn table(&self, host: &str) -> String {
-        let task = self.text.split("TASK [verify : Say what was asked").nth(1).unwrap_or_default();
-        let own = task.split(&format!("ok: [{host}] =>")).nth(1).unwrap_or_default();
-        let lines: Vec<&str> = own.lines().skip(1).take_while(|l| l.starts_with("    ")).collect();
-        // The heading says where the numbers end.
-        let end = lines.first().and_then(|l| l.find("ms")).map_or(0, |at| at + 2);
-        let number = |line: &str| {
-            let ms = line.get(end.saturating_sub(6)..end).unwrap_or_default().trim();
-            if ms.starts_with('<') || ms.parse::<u64>().is_ok() { "N" } else { ms }.to_owned()
-        };
-        let shown = lines.iter().map(|line| {
-            let (before, after) = (line.get(4..end.saturating_sub(6)), line.get(end..));
-            let after = after.unwrap_or_default();
-            // Neither how much room there is, nor which versions and dates.
-            let after =
-                if line.contains("  df  ") { after.split(": ").next().unwrap_or_default() } else { after };
-            format!("{}{:>6}{}", before.unwrap_or_default(), number(line), without_digits(after))
-                .trim_end()
-                .to_owned()
-        });
-        shown.collect::<Vec<_>>().join("\n")
-    }
-}
-
-/// `N` for each number.
-fn without_digits(text: &str) -> String {
-    let parts: Vec<&str> = text.split(|c: char| c.is_ascii_digit()).collect();
-    let mut shown = String::new();
-    for (index, part) in parts.iter().enumerate() {
-        if index > 0 && !(part.is_empty() && index + 1 < parts.len()) {
-            shown.push('N');
-        }
-        shown.push_str(part);
-    }
-    shown
-}
-
-/// The folder of the container images, which are made where they are not.
-fn service_images() -> Option<PathBuf> {
-    service_images_with(&[])
-}
-
-fn service_images_with(names: &[&str]) -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/service-images.sh");
-    let made =
-        Command::new(script).arg(IMAGES).args(names).stdin(Stdio::null()).output().expect("the script");
-    if made.status.success() {
-        return Some(PathBuf::from(IMAGES));
-    }
-    skipped(&format!("the service images cannot be made: {}", String::from_utf8_lossy(&made.stderr).trim()));
-    None
-}
-
-/// The image archive of a stand-in.
-fn stand_in(name: &str) -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standins").join(name).join("image.sh");
-    made_by(&script)
-        .map_err(|reason| skipped(&format!("the stand-in for {name} cannot be made: {reason}")))
-        .ok()
+/// The program in a folder that is its home as well, on this machine itself.
+fn quaylab_in(folder: &Path, words: &[&str]) -> Run {
+    Run::by(Command::new(env!("CARGO_BIN_EXE_quaylab")), folder, words)
 }

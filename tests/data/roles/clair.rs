@@ -1,22 +1,18 @@
 //! Clair beside Quay: what it looks at, and what is told when it does not serve.
 
-use super::lab::nspawn::Lab;
-use super::lab::run::Run;
-use super::{QUAY, Site};
+use super::{QUAY, Run, Site};
 
-/// What quaylab made Quay's and Clair's key of.
+/// The key that quaylab made for Quay and Clair.
 fn key(site: &Site) -> String {
-    let secrets = site.secrets();
-    let found = secrets.iter().find(|(name, _)| name == "clair_psk");
-    found.map(|(_, key)| key.clone()).expect("the key of Clair")
+    let kept = site.folder.path().join("state/quaylab/lab/secrets/clair_psk");
+    std::fs::read_to_string(kept).expect("the key of Clair").trim().to_owned()
 }
 
 /// Clair takes Quay's requests, and fetches the layers of a pushed image from it: by the name that clients know, over TLS.
-pub(super) fn images_are_scanned(lab: &Lab, site: &Site) {
-    let asked =
-        lab.on(QUAY.1, "docker image inspect --format '{{index .RepoDigests 0}}' quay.lab.test/lab/redis:7");
-    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-    let digest = said.trim().split('@').nth(1).expect("the digest that was pushed");
+pub(super) fn images_are_scanned(site: &Site) {
+    let pushed = "docker image inspect --format '{{index .RepoDigests 0}}' quay.lab.test/lab/redis:7";
+    let said = site.on(QUAY, pushed);
+    let digest = said.split('@').nth(1).expect("the digest that was pushed");
     let url = format!(
         "https://127.0.0.1/api/v1/repository/lab/redis/manifest/{digest}/security?vulnerabilities=true"
     );
@@ -26,37 +22,26 @@ pub(super) fn images_are_scanned(lab: &Lab, site: &Site) {
          \x20   failed_when: scanned.json.status != 'scanned'\n",
         QUAY.0
     );
-    std::fs::write(site.folder.path().join("scanned.yml"), playbook).expect("a playbook");
-    let run = site.play("scanned.yml");
-    let words = lab.on(QUAY.1, "docker logs --tail 20 quay; docker logs --tail 20 clair");
-    assert_eq!(
-        run.code,
-        Some(0),
-        "{}\n{}{}",
-        run.text,
-        String::from_utf8_lossy(&words.stdout),
-        String::from_utf8_lossy(&words.stderr)
-    );
+    site.write("scanned.yml", &playbook);
+    let run = site.run(&["scanned.yml"]);
+    let words = site.on(QUAY, "{ docker logs --tail 20 quay; docker logs --tail 20 clair; } 2>&1");
+    assert_eq!(run.code, Some(0), "{}\n{words}", run.text);
 }
 
 /// Each with its cause and what to try; a run after the cause is mended comes through.
-pub(super) fn what_is_wrong_is_told_and_mended(lab: &Lab, site: &Site) -> Vec<Run> {
-    let on = |text: &str| {
-        let done = lab.on(QUAY.1, text);
-        assert!(done.status.success(), "{text}: {}", String::from_utf8_lossy(&done.stderr));
-    };
+pub(super) fn what_is_wrong_is_told_and_mended(site: &Site) -> Vec<Run> {
     let run = |tags: &str, variables: &str| {
         site.run(&["--limit", QUAY.0, "--tags", tags, "-e", variables, "-vvvv", "--diff"])
     };
     // Out of sight of whoever looks at the processes.
     let right =
         format!("{{clair_managed: false, clair_url: 'http://127.0.0.1:6060', clair_psk: {}}}", key(site));
-    std::fs::write(site.folder.path().join("clair.yml"), right).expect("a file");
+    site.write("clair.yml", &right);
     let external = run("clair", "@clair.yml");
     external.succeeded();
     assert_eq!(external.count(QUAY.0, "changed"), 0, "{}", external.text);
 
-    on("docker exec postgresql psql -q -U postgres -d clair -c 'DROP EXTENSION \"uuid-ossp\"'");
+    site.on(QUAY, "docker exec postgresql psql -q -U postgres -d clair -c 'DROP EXTENSION \"uuid-ossp\"'");
     let wrong = "d3Jvbmctd3Jvbmctd3Jvbmctd3JvbmctIQ==";
     let wrong_key = format!("{{quay_clair_psk: {wrong}}}");
     let wrong_external =

@@ -2,7 +2,6 @@
 
 use quaylab::quay::authority::{issue, make_authority};
 
-use super::lab::nspawn::Lab;
 use super::{QUAY, Site};
 
 /// PEM files on the controller.
@@ -26,13 +25,7 @@ pub(super) fn certificate(site: &Site, days_ago: i64) -> Files {
 }
 
 /// Quay with a certificate of somebody else's, and behind something that speaks TLS for it.
-pub(super) fn own_certificates_and_what_is_in_front(lab: &Lab, site: &Site) {
-    let on = |text: &str| {
-        let done = lab.on(QUAY.1, text);
-        let said = [done.stdout, done.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
-        assert!(done.status.success(), "{text}: {said}");
-        said
-    };
+pub(super) fn own_certificates_and_what_is_in_front(site: &Site) {
     let run = |variables: &str| {
         let run = site.run(&["--limit", QUAY.0, "--tags", "clair,registry,verify", "-e", variables]);
         run.succeeded();
@@ -44,8 +37,10 @@ pub(super) fn own_certificates_and_what_is_in_front(lab: &Lab, site: &Site) {
     );
     run(&own);
     assert_eq!(run(&own).count(QUAY.0, "changed"), 0, "an authority of one's own is given once");
-    let shown =
-        on("openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -issuer");
+    let shown = site.on(
+        QUAY,
+        "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -issuer",
+    );
     assert!(shown.contains("a test's"), "{shown}");
 
     // Nothing is in front of it here, so that it cannot be asked.
@@ -58,7 +53,7 @@ pub(super) fn own_certificates_and_what_is_in_front(lab: &Lab, site: &Site) {
         "{quay_tls: front, quay_probe: false, quay_images: []}",
     ])
     .succeeded();
-    let config = on("cat /etc/quay/config/config.yaml");
+    let config = site.on(QUAY, "cat /etc/quay/config/config.yaml");
     for part in
         ["EXTERNAL_TLS_TERMINATION: true", "PREFERRED_URL_SCHEME: https", "SERVER_HOSTNAME: quay.lab.test\n"]
     {
