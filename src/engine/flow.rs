@@ -1,9 +1,12 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 use serde_json::json;
 
+use super::event::{Event, HostResult, Status, TaskLabel};
 use super::play::PlayRun;
+use super::register::ItemOutcome;
 use super::scope::{Context, HostScope};
 use super::speculate::Rest;
 use super::{include, meta, role_arguments, task};
@@ -144,4 +147,43 @@ pub(super) fn remember_failure(
     let set = Arc::make_mut(&mut state.set);
     set.insert("ansible_failed_task".into(), Var::Known(json!({"name": task, "action": action})));
     set.insert("ansible_failed_result".into(), Var::Known(json!(result)));
+}
+
+/// Ends a task that the engine itself performs for a host: it is counted (`times`, where it went well), kept for a rescue,
+/// and told.
+pub(super) fn finish(
+    play: &PlayRun,
+    context: &Context,
+    label: &Arc<TaskLabel>,
+    host: String,
+    outcome: ItemOutcome,
+    times: usize,
+) {
+    {
+        let host = play.run.host(&host);
+        let mut state = host.state();
+        state.seen = true;
+        match outcome.status {
+            Status::Skipped => state.stats.skipped += 1,
+            Status::Failed if context.rescuable => state.stats.rescued += 1,
+            Status::Failed => state.stats.failed += 1,
+            _ => state.stats.ok += u32::try_from(times).unwrap_or(u32::MAX),
+        }
+    }
+    if outcome.status == Status::Failed && context.rescuable {
+        remember_failure(play, &host, &label.name, &label.action, &outcome.result);
+    }
+    play.run.emit(Event::Result {
+        host,
+        task: Arc::clone(label),
+        result: HostResult {
+            status: outcome.status,
+            result: outcome.result,
+            diff: Vec::new(),
+            delegated: None,
+            hint: outcome.hint,
+            ignored: false,
+            elapsed: Duration::ZERO,
+        },
+    });
 }

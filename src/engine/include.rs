@@ -3,7 +3,7 @@ use std::sync::{Arc, PoisonError};
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::event::{Event, HostResult, Status};
+use super::event::{Event, Status};
 use super::flow::{self, Hosts};
 use super::looping::{self, LoopNames};
 use super::play::PlayRun;
@@ -84,25 +84,7 @@ pub(super) async fn run(
     }
     let mut failed = Hosts::new();
     for (host, outcome) in outcomes {
-        {
-            let state = play.run.host(&host);
-            let mut state = state.state();
-            state.seen = true;
-            match outcome.status {
-                Status::Skipped => state.stats.skipped += 1,
-                Status::Failed if context.rescuable => state.stats.rescued += 1,
-                Status::Failed => state.stats.failed += 1,
-                // Each file counts, as often as it is included.
-                _ => {
-                    let times = loaded.iter().filter(|(_, members, _)| members.contains(&host)).count();
-                    state.stats.ok += u32::try_from(times).unwrap_or(u32::MAX);
-                }
-            }
-        }
         if outcome.status == Status::Failed {
-            if context.rescuable {
-                flow::remember_failure(play, &host, &label.name, &label.action, &outcome.result);
-            }
             failed.push(host.clone());
         }
         if let Some(name) = &task.register {
@@ -110,19 +92,9 @@ pub(super) async fn run(
             let result = Var::Known(Value::Object(outcome.result.clone()));
             Arc::make_mut(&mut state.state().set).insert(name.clone(), result);
         }
-        play.run.emit(Event::Result {
-            host,
-            task: Arc::clone(&label),
-            result: HostResult {
-                status: outcome.status,
-                result: outcome.result,
-                diff: Vec::new(),
-                delegated: None,
-                hint: None,
-                ignored: false,
-                elapsed: std::time::Duration::ZERO,
-            },
-        });
+        // Each file counts, as often as it is included.
+        let times = loaded.iter().filter(|(_, members, _)| members.contains(&host)).count();
+        flow::finish(play, context, &label, host, outcome, times);
     }
     let staying = |members: &Hosts, failed: &Hosts| -> Hosts {
         members.iter().filter(|h| !failed.contains(h) && play.run.host(h).active()).cloned().collect()

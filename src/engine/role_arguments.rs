@@ -1,11 +1,10 @@
 //! A role's arguments, checked where it begins.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 
-use super::event::{Event, HostResult, Status, TaskLabel};
+use super::event::{Event, Status, TaskLabel};
 use super::flow::{self, Hosts};
 use super::play::PlayRun;
 use super::preflight;
@@ -26,6 +25,7 @@ pub(super) fn judged(errors: &[String]) -> Outcome {
     result.insert("argument_errors".into(), json!(errors));
     Outcome::failed(format!("Validation of arguments failed:\n{}", errors.join("\n")), result)
 }
+
 /// Checks a role's arguments where the role begins, as a task of its own.
 pub(super) fn validate(play: &Arc<PlayRun>, role: &Arc<Role>, hosts: &Hosts, context: &Context) -> Hosts {
     let origin = crate::diag::Origin::synthetic(role.folder.describe("meta/argument_specs.yml"));
@@ -54,38 +54,15 @@ pub(super) fn validate(play: &Arc<PlayRun>, role: &Arc<Role>, hosts: &Hosts, con
         module: false,
     });
     play.run.emit(Event::TaskStarted { task: Arc::clone(&label), hosts: hosts.len() });
-    for (host, outcome) in results {
-        let wrong = outcome.status == Status::Failed;
-        {
-            let state = play.run.host(host);
-            let mut state = state.state();
-            state.seen = true;
-            match outcome.status {
-                Status::Skipped => state.stats.skipped += 1,
-                Status::Failed if context.rescuable => state.stats.rescued += 1,
-                Status::Failed => state.stats.failed += 1,
-                _ => state.stats.ok += 1,
-            }
+    for (host, mut outcome) in results {
+        if outcome.status == Status::Failed {
+            outcome.hint = Some("set the variable in the inventory, in group_vars or with -e".into());
         }
-        if wrong && context.rescuable {
-            flow::remember_failure(play, host, &label.name, &label.action, &outcome.result);
-        }
-        play.run.emit(Event::Result {
-            host: host.clone(),
-            task: Arc::clone(&label),
-            result: HostResult {
-                status: outcome.status,
-                result: outcome.result,
-                diff: Vec::new(),
-                delegated: None,
-                hint: wrong.then(|| "set the variable in the inventory, in group_vars or with -e".into()),
-                ignored: false,
-                elapsed: Duration::ZERO,
-            },
-        });
+        flow::finish(play, context, &label, host.clone(), outcome, 1);
     }
     failed
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
