@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use lab::images::{of_services, of_standin};
-use lab::nspawn::Lab;
+use lab::nspawn::{Lab, Tree, files_of};
 use lab::run::Run;
 use lab::site::Site;
 use lab::skipped;
@@ -25,11 +25,12 @@ mod lab {
     }
 }
 
+const TREE: Tree = ("docker", "bookworm");
 const HOST: (&str, &str) = ("storage.lab.test", "10.77.0.9");
 
 #[test]
 fn a_node_of_ceph_is_brought_up_and_left_alone() {
-    let Some(lab) = Lab::start(&["test-host.sh"], &[HOST]) else { return };
+    let Some(lab) = Lab::start(TREE, &[HOST]) else { return };
     let Some(variables) = variables() else { return };
     if let Err(reason) = offer_packages(&lab) {
         return skipped(&format!("the packages of Ceph cannot be had: {reason}"));
@@ -186,7 +187,7 @@ fn what_is_wrong_is_told_and_mended(site: &Site, keys: &(String, String)) -> Vec
 
 /// The host has no network: what it may install lies on its own disk. Compiling the packages' Python files ahead is left out.
 fn offer_packages(lab: &Lab) -> Result<(), String> {
-    let tree = lab::nspawn::made_by(&script("test-host.sh"))?;
+    let tree = files_of(TREE)?;
     let made = Command::new(script("ceph-packages.sh")).arg(tree).stdin(Stdio::null()).output();
     let made = made.map_err(|e| e.to_string())?;
     if !made.status.success() {

@@ -27,14 +27,13 @@ mod lab {
     }
 }
 
-const TREES: &str = "/var/cache/quaylab/test-host";
 const QUAY: (&str, &str) = ("quay.lab.test", "10.77.0.3");
 const SMALL: (&str, &str) = ("small.lab.test", "10.77.0.4");
 const OLD: (&str, &str) = ("old.lab.test", "10.77.0.5");
 
 #[test]
 fn podman_and_systemd_bring_the_lab_up_and_leave_it_alone() {
-    let Some(lab) = Lab::start(&["podman-host.sh", TREES, "trixie"], &[QUAY, SMALL]) else { return };
+    let Some(lab) = Lab::start(("podman", "trixie"), &[QUAY, SMALL]) else { return };
     let Some(variables) = variables() else { return };
     let hosts = format!(
         "{} ansible_host={} registry=quay quay_clair=true\n{} ansible_host={} registry=embedded quay_database_kind=mysql\n",
@@ -289,7 +288,7 @@ fn what_is_wrong_is_told(site: &Site) -> Vec<Run> {
 /// Podman before 4.4 has no Quadlet; whoever has one is told so before anything is made.
 #[test]
 fn a_podman_without_quadlet_is_refused() {
-    let Some(lab) = Lab::start(&["podman-host.sh", TREES, "bookworm"], &[OLD]) else { return };
+    let Some(lab) = Lab::start(("podman", "bookworm"), &[OLD]) else { return };
     let site = Site::new(&lab, &format!("{} ansible_host={}\n", OLD.0, OLD.1), "container_engine=podman\n");
     let refused = site.run(&["--tags", "podman"]);
     assert_eq!(refused.code, Some(2), "{}", refused.text);

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use lab::foreseen::as_foreseen;
 use lab::images::{of_services, of_standin};
-use lab::nspawn::Lab;
+use lab::nspawn::{Lab, Tree};
 use lab::run::Run;
 use lab::secrets::Secrets;
 use lab::site::Site;
@@ -42,13 +42,14 @@ mod tls;
 #[path = "data/roles/vault.rs"]
 mod vault;
 
+const TREE: Tree = ("docker", "bookworm");
 const EMBEDDED: (&str, &str) = ("embedded.lab.test", "10.77.0.2");
 const QUAY: (&str, &str) = ("quay.lab.test", "10.77.0.3");
 const SMALL: (&str, &str) = ("small.lab.test", "10.77.0.4");
 
 #[test]
 fn the_roles_bring_up_hosts_and_leave_them_alone() {
-    let Some(lab) = Lab::start(&["test-host.sh"], &[EMBEDDED, QUAY]) else { return };
+    let Some(lab) = Lab::start(TREE, &[EMBEDDED, QUAY]) else { return };
     let Some(variables) = variables() else { return };
     let hosts = format!(
         "{} ansible_host={} registry=embedded\n{} ansible_host={} registry=quay quay_clair=true\n",
@@ -192,7 +193,7 @@ fn parts_that_are_there(site: &Site) {
 /// `MariaDB` instead of PostgreSQL, on a disk that is too small at first; then a registry whose disk fills up.
 #[test]
 fn mysql_and_full_disks() {
-    let Some(lab) = Lab::start(&["test-host.sh"], &[SMALL]) else { return };
+    let Some(lab) = Lab::start(TREE, &[SMALL]) else { return };
     let Some(images) = of_services() else { return };
     let host = format!("{} ansible_host={} registry=embedded quay_database_kind=mysql\n", SMALL.0, SMALL.1);
     let site = Site::new(&lab, &host, &images);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# ceph-packages.sh TREE [OUT_DIR]: what Ceph needs beyond TREE (test-host.sh makes it), as a flat repository that a lab host
+# ceph-packages.sh TREE [OUT_DIR]: what Ceph needs beyond TREE (host-tree.sh makes it), as a flat repository that a lab host
 # without a network can install from. Leaves OUT_DIR/ceph-TREE-RECIPE; prints its path on its last line.
 set -eu
 me=ceph-packages.sh

@@ -38,7 +38,7 @@ pub(crate) fn of_services() -> Option<String> {
 /// The same of a stand-in, which has the version that it stands in for.
 pub(crate) fn of_standin(role: &str, version: u8) -> Option<String> {
     let script = format!("tests/standins/{role}/image.sh");
-    let made = made_by(&Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+    let made = made_by(&mut Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(script)));
     let archive =
         made.map_err(|reason| skipped(&format!("the stand-in for {role} cannot be made: {reason}"))).ok()?;
     Some(format!(

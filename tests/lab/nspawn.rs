@@ -12,6 +12,9 @@ const BOOT_SECONDS: u64 = 90;
 /// A host: its name and its address in the lab's network.
 pub(crate) type Host<'a> = (&'a str, &'a str);
 
+/// What hosts stand on: the container engine, and Debian's release (`host-tree.sh`).
+pub(crate) type Tree<'a> = (&'a str, &'a str);
+
 /// Running hosts. They end with the value, and with this process, however it ends.
 pub(crate) struct Lab {
     runner: Child,
@@ -28,14 +31,13 @@ impl Drop for Lab {
 }
 
 impl Lab {
-    /// Boots the hosts on the tree that a script of this folder makes; `None`, with the reason printed, where that cannot
-    /// be done.
-    pub(crate) fn start(tree: &[&str], hosts: &[Host]) -> Option<Self> {
+    /// Boots the hosts; `None`, with the reason printed, where that cannot be done.
+    pub(crate) fn start(tree: Tree, hosts: &[Host]) -> Option<Self> {
         if let Some(reason) = missing() {
             super::skipped(&reason);
             return None;
         }
-        let tree = match tree_of(tree) {
+        let tree = match files_of(tree) {
             Ok(tree) => tree,
             Err(reason) => {
                 super::skipped(&format!("the tree of the lab hosts cannot be made: {reason}"));
@@ -132,18 +134,13 @@ impl Lab {
     }
 }
 
-/// The tree that a script makes, with its arguments.
-fn tree_of(words: &[&str]) -> Result<PathBuf, String> {
-    let (name, arguments) = words.split_first().ok_or("no script makes this tree")?;
-    made(Command::new(script(name)).args(arguments))
+/// Where the files of a tree lie, which are made where they are not.
+pub(crate) fn files_of((engine, release): Tree) -> Result<PathBuf, String> {
+    made_by(Command::new(script("host-tree.sh")).args([engine, release]))
 }
 
 /// Runs a script that makes something and prints its path on its last line.
-pub(crate) fn made_by(script: &Path) -> Result<PathBuf, String> {
-    made(&mut Command::new(script))
-}
-
-fn made(script: &mut Command) -> Result<PathBuf, String> {
+pub(crate) fn made_by(script: &mut Command) -> Result<PathBuf, String> {
     let made = script.stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
     let last =
         |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().lines().last().unwrap_or_default().to_owned();
