@@ -32,8 +32,10 @@ pub(super) fn quay_says_what_is_wrong(site: &Site) -> Vec<Run> {
     let drop_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'DROP EXTENSION pg_trgm'";
     let make_extension = "docker exec postgresql psql -q -U postgres -d quay -c 'CREATE EXTENSION pg_trgm'";
     let tls::Files { certificate, key, .. } = tls::certificate(site, 100);
+    let no_key =
+        format!("{{quay_tls: own, quay_tls_certificate: {certificate}, quay_tls_key: {certificate}}}");
     let with_expired = format!("{{quay_tls: own, quay_tls_certificate: {certificate}, quay_tls_key: {key}}}");
-    let cases: [(&str, &str, &[&str]); 9] = [
+    let cases: [(&str, &str, &[&str]); 11] = [
         (
             "",
             "quay_database_password=wrong-password",
@@ -69,6 +71,8 @@ pub(super) fn quay_says_what_is_wrong(site: &Site) -> Vec<Run> {
                 "--> config.yaml:",
             ],
         ),
+        ("", &no_key, &["quay_tls_key names ", "100.cert, which holds no private key in PEM"]),
+        ("", "{quay_tls: front, quay_tls_ca: /nowhere.pem}", &["could not find the file '/nowhere.pem'"]),
         (
             "",
             &with_expired,
