@@ -226,7 +226,7 @@ type Case = ((&'static str, &'static str), &'static str, &'static str, &'static 
 
 /// Each with its cause and what to try.
 fn what_is_wrong_is_told(site: &Site) -> Vec<Run> {
-    let cases: [Case; 5] = [
+    let cases: [Case; 6] = [
         (
             SMALL,
             "",
@@ -245,6 +245,16 @@ fn what_is_wrong_is_told(site: &Site) -> Vec<Run> {
             "database",
             "{mysql_password: wrong-password, mysql_wait_retries: 2}",
             &["refused the password of quay", "its container mysql runs"],
+        ),
+        (
+            SMALL,
+            "mkdir -p /srv/full && mount -t tmpfs -o size=64m full /srv/full",
+            "database",
+            "{mysql_data_path: /srv/full, mysql_wait_retries: 4}",
+            &[
+                "The disk is full: /srv/full has ",
+                "make room on /srv/full or let it grow, then run this again",
+            ],
         ),
         (
             SMALL,
