@@ -52,11 +52,13 @@ impl Hypervisor {
     /// Connects to a hypervisor through an SSH connection that there is already: no second login, the same keys and the
     /// same opinion of host keys as for everything else on that machine.
     async fn over(remote: &RemoteUri, shell: Shell) -> Result<Self, LabError> {
-        let relay = Arc::new(Box::pin(Relay::open(remote, &shell)).await?);
-        let (uri, through) = (remote.canonical(), remote.through(&relay.socket));
+        let (relay, entrance) = Box::pin(Relay::open(remote, &shell)).await?;
+        let (uri, through) = (remote.canonical(), remote.through(&entrance.socket));
         join(move || {
             let driver = open_driver(&uri, &through)?;
-            Ok(Self { uri, driver, reach: Reach::Ssh { shell, _relay: relay } })
+            // One connection is all: a shared one lives as long as the program, which must leave no socket behind.
+            drop(entrance);
+            Ok(Self { uri, driver, reach: Reach::Ssh { shell, _relay: Arc::new(relay) } })
         })
         .await
     }

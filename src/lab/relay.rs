@@ -7,13 +7,19 @@ use tokio::task::AbortHandle;
 use super::{LabError, RemoteUri};
 use crate::host::{Endpoint, Script, Shell, carry, quote};
 
-/// A socket on this machine, in a folder that only its owner can enter, that leads to a hypervisor's libvirt daemon
-/// through quaylab's own SSH connection. Closed when it is dropped.
+/// A socket on this machine that leads to a hypervisor's libvirt daemon through quaylab's own SSH connection. Closed when
+/// it is dropped.
 #[derive(Debug)]
 pub(super) struct Relay {
+    task: AbortHandle,
+}
+
+/// Where a relay's socket is found: in a folder that only its owner can enter. Gone when it is dropped; who has connected
+/// stays connected.
+#[derive(Debug)]
+pub(super) struct Entrance {
     pub(super) socket: PathBuf,
     _folder: tempfile::TempDir,
-    task: AbortHandle,
 }
 
 impl Drop for Relay {
@@ -24,7 +30,7 @@ impl Drop for Relay {
 
 impl Relay {
     /// Opens the way; fails at once, with the reason, where there is none.
-    pub(super) async fn open(remote: &RemoteUri, shell: &Shell) -> Result<Self, LabError> {
+    pub(super) async fn open(remote: &RemoteUri, shell: &Shell) -> Result<(Self, Entrance), LabError> {
         let unreachable = |reason: String| LabError::Connection { uri: remote.canonical(), reason };
         let path = daemon_socket(remote, shell).await?;
         let endpoint = Endpoint::Unix { path };
@@ -39,7 +45,7 @@ impl Relay {
             let listener = Arc::clone(&listener);
             async move { Ok(listener.accept().await?.0) }
         }));
-        Ok(Self { socket, _folder: folder, task: task.abort_handle() })
+        Ok((Self { task: task.abort_handle() }, Entrance { socket, _folder: folder }))
     }
 }
 

@@ -83,7 +83,8 @@ cat >"$scratch/own.yml" <<'X'
       ansible.builtin.copy: {content: "behind {{ inventory_hostname }}\n", dest: /tmp/own}
       become: true
 X
-quaylab() { "$program" "$@" >"$scratch/log" 2>&1 </dev/null; }
+mkdir "$scratch/passing"
+quaylab() { TMPDIR=$scratch/passing "$program" "$@" >"$scratch/log" 2>&1 </dev/null; }
 vms() { "$1" virsh -q -c qemu:///system list --all --name | grep . | tr '\n' ' '; }
 
 quaylab plan -i "$lab" || fail "the plan ended with $?" "$scratch/log"
@@ -109,4 +110,5 @@ for on in on_first on_second; do
     [ -z "$(vms $on)" ] || fail "after destroy there is still: $(vms $on)" "$scratch/log"
     [ -z "$($on find /srv /var/lib/quaylab -mindepth 1 2>/dev/null)" ] || fail "after destroy there are files: $($on find /srv /var/lib/quaylab -mindepth 1)" "$scratch/log"
 done
+[ -z "$(ls -A "$scratch/passing")" ] || fail "what was to pass is left: $(ls -A "$scratch/passing")" "$scratch/log"
 say 'a guest behind its hypervisor: worked on, gone back to a snapshot, removed'
