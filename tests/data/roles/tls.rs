@@ -16,8 +16,8 @@ pub(super) fn certificate(site: &Site, days_ago: i64) -> Files {
     let path = |name: &str| site.folder.path().join(format!("{days_ago}.{name}")).display().to_string();
     let then = jiff::Timestamp::now() - jiff::ToSpan::hours(days_ago * 24);
     let signer = make_authority("a test's", 90, then).expect("an authority");
-    let names = [QUAY.0, QUAY.1].map(str::to_owned);
-    let made = issue("a test's", &signer, &names, 90, then).expect("a certificate");
+    // For the name alone, as most are; the address that a run asks is not in it.
+    let made = issue("a test's", &signer, &[QUAY.0.to_owned()], 90, then).expect("a certificate");
     std::fs::write(path("cert"), made.certificate).expect("the certificate");
     std::fs::write(path("key"), made.key.0).expect("its key");
     std::fs::write(path("ca"), &signer.certificate).expect("its authority");
