@@ -37,6 +37,10 @@ pub(super) fn own_certificates_and_what_is_in_front(site: &Site) {
     );
     run(&own);
     assert_eq!(run(&own).count(QUAY.0, "changed"), 0, "an authority of one's own is given once");
+    // As a run leaves it that was broken off before the system took the authority up.
+    site.on(QUAY, "touch -d yesterday /etc/ssl/certs/ca-certificates.crt");
+    assert_eq!(run(&own).count(QUAY.0, "changed"), 1, "what was broken off is brought to its end");
+    assert_eq!(run(&own).count(QUAY.0, "changed"), 0, "and then left alone");
     let shown = site.on(
         QUAY,
         "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -issuer",
