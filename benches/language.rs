@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
-use quaylab::diag::Origin;
+use quaylab::diag::SourceFile;
 use quaylab::playbook::{Folder, Loader};
 use quaylab::template::{Templar, TemplarOptions};
 use quaylab::vars::{Layers, Level, Scope, Var};
-use quaylab::yaml::Node;
+use quaylab::yaml::{self, Node};
 use serde_json::json;
 
 #[path = "../tests/support/oracle.rs"]
@@ -53,15 +53,20 @@ fn say(text: &str) {
     println!("{text}");
 }
 
+/// A value as a file of variables would have it, templates and all.
+fn written(value: &serde_json::Value) -> Node {
+    let file = SourceFile::new("bench", value.to_string());
+    yaml::load_one(&file).expect("JSON is YAML").0
+}
+
 /// Different texts, so that none is found compiled already more than a few times.
 fn templating() -> Duration {
-    let origin = Origin::synthetic("bench");
     let vars = json!({"n": 5, "name": "quay", "list": [3, 1, 2], "map": {"a": {"b": 1}}, "users": [{"n": "a", "on": true}, {"n": "b", "on": false}]});
     let vars: IndexMap<String, Var> = vars
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(name, value)| (name.clone(), Var::Raw(Node::from_value(value, &origin))))
+        .map(|(name, value)| (name.clone(), Var::Raw(written(value))))
         .collect();
     let scope: Arc<dyn Scope> = Arc::new(Layers::new().with(Level::Play, Arc::new(vars)));
     let templar = Templar::new(TemplarOptions::default());
@@ -83,9 +88,10 @@ fn templating() -> Duration {
         },
     ];
     let texts: Vec<String> = (0..EXPRESSIONS).map(|i| kinds[i % kinds.len()](i / kinds.len())).collect();
+    let nodes: Vec<Node> = texts.iter().map(|text| written(&json!(text))).collect();
     let began = Instant::now();
-    for text in &texts {
-        templar.render_str(text, &origin, &scope).expect("a template that can be computed");
+    for node in &nodes {
+        templar.render(node, &scope).expect("a template that can be computed");
     }
     began.elapsed()
 }

@@ -5,18 +5,15 @@
 
 pub mod bundle;
 pub mod cli;
-pub mod diag;
-pub mod engine;
-pub mod host;
-pub mod inventory;
-pub mod lab;
-pub mod modules;
-pub mod playbook;
-pub mod quay;
 pub mod report;
 pub mod settings;
-pub mod template;
-pub mod value;
-pub mod vars;
-pub mod vault;
-pub mod yaml;
+
+pub use quaylab_base::{archive, children, diag, diff, limits, run_context, store, turns, value};
+pub use quaylab_engine as engine;
+pub use quaylab_host as host;
+pub use quaylab_http as http;
+pub use quaylab_lab as lab;
+pub use quaylab_language::{content, inventory, template, vars, vault, yaml};
+pub use quaylab_modules as modules;
+pub use quaylab_playbook as playbook;
+pub use quaylab_quay as quay;

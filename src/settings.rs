@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::diag::{Diagnostic, closest};
+use crate::host::Limits;
+use crate::store::expanded;
 use crate::value::truth;
 
 /// Settings of a run before its flags are looked at.
@@ -21,6 +23,8 @@ pub struct Settings {
     pub host_key_checking: bool,
     /// Seconds for a connection.
     pub timeout: u64,
+    /// How much a host may answer at once (`max_reply_size`, `max_http_size`).
+    pub limits: Limits,
     /// Kind of connection (`transport`), where nothing else says it.
     pub connection: Option<String>,
     /// Arguments for OpenSSH, of which jumps and host key checking are understood.
@@ -43,6 +47,8 @@ pub struct Settings {
     pub vault: VaultSettings,
     /// What is set but does nothing here, and why; told once.
     pub notes: Vec<String>,
+    /// Files that are there and do not count, and why.
+    pub passed_over: Vec<String>,
 }
 
 /// Where vault passwords come from.
@@ -69,6 +75,7 @@ impl Default for Settings {
             private_key_file: None,
             host_key_checking: true,
             timeout: 10,
+            limits: Limits::default(),
             connection: None,
             ssh_arguments: None,
             ask_pass: false,
@@ -88,12 +95,13 @@ impl Default for Settings {
             become_ask_pass: false,
             vault: VaultSettings::default(),
             notes: Vec::new(),
+            passed_over: Vec::new(),
         }
     }
 }
 
 /// Every key: section, name in the file, environment variable.
-const KEYS: [(&str, &str, &str); 36] = [
+const KEYS: [(&str, &str, &str); 38] = [
     ("defaults", "inventory", "ANSIBLE_INVENTORY"),
     ("defaults", "forks", "ANSIBLE_FORKS"),
     ("defaults", "roles_path", "ANSIBLE_ROLES_PATH"),
@@ -102,6 +110,8 @@ const KEYS: [(&str, &str, &str); 36] = [
     ("defaults", "private_key_file", "ANSIBLE_PRIVATE_KEY_FILE"),
     ("defaults", "host_key_checking", "ANSIBLE_HOST_KEY_CHECKING"),
     ("defaults", "timeout", "ANSIBLE_TIMEOUT"),
+    ("defaults", "max_reply_size", "QUAYLAB_MAX_REPLY_SIZE"),
+    ("defaults", "max_http_size", "QUAYLAB_MAX_HTTP_SIZE"),
     ("defaults", "transport", "ANSIBLE_TRANSPORT"),
     ("defaults", "ask_pass", "ANSIBLE_ASK_PASS"),
     ("defaults", "force_handlers", "ANSIBLE_FORCE_HANDLERS"),
@@ -151,7 +161,9 @@ impl Settings {
             ("ANSIBLE_CONFIG", "ansible.cfg", etc, Unknown::LeftAlone),
             ("QUAYLAB_CONFIG", "quaylab.cfg", None, Unknown::Refused),
         ] {
-            if let Some(path) = chosen(variable, name, last)? {
+            let (path, passed_over) = chosen(variable, name, last, Path::new("."))?;
+            settings.passed_over.extend(passed_over);
+            if let Some(path) = path {
                 settings.read(&path, unknown)?;
                 settings.files.push(path);
             }
@@ -189,10 +201,7 @@ impl Settings {
         let flag = || truth(&value.into()).ok_or_else(|| format!("{key} must be a boolean, not {value:?}"));
         let number =
             || value.trim().parse::<u64>().map_err(|_| format!("{key} must be a number, not {value:?}"));
-        let path = |text: &str| match (text.strip_prefix("~/"), std::env::var_os("HOME")) {
-            (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-            _ => folder.join(text),
-        };
+        let path = |text: &str| folder.join(expanded(text));
         let parts = || value.split(',').map(str::trim).filter(|p| !p.is_empty());
         let text = || Some(value.trim()).filter(|v| !v.is_empty()).map(str::to_owned);
         match (section, key) {
@@ -215,6 +224,8 @@ impl Settings {
             (_, "private_key_file") => self.private_key_file = Some(path(value)),
             (_, "host_key_checking") => self.host_key_checking = flag()?,
             (_, "timeout") => self.timeout = number()?,
+            (_, "max_reply_size") => self.limits.reply = size(key, value)?,
+            (_, "max_http_size") => self.limits.http = size(key, value)?,
             (_, "transport") => self.connection = text().filter(|t| t != "smart"),
             (_, "ask_pass") => self.ask_pass = flag()?,
             (_, "force_handlers") => self.force_handlers = flag()?,
@@ -275,23 +286,73 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
 }
 
-/// The file that a variable names, or the first of the usual ones.
-fn chosen(name: &str, file: &str, last: Option<PathBuf>) -> Result<Option<PathBuf>, Diagnostic> {
+/// Whether everybody may write to a folder, and so may put things there for others to use.
+pub fn open_to_all(folder: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(folder).is_ok_and(|there| there.permissions().mode() & 0o002 != 0)
+}
+
+/// Why something in the folder of the call does not count, in Ansible's words.
+pub fn passed_over(what: &str) -> String {
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    let a = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!(
+        "quaylab is being run in a world writable directory ({}), ignoring it as {a} {what}",
+        here.display()
+    )
+}
+
+/// The file that a variable names, or the first of the usual ones; and whether one of them is passed over because everybody
+/// may write to the folder. The rule is Ansible's: what is named counts, what is only found there does not.
+fn chosen(
+    name: &str,
+    file: &str,
+    last: Option<PathBuf>,
+    here: &Path,
+) -> Result<(Option<PathBuf>, Option<String>), Diagnostic> {
     if let Some(named) = variable(name) {
         let named = PathBuf::from(named);
         // Ansible takes a folder for the file inside.
         let path = if named.is_dir() { named.join(file) } else { named };
         return if path.is_file() || path.to_str() == Some("/dev/null") {
-            Ok(Some(path).filter(|p| p.is_file()))
+            Ok((Some(path).filter(|p| p.is_file()), None))
         } else if name == "ANSIBLE_CONFIG" {
-            Ok(None)
+            Ok((None, None))
         } else {
             Err(Diagnostic::new(format!("{name} names {}, which is not a file", path.display())))
         };
     }
+    let mut in_folder = Some(if here == Path::new(".") { PathBuf::from(file) } else { here.join(file) });
+    let mut warning = None;
+    if open_to_all(here) && in_folder.take().is_some_and(|path| path.exists()) {
+        warning = Some(passed_over(&format!("{file} source")));
+    }
     let home = variable("HOME").map(|h| Path::new(&h).join(format!(".{file}")));
-    let usual = [Some(PathBuf::from(file)), home, last];
-    Ok(usual.into_iter().flatten().find(|p| p.is_file()))
+    let usual = [in_folder, home, last];
+    Ok((usual.into_iter().flatten().find(|p| p.is_file()), warning))
+}
+
+/// The least that an answer may be limited to: what quaylab itself asks must fit.
+const LEAST: usize = 1 << 20;
+
+/// A size as `64M`, `64 MiB`, or a number of bytes.
+fn size(key: &str, text: &str) -> Result<usize, String> {
+    let wrong = || format!("{key} must be a size such as 64M, not {text:?}");
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(wrong()),
+    };
+    let bytes = number.parse::<usize>().map_err(|_| wrong())?.checked_mul(1 << shift).ok_or_else(wrong)?;
+    if bytes < LEAST {
+        return Err(format!("{key} must be 1M or more, not {text:?}"));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -315,6 +376,20 @@ mod tests {
             read("[defaults]\nforks = 7\nhost_key_checking = no\n[privilege_escalation]\nbecome = true\n")
                 .expect("valid");
         assert_eq!((settings.forks, settings.host_key_checking, settings.r#become), (Some(7), false, true));
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        let limit =
+            |text: &str| read(&format!("[defaults]\nmax_reply_size = {text}\n")).map(|s| s.limits.reply);
+        for (text, bytes) in [("64M", 64 << 20), ("1 GiB", 1 << 30), ("2097152", 2 << 20), ("2048k", 2 << 20)]
+        {
+            assert_eq!(limit(text), Ok(bytes), "{text}");
+        }
+        for text in ["0", "many", "12x", "512k", "-1", "99999999999999999999G"] {
+            assert!(limit(text).expect_err(text).contains("max_reply_size must be"), "{text}");
+        }
+        assert_eq!(read("[defaults]\nmax_http_size = 2M\n").expect("valid").limits.http, 2 << 20);
     }
 
     #[test]
@@ -347,5 +422,32 @@ mod tests {
         assert_eq!(settings.notes.len(), 1);
         std::fs::write(&path, "[defaults]\nhash_behaviour = merge\n").expect("written");
         assert!(settings.read(&path, Unknown::LeftAlone).is_err());
+    }
+
+    #[test]
+    fn what_everybody_may_put_somewhere_does_not_count() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let here = folder.path();
+        let chosen = || chosen("QUAYLAB_TEST_NO_SUCH", "quaylab-test.cfg", None, here).expect("looked for");
+        for (mode, there, counts) in [
+            (0o755, true, true),
+            (0o777, true, false),
+            (0o1777, true, false),
+            (0o777, false, false),
+            (0o775, true, true),
+        ] {
+            std::fs::set_permissions(here, std::fs::Permissions::from_mode(mode)).expect("set");
+            let file = here.join("quaylab-test.cfg");
+            if there {
+                std::fs::write(&file, "").expect("written");
+            } else {
+                std::fs::remove_file(&file).expect("removed");
+            }
+            let (path, warning) = chosen();
+            assert_eq!(path.is_some(), counts, "{mode:o}");
+            let told = warning.is_some_and(|w| w.contains("world writable directory"));
+            assert_eq!(told, there && !counts, "{mode:o}");
+        }
     }
 }

@@ -288,7 +288,7 @@ fn a_guest_image_of_the_net_is_found_in_the_cache() {
     let uris = [format!("{base}/disk.img"), format!("{base}/disk.img.gz")];
     here.put(
         "net.inv",
-        format!("[hypervisor]\nhv ansible_connection=local\n[lab]\na image_uri={}\nb image_uri={}\nc image_uri=/none provision=false\n", uris[0], uris[1]),
+        format!("[hypervisor]\nhv ansible_connection=local\n[lab]\na image_uri={}\nb image_uri={}\nc image_uri=/none provision=false\n[lab:vars]\nimage_checksum=none\n", uris[0], uris[1]),
     );
     good(&here.run(&["bundle", "create", "-i", "net.inv", "-o", "net.bundle"]));
     server.join().unwrap();
@@ -299,7 +299,8 @@ fn a_guest_image_of_the_net_is_found_in_the_cache() {
     assert!(!variables.contains("image_uri"), "{variables}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for uri in uris {
-        let request = ImageRequest { uri, checksum: None, cache_dir: there.at(".cache/quaylab/images") };
+        let request =
+            ImageRequest { uri, checksum: Some("none".into()), cache_dir: there.at(".cache/quaylab/images") };
         let image = runtime.block_on(request.cached()).unwrap().unwrap();
         assert!(std::fs::read(image.path).unwrap() == disk, "{}", request.uri);
     }
@@ -369,9 +370,42 @@ fn what_is_no_bundle_is_refused_and_nothing_is_left() {
     let trailing = [&whole[..], b"more"].concat();
     let twice = [&whole[..], &zstd::encode_all(&vec![0_u8; 2 << 20][..], 1).unwrap()].concat();
 
+    // A header may say what it likes: neither memory nor disk is taken for it.
+    let claims = |kind: tar::EntryType, name: &str, size: u64| {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).unwrap();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_cksum();
+        let tar = [header.as_bytes().to_vec(), vec![0; 1 << 20]].concat();
+        zstd::encode_all(&tar[..], 1).unwrap()
+    };
+
     let machine = Machine::new();
     std::fs::create_dir(machine.at("folder")).unwrap();
     for (name, bytes, why) in [
+        (
+            "long-name",
+            claims(tar::EntryType::GNULongName, "././@LongLink", 6 << 30),
+            "longer than any needs to be",
+        ),
+        (
+            "long-link",
+            claims(tar::EntryType::GNULongLink, "././@LongLink", 6 << 30),
+            "longer than any needs to be",
+        ),
+        ("pax", claims(tar::EntryType::XHeader, "pax", 6 << 30), "longer than any needs to be"),
+        ("pax-global", claims(tar::EntryType::XGlobalHeader, "pax", 6 << 30), "longer than any needs to be"),
+        ("sparse", claims(tar::EntryType::GNUSparse, MANIFEST, 6 << 30), "a file with holes"),
+        ("long-list", claims(file, MANIFEST, 6 << 30), "its list is longer than 32 MiB"),
+        ("cut-list", claims(file, MANIFEST, 2 << 20), "it ends before its list"),
+        (
+            "newline",
+            with(&manifest(&["images/a\nb"]), &[("images/a\nb", file, b"")]),
+            "holds a control character",
+        ),
+        ("device", with(&good_list, &[("images/a", tar::EntryType::Char, b"")]), "something else stands"),
+        ("hard-link", with(&good_list, &[("images/a", tar::EntryType::Link, b"")]), "something else stands"),
         ("whole", whole, ""),
         ("empty", vec![], "is no bundle of quaylab: it does not begin as one"),
         ("text", b"a text".to_vec(), "does not begin as one"),
@@ -416,6 +450,32 @@ fn what_is_no_bundle_is_refused_and_nothing_is_left() {
 /// What cannot be compressed, so that the bytes of a bundle are everywhere in it.
 fn noise(length: u32, shift: u32) -> Vec<u8> {
     (0..length).map(|n| (n.wrapping_mul(2_654_435_761) >> shift).to_le_bytes()[0]).collect()
+}
+
+#[test]
+fn a_small_bundle_that_claims_gigabytes_takes_no_memory() {
+    let machine = Machine::new();
+    // Gigabytes of nothing, which are packed to less than a megabyte: a name that long, and a list that long.
+    for (name, kind) in [("././@LongLink", tar::EntryType::GNULongName), (MANIFEST, tar::EntryType::Regular)]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).unwrap();
+        header.set_entry_type(kind);
+        header.set_size(6 << 30);
+        header.set_cksum();
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.write_all(header.as_bytes()).unwrap();
+        let block = vec![0; 1 << 20];
+        for _ in 0..2 << 10 {
+            encoder.write_all(&block).unwrap();
+        }
+        machine.put("bomb.bundle", encoder.finish().unwrap());
+        assert!(std::fs::metadata(machine.at("bomb.bundle")).unwrap().len() < 1 << 20);
+        for arguments in [["bundle", "ls", "bomb.bundle"], ["bundle", "load", "bomb.bundle"]] {
+            let ran = machine.run_after("ulimit -v 1048576", &arguments);
+            assert_eq!(ran.code, Some(5), "{arguments:?}: {}", ran.err);
+        }
+    }
 }
 
 #[test]
@@ -497,14 +557,19 @@ fn where_there_is_no_room_nothing_is_left() {
     assert!(ran.err.contains("HOME/small has 0 MiB free, and 1 MiB are needed"), "{}", ran.err);
 }
 
+/// Whether a name with this part is somewhere below. No program is started to look: the moment would be over.
+fn somewhere(folder: &Path, part: &str) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().contains(part))
+            || path.is_dir() && somewhere(&path, part)
+    })
+}
+
 /// Waits until a name of this beginning or end is somewhere below.
 fn wait_for(machine: &Machine, part: &str) {
     let end = Instant::now() + Duration::from_secs(60);
-    let find = || {
-        let out = Command::new("find").arg(machine.home.path()).output().unwrap();
-        String::from_utf8_lossy(&out.stdout).contains(part)
-    };
-    while !find() {
+    while !somewhere(machine.home.path(), part) {
         assert!(Instant::now() < end, "{part} did not come");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -516,27 +581,29 @@ fn what_is_interrupted_leaves_nothing() {
     machine.put("debs/a.deb", []);
     // Holes: much to read, nothing to keep.
     let large = std::fs::File::options().write(true).open(machine.at("debs/a.deb")).unwrap();
-    large.set_len(48 << 20).unwrap();
+    large.set_len(80 << 20).unwrap();
     let create = ["bundle", "create", "--packages", "debs", "-o", "a.bundle"];
     let load = ["bundle", "load", "a.bundle"];
-    let interrupted = |arguments: &[&str], sign: &str, signal: rustix::process::Signal| {
+    let interrupted = |arguments: &[&str], sign: &str, signal: rustix::process::Signal, code: i32| {
         let mut command = machine.command(env!("CARGO_BIN_EXE_quaylab"));
         let child = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         wait_for(&machine, sign);
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(130), "{said}");
+        assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains("stopped"), "{said}");
     };
     let names = || machine.tree().into_keys().collect::<Vec<_>>();
     let before = names();
-    interrupted(&create, ".a.bundle.", rustix::process::Signal::INT);
+    interrupted(&create, ".a.bundle.", rustix::process::Signal::INT, 130);
     assert_eq!(names(), before);
     good(&machine.run(&create));
     let before = names();
-    interrupted(&load, ".loading-", rustix::process::Signal::TERM);
-    assert_eq!(names(), before);
+    for (signal, code) in [(rustix::process::Signal::TERM, 143), (rustix::process::Signal::HUP, 129)] {
+        interrupted(&load, ".loading-", signal, code);
+        assert_eq!(names(), before);
+    }
 }
 
 #[test]

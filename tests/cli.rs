@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+#[path = "data/cli/several.rs"]
+mod several;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -244,4 +247,36 @@ fn a_question_without_a_terminal_is_refused() {
     let ran = Bench::new(&[HERE, ("site.yml", text)]).run(&["run", "-i", "here.inv", "site.yml"]);
     assert_ne!(ran.code, Some(0), "{}", ran.out);
     assert!(format!("{}{}", ran.out, ran.err).contains("answer"), "{}\n{}", ran.out, ran.err);
+}
+
+#[test]
+fn what_a_lab_cannot_be_is_told_before_anything_is_made() {
+    let lab = |bridge: &str, host: &str| {
+        format!(
+            "[hypervisor]\nhv ansible_connection=local\n[hypervisor:vars]\nlibvirt_uri=test:///default\nlibvirt_bridges=[{{'name': 'n1'{bridge}}}]\n\
+             [lab]\n{host}\n[lab:vars]\nimage_uri=/i.qcow2\nvm_grafics=vnc\nresources={{'network': 'n1'}}\n"
+        )
+    };
+    let bench = Bench::new(&[
+        ("bridge.inv", &lab(", 'forward': 'bridge', 'bridge': 'br0', 'domain': 'n1.lan'", "vm1.n1.lan")),
+        ("isolated.inv", &lab("", "vm1.n1.lan ip=10.9.1.5")),
+        ("well.inv", &lab("", "vm1.n1.lan")),
+    ]);
+    for command in ["plan", "run"] {
+        let ran = bench.run(&[command, "-i", "bridge.inv"]);
+        assert_eq!(ran.code, Some(5), "{command}: {}{}", ran.out, ran.err);
+        for part in ["so domain cannot hold there", "bridge.inv:5:", "hint: leave it out"] {
+            assert!(ran.err.contains(part), "{command}: {part}: {}", ran.err);
+        }
+        let ran = bench.run(&[command, "-i", "isolated.inv"]);
+        assert_eq!(ran.code, Some(5), "{command}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains("the network has no addresses"), "{command}: {}", ran.err);
+        assert!(!bench.folder.path().join("state").exists(), "{command} leaves nothing behind");
+    }
+    let ran = bench.run(&["doctor", "-i", "isolated.inv"]);
+    assert!(ran.out.contains("the network has no addresses"), "{}{}", ran.out, ran.err);
+    let ran = bench.run(&["doctor", "-i", "well.inv"]);
+    assert!(ran.out.contains("vm_grafics is set, but nothing in quaylab reads it"), "{}{}", ran.out, ran.err);
+    let ran = bench.run(&["plan", "-i", "well.inv"]);
+    assert!(ran.err.contains("[WARNING]: vm_grafics is set, but nothing"), "{}{}", ran.out, ran.err);
 }

@@ -126,7 +126,8 @@ async fn two_hundred_unchanged_tasks_are_three_waits() {
     assert_eq!(cost_of(&mixed(200)).await, Cost { waits: 3, requests: 10, started: 25 });
 }
 
-/// A change to one file leaves what was seen of the others as it is: two programs look at all of them, and each change is one request.
+/// A change to one file leaves what was seen of the others as it is: two programs look at all of them, and each change is one request. What steps
+/// start themselves is not counted here: they have the PATH of the shell, not of the task.
 #[tokio::test]
 async fn a_first_run_looks_at_everything_once() {
     let files = "    - copy: {content: 'text {{ item }}', dest: '{{ base }}/{{ item }}', mode: '0644'}\n      loop: \"{{ range(30) | list }}\"\n";

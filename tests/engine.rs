@@ -8,6 +8,9 @@ use quaylab::inventory::{Inventory, VarMap, parse_extra_vars};
 use quaylab::playbook::{Folder, Loader};
 use tokio_util::sync::CancellationToken;
 
+#[path = "engine/data.rs"]
+mod data;
+
 /// A playbook with the files around it, run in a folder of its own.
 struct Case {
     folder: tempfile::TempDir,
@@ -522,4 +525,90 @@ async fn an_included_role_sees_the_variables_of_the_roles_around_it() {
         .run()
         .await;
     assert_eq!(ran.said(), ["a: outer's default, outer's own, inner, middle outer"]);
+}
+
+#[tokio::test]
+async fn switches_of_a_play_may_be_templates() {
+    let ran = Case::new(
+        r#"
+- hosts: a
+  gather_facts: "{{ not wanted }}"
+  force_handlers: "{{ wanted }}"
+  vars: {wanted: true, cached: "{{ wanted }}"}
+  tasks:
+    - debug: {msg: "{{ ansible_facts | length }}"}
+    - set_fact: {one: 1, cacheable: "{{ cached }}"}
+    - set_fact: {two: 2, cacheable: "{{ not cached }}"}
+    - debug: {msg: "{{ ansible_facts.one is defined }} {{ ansible_facts.two is defined }}"}
+    - command: echo
+      notify: h
+    - command: "false"
+  handlers:
+    - name: h
+      debug: {msg: handled}
+"#,
+    )
+    .run()
+    .await;
+    assert_eq!(ran.said(), ["a: 0", "a: True False", "a: handled"]);
+}
+
+/// Each host's look-up waits until those of all the others have begun, and takes the longer the earlier its host stands; yet the hosts are told in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn look_ups_of_hosts_wait_side_by_side_and_are_told_in_order() {
+    let case = Case::new(
+        r#"
+- hosts: web
+  gather_facts: false
+  tasks:
+    - debug:
+        msg: "{{ lookup('pipe', 'sh ' ~ meeting ~ ' ' ~ inventory_hostname) }}"
+"#,
+    );
+    let folder = case.folder.path().to_owned();
+    let meeting = folder.join("meeting.sh");
+    let script = format!(
+        "cd {} && mkdir -p here && touch here/$1 && tries=0
+until [ -e here/a ] && [ -e here/b ]; do
+    [ $tries -lt 600 ] || {{ echo alone; exit; }}
+    tries=$((tries + 1)); sleep 0.1
+done
+[ $1 = b ] || sleep 0.3
+echo met",
+        folder.display()
+    );
+    std::fs::write(&meeting, script).expect("written");
+    let ran = case.extra(&format!("meeting={}", meeting.display())).run().await;
+    assert_eq!(ran.said(), ["a: met", "b: met"]);
+}
+
+/// As ansible-core 2.19 answers: parts of containers that are `omit` are left out, an inner one leaves the outer environment, and no loop is `omit`.
+#[tokio::test]
+async fn omit_is_left_out_and_never_a_loop() {
+    let ran = Case::new(
+        r#"
+- hosts: a
+  gather_facts: false
+  environment: {OUTER: outer}
+  tasks:
+    - set_fact: {x: "{{ {'gone': omit, 'list': [1, omit]} }}"}
+    - debug: {msg: "{{ x }}"}
+    - command: sh -c 'echo "$OUTER"'
+      environment: {OUTER: "{{ omit }}"}
+      become: "{{ omit }}"
+      delegate_to: "{{ omit }}"
+      register: told
+    - debug: {msg: "{{ told.stdout }}"}
+    - debug: {msg: never}
+      loop: "{{ omit }}"
+"#,
+    )
+    .run()
+    .await;
+    assert_eq!(ran.said(), [r#"a: {"list":[1]}"#, "a: outer"]);
+    let failures = ran.failures();
+    assert!(
+        failures.len() == 1 && failures[0].starts_with("a: loop needs a list, and this one is `omit`"),
+        "{failures:?}"
+    );
 }

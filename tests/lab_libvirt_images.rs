@@ -18,6 +18,8 @@ struct Site {
     files: Mutex<HashMap<String, Vec<u8>>>,
     /// Paths whose next answer breaks off in the middle.
     breaking: Mutex<Vec<String>>,
+    /// Where paths lead to.
+    moved: Mutex<HashMap<String, String>>,
     /// `PATH RANGE`, in order.
     asked: Mutex<Vec<String>>,
 }
@@ -37,6 +39,12 @@ impl Site {
         };
         let range = field("range").unwrap_or_default();
         self.asked.lock().unwrap().push(format!("{path} {range}"));
+        if let Some(to) = self.moved.lock().unwrap().get(&path) {
+            return format!(
+                "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            .into_bytes();
+        }
         let files = self.files.lock().unwrap();
         let Some(content) = files.get(&path) else {
             return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
@@ -206,6 +214,30 @@ fn images_come_by_https_whole_and_checked() {
     let output = fetch(folder, &format!("{base}/disk.img?x"), Some(&format!("{base}/SHA256SUMS")), true);
     assert!(said(&output).contains("it has no sha256 of disk.img"), "{}", said(&output));
 
+    // Sent on by https is well, by http it is not: anybody on the way could answer.
+    let to = |path: &str, to: String| drop(site.moved.lock().unwrap().insert(path.to_owned(), to));
+    to("/moved.img", format!("{base}/disk.img"));
+    let output = fetch(folder, &format!("{base}/moved.img"), None, true);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(
+        said(&output).contains("has no checksum: whatever its server sends is taken"),
+        "{}",
+        said(&output)
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    to("/down.img", format!("http://{}/disk.img?token=s3cret", listener.local_addr().unwrap()));
+    to("/twice.img", format!("{base}/down.img"));
+    for path in ["/down.img", "/twice.img"] {
+        let output = fetch(folder, &format!("{base}{path}"), Some(&format!("sha256:{}", digest(&raw))), true);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains("https may not lead to http://"), "{}", said(&output));
+        assert!(listener.accept().is_err(), "it was asked for by http");
+    }
+    to("/SUMS", format!("http://{}/SUMS", listener.local_addr().unwrap()));
+    let output = fetch(folder, &format!("{base}/disk.img?y"), Some(&format!("{base}/SUMS")), true);
+    assert!(said(&output).contains("https may not lead to http://"), "{}", said(&output));
+
     // Packed images; the checksum is that of what is published.
     for (program, ending) in [("gzip", "gz"), ("xz", "xz"), ("zstd", "zst")] {
         let file = folder.join("disk");
@@ -223,4 +255,117 @@ fn images_come_by_https_whole_and_checked() {
         let again = fetch(folder, &format!("{base}{path}"), Some(&sum), true);
         assert!(said(&again).contains("changed=0"), "{program}: {}", said(&again));
     }
+}
+
+#[test]
+fn an_image_that_names_another_file_of_the_hypervisor_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("secret"), vec![b's'; 1 << 20]).unwrap();
+    let secret = folder.join("secret");
+    let secret = secret.display();
+    let vmdk = format!(
+        "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n\nRW 2048 FLAT \"{secret}\" 0\n"
+    );
+    std::fs::write(folder.join("x.vmdk"), vmdk).unwrap();
+    let made = |arguments: &[&str]| {
+        let mut command = Command::new("qemu-img");
+        command.args(["create", "-q", "-f", "qcow2"]).args(arguments).current_dir(folder);
+        command.status().is_ok_and(|s| s.success())
+    };
+    if !made(&["-o", "data_file=elsewhere,data_file_raw=on", "df.qcow2", "1M"]) {
+        eprintln!("skipped: qemu-img is not installed");
+        return;
+    }
+    assert!(made(&["-u", "-F", "raw", "-b", &secret.to_string(), "over.qcow2", "1M"]));
+    assert!(made(&[
+        "-u",
+        "-F",
+        "raw",
+        "-b",
+        "json:{\"driver\":\"nbd\",\"host\":\"127.0.0.1\"}",
+        "json.qcow2",
+        "1M"
+    ]));
+    // Packed it is what it is.
+    assert!(Command::new("gzip").args(["-k", "x.vmdk"]).current_dir(folder).status().unwrap().success());
+    for (name, why, hint) in [
+        ("x.vmdk", "it is a VMDK descriptor", "qemu-img convert -f vmdk -O qcow2 x.vmdk disk.qcow2"),
+        ("x.vmdk.gz", "it is a VMDK descriptor", "qemu-img convert -f vmdk"),
+        ("df.qcow2", "it keeps its data in another file", "qemu-img convert -f qcow2 -O qcow2 df.qcow2"),
+        ("over.qcow2", "it is an overlay on", "qemu-img convert"),
+        ("json.qcow2", "it is an overlay on", "qemu-img convert"),
+    ] {
+        for uri in
+            [folder.join(name).display().to_string(), format!("file://{}", folder.join(name).display())]
+        {
+            let output = fetch(folder, &uri, None, true);
+            assert_eq!(output.status.code(), Some(2), "{name}: {}", said(&output));
+            assert!(said(&output).contains(why) && said(&output).contains(hint), "{name}: {}", said(&output));
+        }
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(folder.join("cache")).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn an_image_by_http_needs_a_checksum_or_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/disk.img", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut head = [0; 4096];
+        let _count = socket.read(&mut head).unwrap();
+        write!(socket, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1024\r\n\r\n").unwrap();
+        socket.write_all(&[7; 1024]).unwrap();
+    });
+    for checksum in [None, Some("http://127.0.0.1:9/SHA256SUMS")] {
+        let output = fetch(folder, &uri, checksum, false);
+        assert_ne!(output.status.code(), Some(0), "{}", said(&output));
+        assert!(
+            said(&output).contains("anybody on its way could put another in its place"),
+            "{}",
+            said(&output)
+        );
+        assert!(said(&output).contains("image_checksum=none"), "{}", said(&output));
+    }
+    let output = fetch(folder, &uri, Some("none"), false);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains(" 1024"), "{}", said(&output));
+    server.join().unwrap();
+}
+
+#[test]
+fn without_a_home_images_are_kept_where_nobody_else_writes() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("disk.img"), [7; 1024]).unwrap();
+    let playbook = format!(
+        "- hosts: all\n  gather_facts: false\n  connection: local\n  tasks:\n    - quaylab.lab.virt_image: {{image_uri: {}/disk.img}}\n      register: image\n",
+        folder.display()
+    );
+    std::fs::write(folder.join("image.yml"), playbook).unwrap();
+    let run = |cache: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_quaylab"))
+            .args(["run", "-i", "localhost,", "image.yml"])
+            .current_dir(folder)
+            .env_remove("HOME")
+            .env("XDG_STATE_HOME", folder.join("state"))
+            .env("XDG_CACHE_HOME", cache)
+            .output()
+            .unwrap()
+    };
+    let cache = folder.join("cache");
+    let output = run(&cache);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(cache.join("quaylab/images").metadata().unwrap().mode() & 0o777, 0o700);
+    // One that anybody may write to is none: whoever was there first could have put an image into it.
+    std::fs::set_permissions(cache.join("quaylab/images"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let output = run(&cache);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("anybody may write to it"), "{}", said(&output));
 }

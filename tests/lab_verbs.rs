@@ -2,6 +2,8 @@
 #![cfg(feature = "libvirt")]
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+#[path = "lab_verbs/keeps.rs"]
+mod keeps;
 #[path = "lab/namespace.rs"]
 mod namespace;
 #[path = "lab/tiny.rs"]
@@ -69,6 +71,7 @@ fn a_lab_of_tiny_guests_through_its_whole_life() {
 
     bench.booted("one", 1);
     bench.booted("two", 1);
+    another_users_lab(&bench);
     verbs(&bench);
     snapshots(&bench);
 
@@ -259,4 +262,33 @@ fn the_machine_finds_guests_by_name_until_the_lab_is_gone() {
     assert!(sh("cat /etc/hosts").contains("one.tiny.lan"));
     bench.good(&["destroy", "-i", "lab.inv", "--yes"]);
     assert_eq!(sh("cat /etc/hosts"), "127.0.0.1 localhost");
+}
+
+/// Another user has an inventory of the same file name, and nothing is remembered there: what is marked is not that user's.
+fn another_users_lab(bench: &TinyLab) {
+    let text = std::fs::read_to_string(bench.namespace.path("lab.inv")).unwrap();
+    let inventory = format!("{}.inv", bench.name);
+    let unnamed = text.replace(&format!("quaylab_lab={}\n", bench.name), "");
+    assert_ne!(text, unnamed);
+    std::fs::write(bench.namespace.path(&inventory), unnamed).unwrap();
+    for arguments in [&["destroy", "--yes"][..], &["stop"], &["snapshot", "create", "theirs"]] {
+        let output = bench
+            .namespace
+            .command(env!("CARGO_BIN_EXE_quaylab"))
+            .args(arguments)
+            .args(["-i", &inventory])
+            .env("XDG_STATE_HOME", bench.namespace.path("others"))
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{arguments:?}: {told}");
+        let expected =
+            format!("has a lab {} already, which this inventory did not make: VM one, VM two", bench.name);
+        assert!(told.contains(&expected), "{arguments:?}: {told}");
+    }
+    // libvirt lists them in the order in which they were started.
+    let mut running = bench.namespace.virsh(&["list", "--name"]);
+    running.sort();
+    assert_eq!(running, ["one", "two"]);
+    assert!(!bench.namespace.work.path().join("others").join("quaylab").exists(), "a refusal leaves nothing");
 }

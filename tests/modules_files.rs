@@ -1,5 +1,10 @@
 //! The file and command modules on a real host: this one, through the local connection.
 
+#[path = "modules_files/archives.rs"]
+mod archives;
+#[path = "modules_files/attacked.rs"]
+mod attacked;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -60,6 +65,7 @@ impl Bench {
             check: false,
             diff: true,
             environment: vec![("GREETING".into(), "hello there".into())],
+            run: quaylab::run_context::RunContext::default(),
             controller: Arc::new(Folder(files)),
         };
         Self { folder, cx }
@@ -401,6 +407,12 @@ async fn stat_slurp_find_and_fetch_only_read() {
 
 async fn fetched_files(b: &Bench) {
     let to = |name: &str| b.folder.path().join(name).display().to_string();
+    let outside = json!({"src": format!("/tmp/{}{}", "../".repeat(30), b.at("f")), "dest": to("collected")});
+    assert!(b.fails("fetch", outside).await.contains("directory traversal"));
+    // The size that such a file is said to have is 0.
+    let there = json!({"src": "/proc/version", "dest": format!("{}/", b.at("")), "flat": true});
+    assert!(b.run("fetch", there).await.expect("fetched").changed);
+    assert_eq!(b.read("version"), fs::read_to_string("/proc/version").expect("readable"));
     let fetch = |dest: String| json!({"src": "@f", "dest": dest, "flat": true});
     // A link stays a link, and what it leads to keeps its mode.
     fs::write(to("kept"), "old").expect("a file");
@@ -430,6 +442,111 @@ async fn fetched_files(b: &Bench) {
     assert_eq!(ignored.result["msg"], format!("file not found: {}, ignored", b.at("none")));
     let left: Vec<_> = fs::read_dir(to("folder")).expect("there").collect();
     assert_eq!(left.len(), 1, "no part is left: {left:?}");
+}
+
+#[tokio::test]
+async fn a_named_pipe_holds_nothing_up() {
+    let b = Bench::new();
+    let made = b.run("command", json!({"argv": ["mkfifo", "@pipe"]})).await.expect("run");
+    assert_eq!(made.result["rc"], 0);
+    let soon = async |module: &str, args: Value, check: bool| {
+        let work = b.go(module, args, check);
+        tokio::time::timeout(Duration::from_secs(60), work).await.unwrap_or_else(|_| panic!("{module} waits"))
+    };
+    for (module, args) in [
+        ("copy", json!({"src": "@pipe", "remote_src": true, "dest": "@to"})),
+        ("unarchive", json!({"src": "@pipe", "remote_src": true, "dest": "@"})),
+        ("slurp", json!({"src": "@pipe"})),
+        ("lineinfile", json!({"path": "@pipe", "line": "x"})),
+    ] {
+        soon(module, args, false).await.expect_err(module);
+    }
+    for (module, args) in [
+        (
+            "authorized_key",
+            json!({"user": "root", "path": "@pipe", "manage_dir": false, "key": "ssh-ed25519 AAAA"}),
+        ),
+        (
+            "mount",
+            json!({"path": "/nowhere", "src": "none", "fstype": "none", "state": "absent_from_fstab", "fstab": "@pipe"}),
+        ),
+        ("sysctl", json!({"name": "kernel.none", "value": "1", "sysctl_file": "@pipe", "reload": false})),
+    ] {
+        // Whether they then do something is their own affair.
+        let _either = soon(module, args, true).await;
+    }
+}
+
+#[tokio::test]
+async fn a_download_ends_and_tells_another_server_nothing() {
+    let b = Bench::new();
+    // One that takes the connection and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/x", silent.local_addr().expect("an address"));
+    let since = std::time::Instant::now();
+    b.run("get_url", json!({"url": url, "dest": "@x", "timeout": 2})).await.expect_err("nothing came");
+    assert!(since.elapsed() < Duration::from_secs(60), "{:?}", since.elapsed());
+    // Two servers: the first sends on to the second, which writes down what it is told.
+    let second =
+        Asked::start("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok".into()).await;
+    let to = format!("http://{}/end", second.address);
+    let first = Asked::start(format!(
+        "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    ))
+    .await;
+    let url = format!("http://{}/start", first.address);
+    let args = json!({"url": url, "dest": "@got", "headers": {"X-Auth-Token": "sesame"}});
+    b.run("get_url", args).await.expect("downloaded");
+    assert_eq!(b.read("got"), "ok");
+    assert!(first.heard().contains("sesame"));
+    assert!(second.heard().contains("/end") && !second.heard().contains("sesame"), "{}", second.heard());
+    // An address is an address: no option, no pattern.
+    b.put("evil", &format!("url = {to}\noutput = {}\n", b.at("written")));
+    let option = format!("-K{}", b.at("evil"));
+    b.run("get_url", json!({"url": option, "dest": "@y"})).await.expect_err("no address");
+    assert!(!Path::new(&b.at("written")).exists());
+    let before = second.heard().matches("GET ").count();
+    let _no_such_name = b.run("get_url", json!({"url": format!("{to}[1-5]"), "dest": "@z"})).await;
+    assert!(second.heard().matches("GET ").count() <= before + 1);
+}
+
+/// A server that gives one answer to all, and remembers what it was asked.
+struct Asked {
+    address: std::net::SocketAddr,
+    heard: Arc<std::sync::Mutex<String>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Asked {
+    async fn start(answer: String) -> Self {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let heard = Arc::new(std::sync::Mutex::new(String::new()));
+        let log = Arc::clone(&heard);
+        let task = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let read = tokio::time::timeout(Duration::from_secs(1), stream.read(&mut request)).await;
+                if let Ok(Ok(read @ 1..)) = read {
+                    log.lock().expect("the log").push_str(&String::from_utf8_lossy(&request[..read]));
+                    // The client may have gone.
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            }
+        });
+        Self { address, heard, task }
+    }
+
+    fn heard(&self) -> String {
+        self.heard.lock().expect("the log").clone()
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 #[tokio::test]

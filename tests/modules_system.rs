@@ -54,6 +54,7 @@ impl Here {
             check: false,
             diff: true,
             environment: Vec::new(),
+            run: quaylab::run_context::RunContext::default(),
             controller: Arc::new(Bare(folder.path().to_owned())),
         };
         Self { cx, folder }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -12,6 +13,12 @@ use quaylab::lab::private::{Entered, PrivateHypervisor, Wanted};
 
 const NETWORK: &str = "<network><name>quaylab-test</name><bridge name='virbr-901'/>\
 <ip address='192.168.253.254' netmask='255.255.255.0'><dhcp><range start='192.168.253.1' end='192.168.253.9'/></dhcp></ip></network>";
+
+/// Boots a sector that writes to the serial console, from a disk in the folder POOL.
+const GUEST: &str = "<domain type='qemu'><name>quaylab-tiny</name><memory unit='MiB'>32</memory>\
+<os><type arch='x86_64' machine='q35'>hvm</type></os><devices>\
+<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='POOL/disk.img'/><target dev='vda' bus='virtio'/></disk>\
+<serial type='pty'><target port='0'/></serial></devices></domain>";
 
 type Outcome = Result<(), String>;
 
@@ -21,6 +28,9 @@ fn main() -> ExitCode {
         [step, folder] if step == "--join" => joined(Path::new(folder)),
         [step, folder] if step == "--network" => {
             joined(Path::new(folder)).and_then(|()| network(Path::new(folder)))
+        }
+        [step, folder] if step == "--guest" => {
+            joined(Path::new(folder)).and_then(|()| guest(Path::new(folder)))
         }
         // What a test harness is asked by tools that list tests.
         [first, ..] if first == "--list" => Ok(()),
@@ -87,6 +97,46 @@ fn network(folder: &Path) -> Outcome {
     Ok(())
 }
 
+/// Boots a guest and says as whom QEMU runs, what it may do, and whose the files are that it was given.
+fn guest(folder: &Path) -> Outcome {
+    let text = |e: std::io::Error| e.to_string();
+    let pool = folder.join("pool");
+    fs::create_dir(&pool).map_err(text)?;
+    // Folders above a pool are passed through, as those of a pool in /var/lib are.
+    for above in [folder, pool.as_path()] {
+        fs::set_permissions(above, fs::Permissions::from_mode(0o711)).map_err(text)?;
+    }
+    let disk = pool.join("disk.img");
+    let mut image = include_bytes!("data/lab/tiny_guest.bin").to_vec();
+    image.resize(1 << 20, 0);
+    fs::write(&disk, image).map_err(text)?;
+    fs::set_permissions(&disk, fs::Permissions::from_mode(0o600)).map_err(text)?;
+    let xml = folder.join("guest.xml");
+    fs::write(&xml, GUEST.replace("POOL", &pool.to_string_lossy())).map_err(text)?;
+    let virsh = |arguments: &[&str]| said("virsh", &[&["-q", "-c", "qemu:///system"], arguments].concat());
+    virsh(&["create", &xml.to_string_lossy()])?;
+    let pid = fs::read_to_string("/run/libvirt/qemu/quaylab-tiny.pid").map_err(text)?;
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.trim())).map_err(text)?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.split_whitespace().next().unwrap_or_default().to_owned()
+    };
+    let owner = fs::metadata(&disk).map_err(text)?.uid();
+    let kvm = fs::metadata("/dev/kvm").map(|meta| meta.uid());
+    println!("uid {} seccomp {} capabilities {}", field("Uid:"), field("Seccomp:"), field("CapEff:"));
+    println!("disk {}", if owner.to_string() == field("Uid:") { "given" } else { "not given" });
+    println!("kvm {}", kvm.map_or_else(|_| "none".into(), |uid| uid.to_string()));
+    println!("state {}", virsh(&["domstate", "quaylab-tiny"])?.trim());
+    for socket in ["libvirt-sock", "libvirt-sock-ro", "libvirt-admin-sock"] {
+        if let Ok(meta) = fs::metadata(Path::new("/run/libvirt").join(socket)) {
+            println!("{socket} {:o}", meta.mode() & 0o777);
+        }
+    }
+    virsh(&["destroy", "quaylab-tiny"])?;
+    println!("disk afterwards {}", fs::metadata(&disk).map_err(text)?.uid());
+    Ok(())
+}
+
 fn parent() -> Outcome {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let before = machine()?;
@@ -107,6 +157,25 @@ fn steps(folder: &Path) -> Outcome {
     let second = join(folder)?;
     check(second.starts_with("joined"), "the second run joins it")?;
     check(second.contains("quaylab-test"), "and finds the network running")?;
+
+    let booted = run("--guest", folder)?;
+    let line =
+        |start: &str| booted.lines().find_map(|l| l.strip_prefix(start)).unwrap_or_default().to_owned();
+    let (uid, rest) =
+        line("uid ").split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap_or_default();
+    check(uid.parse::<u32>().is_ok_and(|uid| uid != 0), &format!("QEMU is not root\n{booted}"))?;
+    check(rest == "seccomp 2 capabilities 0000000000000000", &format!("and is shut in\n{booted}"))?;
+    check(line("state ") == "running" && line("disk ") == "given", &format!("its guest runs\n{booted}"))?;
+    check(["none", &uid].contains(&line("kvm ").as_str()), &format!("KVM is its own in there\n{booted}"))?;
+    check(line("disk afterwards ") == "0", &format!("the disk is root's again\n{booted}"))?;
+    check(
+        line("libvirt-sock-ro ") == "700" && line("libvirt-sock ") == "700",
+        &format!("the sockets are root's\n{booted}"),
+    )?;
+    for own in ["state", "run"] {
+        let mode = fs::metadata(folder.join(own)).map_err(|e| e.to_string())?.mode();
+        check(mode & 0o777 == 0o700, &format!("{own} is closed"))?;
+    }
 
     let pid = fs::read_to_string(folder.join("run/run/libvirtd.pid")).map_err(|e| e.to_string())?;
     said("kill", &["-9", pid.trim()])?;
@@ -149,7 +218,11 @@ fn spawn(step: &str, folder: &Path) -> Result<std::process::Child, String> {
 }
 
 fn join(folder: &Path) -> Result<String, String> {
-    let output = spawn("--network", folder)?.wait_with_output().map_err(|e| e.to_string())?;
+    run("--network", folder)
+}
+
+fn run(step: &str, folder: &Path) -> Result<String, String> {
+    let output = spawn(step, folder)?.wait_with_output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() { Ok(text) } else { Err(text) }
 }
@@ -177,6 +250,8 @@ struct Machine {
     files: BTreeMap<PathBuf, Option<Vec<u8>>>,
     mounts: String,
     forward: String,
+    /// Whose KVM is.
+    kvm: Option<(u32, u32, u32)>,
 }
 
 fn machine() -> Result<Machine, String> {
@@ -196,6 +271,7 @@ fn machine() -> Result<Machine, String> {
         files,
         mounts: fs::read_to_string("/proc/self/mounts").map_err(|e| e.to_string())?,
         forward: fs::read_to_string("/proc/sys/net/ipv4/ip_forward").map_err(|e| e.to_string())?,
+        kvm: fs::metadata("/dev/kvm").ok().map(|meta| (meta.uid(), meta.gid(), meta.mode())),
     })
 }
 

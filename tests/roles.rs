@@ -35,6 +35,8 @@ mod lab {
 mod clair;
 #[path = "data/roles/failures.rs"]
 mod failures;
+#[path = "data/roles/faults.rs"]
+mod faults;
 #[path = "data/roles/table.rs"]
 mod table;
 #[path = "data/roles/tls.rs"]

@@ -29,7 +29,7 @@ fn timeless(value: &mut Known) {
 
 fn told(events: &[Event]) -> Vec<String> {
     let one = |result: &engine::HostResult| {
-        let mut value = Known::Object(result.result.clone());
+        let mut value = Known::clone(&result.result);
         timeless(&mut value);
         // Names of temporary files are random.
         let parts: Vec<String> = value.to_string().split(".quaylab.").map(str::to_owned).collect();
@@ -324,4 +324,38 @@ proptest! {
         prop_assert_eq!(ahead.0.len(), in_turn.0.len(), "{}", text);
         prop_assert_eq!(ahead.1, in_turn.1, "{}", text);
     }
+}
+
+/// How much is looked at ahead of its turn grows with a loop or a play, not with its square.
+#[tokio::test]
+async fn looking_ahead_grows_with_the_play() {
+    let looked = async |tasks: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("hosts"), "a ansible_connection=local\n").expect("written");
+        let text = format!("- hosts: a\n  gather_facts: false\n  tasks:\n{tasks}");
+        std::fs::write(folder.path().join("site.yml"), text).expect("written");
+        run(folder.path(), true).await.0.looked_ahead
+    };
+    let range = |n: usize| format!("'{{{{ range({n}) | list }}}}'");
+    for (name, most, tasks) in [
+        // Each of these once passed by all that was left of the loop, item by item.
+        ("debug", 10, (&|n| format!("    - debug:\n      loop: {}\n", range(n))) as &dyn Fn(usize) -> String),
+        ("set_fact", 10, &|n| format!("    - set_fact: {{x: '{{{{ item }}}}'}}\n      loop: {}\n", range(n))),
+        ("skipped items", 4, &|n| {
+            format!("    - stat: {{path: '/{{{{ item }}}}'}}\n      loop: {}\n      when: false\n", range(n))
+        }),
+        ("a loop that follows", 10, &|n| {
+            format!(
+                "    - debug:\n      loop: {0}\n    - stat: {{path: '/{{{{ item }}}}'}}\n      loop: {0}\n      when: false\n",
+                range(n)
+            )
+        }),
+    ] {
+        let (few, many) = (looked(&tasks(200)).await, looked(&tasks(400)).await);
+        assert!(many <= 2 * few + 200, "{name}: {few} for 200 items, {many} for 400");
+        assert!(many <= most * 400, "{name}: {many} for 400 items");
+    }
+    let (few, many) =
+        (looked(&"    - debug:\n".repeat(1200)).await, looked(&"    - debug:\n".repeat(2400)).await);
+    assert!(many <= 3 * few, "tasks: {few} for 1200, {many} for 2400");
 }

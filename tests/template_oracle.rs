@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use quaylab::diag::Origin;
+use quaylab::diag::SourceFile;
 use quaylab::template::{Templar, TemplarOptions};
 use quaylab::vars::{Layers, Level, Scope, Var};
-use quaylab::yaml::Node;
+use quaylab::yaml::{self, Node};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -57,19 +57,21 @@ fn theirs(python: &Path, cases: &Cases) -> Vec<Value> {
         .unwrap_or_else(|e| panic!("the oracle failed: {e}\n{}", String::from_utf8_lossy(&done.stderr)))
 }
 
+/// A value as a file of variables would have it, templates and all.
+fn written(value: &Value) -> Node {
+    let file = SourceFile::new("cases", value.to_string());
+    yaml::load_one(&file).expect("JSON is YAML").0
+}
+
 fn ours(cases: &Cases) -> Vec<Value> {
-    let origin = Origin::synthetic("cases");
-    let vars: IndexMap<String, Var> = cases
-        .vars
-        .iter()
-        .map(|(name, value)| (name.clone(), Var::Raw(Node::from_value(value, &origin))))
-        .collect();
+    let vars: IndexMap<String, Var> =
+        cases.vars.iter().map(|(name, value)| (name.clone(), Var::Raw(written(value)))).collect();
     let scope: Arc<dyn Scope> = Arc::new(Layers::new().with(Level::Play, Arc::new(vars)));
     let templar = Templar::new(TemplarOptions::default());
     cases
         .cases
         .iter()
-        .map(|case| match templar.render_str(case.text(), &origin, &scope) {
+        .map(|case| match templar.render(&written(&json!(case.text())), &scope) {
             Ok(value) => json!({"ok": value}),
             Err(error) => json!({"error": error.message}),
         })

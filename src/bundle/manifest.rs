@@ -74,6 +74,9 @@ pub struct Push {
     pub archive: Option<MemberPath>,
 }
 
+/// The most files that a bundle holds.
+const MOST_MEMBERS: usize = 100_000;
+
 /// What the names of variables for archives end in.
 pub(super) const ARCHIVE: &str = "_image_archive";
 
@@ -104,6 +107,9 @@ impl Manifest {
 
     /// Says what contradicts itself, which no bundle that was made here does.
     pub fn check(&self) -> Result<(), String> {
+        if self.members.len() > MOST_MEMBERS {
+            return Err(format!("it holds more than {MOST_MEMBERS} files"));
+        }
         let mut files = BTreeSet::new();
         for member in &self.members {
             let path = member.path.as_str();

@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::write::{Along, CHUNK, MANIFEST};
 use super::{BundleError, Kind, Manifest, Member, Sha256Hex, Watch};
+use crate::archive::TarReader;
 
-/// The most that a manifest may be; that of a million files is smaller.
-const LONGEST_MANIFEST: u64 = 256 << 20;
+/// The most that a manifest may be; that of a hundred thousand files is smaller.
+const LONGEST_MANIFEST: u64 = 32 << 20;
 
 /// What may follow the last member: tar's own end.
 const LONGEST_END: u64 = 1 << 20;
@@ -18,7 +19,7 @@ const LONGEST_END: u64 = 1 << 20;
 /// What a frame of zstd begins with.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-type Packed = tar::Archive<zstd::Decoder<'static, BufReader<File>>>;
+type Packed = TarReader<zstd::Decoder<'static, BufReader<File>>>;
 
 #[derive(Deserialize)]
 struct Format {
@@ -27,9 +28,7 @@ struct Format {
 
 /// What a bundle says that it holds; reads no more than that.
 pub fn read_manifest(file: &Path) -> Result<Manifest, BundleError> {
-    let mut packed = open(file)?;
-    let mut entries = packed.entries().map_err(|e| damaged(file, &e))?;
-    manifest_of(file, &mut entries)
+    manifest_of(file, &mut open(file)?)
 }
 
 fn open(file: &Path) -> Result<Packed, BundleError> {
@@ -44,25 +43,26 @@ fn open(file: &Path) -> Result<Packed, BundleError> {
         return Err(foreign(file, "it does not begin as one"));
     }
     opened.rewind().map_err(reading())?;
-    Ok(tar::Archive::new(zstd::Decoder::new(opened).map_err(reading())?))
+    Ok(TarReader::new(zstd::Decoder::new(opened).map_err(reading())?))
 }
 
-type Entries<'a> = tar::Entries<'a, zstd::Decoder<'static, BufReader<File>>>;
-
-fn manifest_of(file: &Path, entries: &mut Entries<'_>) -> Result<Manifest, BundleError> {
-    let entry = entries.next().transpose().map_err(|e| match e.kind() {
+fn manifest_of(file: &Path, packed: &mut Packed) -> Result<Manifest, BundleError> {
+    let member = packed.next_member().map_err(|e| match e.kind() {
         std::io::ErrorKind::UnexpectedEof => damaged(file, &"it ends before its list"),
         _ => foreign(file, &format!("it does not begin with a list of what it holds ({e})")),
     })?;
-    let entry = entry
-        .filter(|entry| {
-            *entry.path_bytes() == *MANIFEST.as_bytes()
-                && entry.header().entry_type().is_file()
-                && entry.size() <= LONGEST_MANIFEST
-        })
+    let member = member
+        .filter(|member| member.is_file && member.path == MANIFEST.as_bytes())
         .ok_or_else(|| foreign(file, "it does not begin with a list of what it holds"))?;
+    if member.size > LONGEST_MANIFEST {
+        let most = LONGEST_MANIFEST >> 20;
+        return Err(foreign(file, &format!("its list is longer than {most} MiB")));
+    }
     let mut text = Vec::new();
-    entry.take(LONGEST_MANIFEST).read_to_end(&mut text).map_err(|e| damaged(file, &e))?;
+    packed.read_to_end(&mut text).map_err(|e| damaged(file, &e))?;
+    if text.len() as u64 != member.size {
+        return Err(damaged(file, &"it ends before its list"));
+    }
     let strange = |e: serde_json::Error| foreign(file, &format!("its list is not understood: {e}"));
     let Format { format } = serde_json::from_slice(&text).map_err(strange)?;
     if format != Manifest::FORMAT {
@@ -81,29 +81,26 @@ pub(super) fn unpack(
     watch: &dyn Watch,
 ) -> Result<(), BundleError> {
     let mut packed = open(file)?;
-    let mut entries = packed.entries().map_err(|e| damaged(file, &e))?;
-    if manifest_of(file, &mut entries)? != *known {
+    if manifest_of(file, &mut packed)? != *known {
         return Err(BundleError::Changed { file: file.to_owned() });
     }
     let mut along = Along { watch, doing: "unpacking", done: 0, total: known.bytes() };
     for member in &known.members {
-        let mut entry = entries
-            .next()
-            .transpose()
+        let entry = packed
+            .next_member()
             .map_err(|e| damaged(file, &e))?
             .ok_or_else(|| damaged(file, &format!("it ends before {}", member.path)))?;
-        let fits = *entry.path_bytes() == *member.path.as_str().as_bytes()
-            && entry.header().entry_type().is_file()
-            && entry.size() == member.bytes;
+        let fits =
+            entry.path == member.path.as_str().as_bytes() && entry.is_file && entry.size == member.bytes;
         if !fits {
             return Err(damaged(file, &format!("something else stands where {} should", member.path)));
         }
-        let digest = copy(file, &mut entry, member, place(member).as_deref(), &mut along)?;
+        let digest = copy(file, &mut packed, member, place(member).as_deref(), &mut along)?;
         if digest != member.sha256 {
             return Err(damaged(file, &format!("{} is not what its digest is of", member.path)));
         }
     }
-    if entries.next().is_some() {
+    if !matches!(packed.next_member(), Ok(None)) {
         return Err(damaged(file, &"more follows than its list says"));
     }
     // What a frame's end says of all that was in it is only looked at when the end is read.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::common::CommonArgs;
 use super::execute::{self, Execution, Exit, Output};
-use super::lab::{Lab, guests, wanted_private};
+use super::lab::{Held, Lab, VmNames, guests, wanted_private};
 use super::program::Program;
 use super::say::show;
 use crate::diag::{Diagnostic, SourceFile};
@@ -85,10 +85,12 @@ pub(super) fn run(args: &AdHocArgs) -> Result<ExitCode> {
     let source = SourceFile::new("<ansible>", play(args).to_string());
     let playbook = loader.parsed(&yaml::load_one(&source)?.0, &folder)?;
     // What is asked of other hosts is asked where quaylab was started.
-    if guests::among(&prepared.inventory, &Lab::of(&prepared.inventory), &hosts) {
+    let held = Held::look(Lab::of(&prepared.inventory)?, "ansible")?;
+    let names = VmNames::of(&prepared.inventory);
+    if guests::among(&prepared.inventory, &held, &names, &hosts) {
         private::enter_if_running(wanted_private(&prepared.inventory)?)?;
     }
-    let mut execution = Execution::open(&prepared, &args.common, &loader, true)?;
+    let mut execution = Execution::open(&prepared, &args.common, &loader, held, (Program::AdHoc, true))?;
     let unreached = execution.introduce_guests(&hosts)?;
     let options = execution.options.clone();
     let sink = execute::sink(Output::AdHoc { one_line: args.one_line }, options.verbosity);

@@ -4,11 +4,13 @@ use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::program::{self, Program};
-use super::{inventory, quay_config, run, secrets, vault};
+use super::say::{print, show_exactly, unwritten};
+use super::{inventory, quay_config, run, secrets, tell, vault};
 use crate::bundle::BundleError;
 use crate::diag::Diagnostic;
 use crate::lab::LabError;
 use crate::lab::private::PrivateError;
+use crate::vault::VaultError;
 
 /// Bad input: syntax, inventory, options.
 pub(super) const EXIT_INPUT: u8 = 5;
@@ -72,6 +74,25 @@ enum Command {
 
 /// Runs the program; the exit code is in `docs/architecture.md`.
 pub fn main() -> ExitCode {
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        // The place alone: the words of a panic may quote a secret.
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+            tell(&format!("internal error at {place}; with RUST_BACKTRACE=1 it says more"));
+        }));
+    }
+    let code = run();
+    match unwritten() {
+        // What went wrong before is the worse news, and was told.
+        Some(why) if code == ExitCode::SUCCESS => {
+            tell(&format!("error: {why}"));
+            ExitCode::FAILURE
+        }
+        _ => code,
+    }
+}
+
+fn run() -> ExitCode {
     // Ring is the one TLS provider; a second call would only say that it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     if let Some(code) = program::main() {
@@ -81,7 +102,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         // Help and the version come as errors too; what really is one is bad input, not a task that failed.
         Err(told) => {
-            let _closed = told.print();
+            print(&told);
             return if told.use_stderr() { ExitCode::from(EXIT_INPUT) } else { ExitCode::SUCCESS };
         }
     };
@@ -114,32 +135,40 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Secrets(args) => secrets::run(&args),
         Command::QuayConfig(args) => quay_config::run(&args),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut script);
+            show_exactly(&script)?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where errors are told")]
 fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(diagnostic) = error.downcast_ref::<Diagnostic>() {
-        eprintln!("error: {diagnostic}");
+        tell(&format!("error: {diagnostic}"));
+        return ExitCode::from(EXIT_INPUT);
+    }
+    if let Some(vault) = error.downcast_ref::<VaultError>() {
+        tell(&format!("error: {error:#}"));
+        if let Some(hint) = vault.hint() {
+            tell(&format!("  hint: {hint}"));
+        }
         return ExitCode::from(EXIT_INPUT);
     }
     let bundle = error.downcast_ref::<BundleError>();
     match bundle {
         // Its text names its cause already.
-        Some(bundle) => eprintln!("error: {bundle}"),
-        None => eprintln!("error: {error:#}"),
+        Some(bundle) => tell(&format!("error: {bundle}")),
+        None => tell(&format!("error: {error:#}")),
     }
     if let Some(hint) = bundle.and_then(BundleError::hint) {
-        eprintln!("  hint: {hint}");
+        tell(&format!("  hint: {hint}"));
     }
     if let Some(hint) = error.downcast_ref::<PrivateError>().and_then(PrivateError::hint) {
-        eprintln!("  hint: {hint}");
+        tell(&format!("  hint: {hint}"));
     }
     if let Some(hint) = error.downcast_ref::<LabError>().and_then(LabError::hint) {
-        eprintln!("  hint: {hint}");
+        tell(&format!("  hint: {hint}"));
     }
     ExitCode::from(if bundle.is_some_and(BundleError::is_input) { EXIT_INPUT } else { 1 })
 }

@@ -5,15 +5,23 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
+use super::say::tell;
+use super::{ends, program};
 use crate::engine::{Ask, Question, Step, StepAnswer};
+use crate::report::visible;
 use crate::vault::VaultError;
 
 /// Asks for a secret; without a terminal it is the next line of standard input.
 pub(super) fn secret(prompt: &str) -> Result<String> {
-    match rpassword::prompt_password(prompt) {
-        Ok(typed) => Ok(typed),
-        Err(_) => line(prompt).context("cannot read the password from the terminal"),
-    }
+    // From here on a signal ends the program with the terminal's echo restored.
+    ends::listen(program::called());
+    // Only without a terminal is standard input read: after Ctrl-D nothing is asked a second time.
+    let typed = if std::fs::File::open("/dev/tty").is_ok() {
+        rpassword::prompt_password(visible(prompt))
+    } else {
+        line(prompt)
+    };
+    typed.context("cannot read the password from the terminal")
 }
 
 /// Asks for something that may be seen.
@@ -23,7 +31,7 @@ pub(super) fn plain(prompt: &str) -> Result<String> {
 
 fn line(prompt: &str) -> std::io::Result<String> {
     let mut out = std::io::stderr();
-    out.write_all(prompt.as_bytes())?;
+    out.write_all(visible(prompt).as_bytes())?;
     out.flush()?;
     let mut typed = String::new();
     std::io::stdin().lock().read_line(&mut typed)?;
@@ -78,7 +86,7 @@ fn answer(question: &Question) -> std::io::Result<String> {
         .map(|d| format!(" [{d}]"))
         .unwrap_or_default();
     let prompt = format!("{}{default}: ", question.text);
-    let typed = if question.private { rpassword::prompt_password(prompt)? } else { line(&prompt)? };
+    let typed = if question.private { rpassword::prompt_password(visible(&prompt))? } else { line(&prompt)? };
     Ok(if typed.is_empty() { question.default.clone().unwrap_or_default() } else { typed })
 }
 
@@ -92,9 +100,4 @@ pub(super) fn step() -> Step {
             _ => StepAnswer::Skip,
         }
     })
-}
-
-#[expect(clippy::print_stderr, reason = "a word to the person at the terminal")]
-pub(crate) fn tell(text: &str) {
-    eprintln!("{text}");
 }

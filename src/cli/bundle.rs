@@ -8,14 +8,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::bundle_needs::{LabNeeds, Packing, archive_for, home};
+use super::bundle_needs::{LabNeeds, Packing, archive_for};
 use super::common::VaultArgs;
+use super::ends::{self, Signals};
 use super::lab::Lab;
+use super::program::Program;
 use super::say::{say, show, show_json};
-use super::tell;
+use super::{here, tell};
 use crate::bundle::{
     BundleError, BundleName, GuestPlaced, Hosts, Kind, Manifest, Member, Places, Setting, Use, Watch, load,
     read_manifest, roles_in, write,
@@ -24,8 +25,8 @@ use crate::diag::Diagnostic;
 use crate::host::quote;
 use crate::inventory::Inventory;
 use crate::lab::default_cache_dir;
-use crate::report::{bytes, table};
-use crate::settings::Settings;
+use crate::report::{bytes, table, visible};
+use crate::store::{NoHome, data_home};
 
 /// Options of `quaylab bundle`.
 #[derive(Debug, Args)]
@@ -94,14 +95,14 @@ pub(super) fn run(args: &BundleArgs) -> Result<ExitCode> {
     match done {
         Err(error) if matches!(error.downcast_ref(), Some(BundleError::Stopped)) => {
             tell("stopped: nothing was made of it");
-            Ok(ExitCode::from(130))
+            Ok(ends::code(Program::Quaylab))
         }
         other => other.map(|()| ExitCode::SUCCESS),
     }
 }
 
 fn create(args: &CreateArgs) -> Result<()> {
-    let settings = Settings::load()?;
+    let settings = here::settings()?;
     let named = if args.inventory.is_empty() { &settings.inventory } else { &args.inventory };
     let nothing = args.image.is_empty() && args.packages.is_empty() && args.role.is_empty();
     if named.is_empty() && nothing && args.guest.is_none() {
@@ -121,7 +122,7 @@ fn create(args: &CreateArgs) -> Result<()> {
         by_hand.extend(["image_uri".to_owned(), "image_checksum".to_owned()]);
     }
     let mut roles_path = settings.roles_path.clone();
-    roles_path.push(PathBuf::from("roles"));
+    roles_path.extend(here::roles());
     let lab = if named.is_empty() {
         None
     } else {
@@ -130,7 +131,7 @@ fn create(args: &CreateArgs) -> Result<()> {
         for warning in &warnings {
             tell(&format!("[WARNING]: {warning}"));
         }
-        let name = Lab::of(&inventory).name;
+        let name = Lab::of(&inventory)?.name.to_string();
         Some((name, LabNeeds::read(inventory, roles_path.clone(), &by_hand)?))
     };
     let name = name(args, lab.as_ref().map(|(name, _)| name.as_str()))?;
@@ -168,6 +169,9 @@ fn create(args: &CreateArgs) -> Result<()> {
             packing = gathered => packing?,
             () = watching.stop.cancelled() => return Err(BundleError::Stopped.into()),
         };
+        for warning in &packing.warnings {
+            tell(&format!("[WARNING]: {warning}"));
+        }
         if packing.sources.is_empty() {
             return Err(Diagnostic::new("there is nothing to pack: the lab uses no file of this machine")
                 .note("images without an archive are pulled by the run, and roles come with quaylab")
@@ -191,9 +195,9 @@ fn create(args: &CreateArgs) -> Result<()> {
 fn image(text: &str) -> (Option<&str>, PathBuf) {
     match text.split_once('=') {
         Some((variable, file)) if variable.ends_with("_image_archive") && !variable.contains('/') => {
-            (Some(variable), home(file))
+            (Some(variable), crate::store::expanded(file))
         }
-        _ => (None, home(text)),
+        _ => (None, crate::store::expanded(text)),
     }
 }
 
@@ -219,8 +223,12 @@ fn role_name(folder: &Path) -> Result<String> {
 
 fn loaded(args: &LoadArgs) -> Result<()> {
     let manifest = read_manifest(&args.file)?;
-    let folder =
-        args.into.clone().unwrap_or_else(|| data_home().join("quaylab/bundles").join(manifest.name.as_str()));
+    let folder = if let Some(folder) = &args.into {
+        folder.clone()
+    } else {
+        let home = data_home().map_err(|e| Diagnostic::new(e.to_string()).hint(NoHome::HINT))?;
+        home.join("quaylab/bundles").join(manifest.name.as_str())
+    };
     let folder = folder.canonicalize().or_else(|_| std::path::absolute(&folder))?;
     let places = Places { folder, cache: default_cache_dir() };
     let watching = Arc::new(Watching::default());
@@ -287,14 +295,6 @@ fn guest(member: &Member) -> String {
     format!("sha256:{}…", digest.get(..12).unwrap_or(digest))
 }
 
-fn data_home() -> PathBuf {
-    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    var("XDG_DATA_HOME")
-        .filter(|path| path.is_absolute())
-        .or_else(|| var("HOME").map(|home| home.join(".local/share")))
-        .unwrap_or_else(|| PathBuf::from("/var/lib"))
-}
-
 /// A bar on a terminal, and whether Ctrl-C was pressed.
 struct Watching {
     bar: Option<ProgressBar>,
@@ -319,7 +319,7 @@ impl Default for Watching {
 impl Watching {
     fn say(&self, text: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(text.to_owned());
+            bar.set_message(visible(text).into_owned());
         }
     }
 }
@@ -330,7 +330,7 @@ impl Watch for Watching {
             bar.set_length(total);
             bar.set_position(done);
             if bar.message() != doing {
-                bar.set_message(doing.to_owned());
+                bar.set_message(visible(doing).into_owned());
             }
         }
     }
@@ -340,25 +340,21 @@ impl Watch for Watching {
     }
 }
 
-/// Waits for work that looks at `watching` now and then. The first Ctrl-C (or SIGTERM) lets it tidy up, the second ends it.
+/// Waits for work that looks at `watching` now and then. The first signal lets it tidy up, the second ends it.
 fn while_watched<T>(watching: &Watching, work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let done = runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+        let mut signals = Signals::take()?;
         let stop = watching.stop.clone();
         // On a thread of its own: some of the work does not wait, but reads.
         let listening = tokio::spawn(async move {
             loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+                let heard = signals.next().await;
                 if stop.is_cancelled() {
-                    std::process::exit(130);
+                    std::process::exit(i32::from(heard.code(Program::Quaylab)));
                 }
                 tell("stopping; once more to leave at once");
                 stop.cancel();

@@ -69,7 +69,7 @@ impl LabNeeds {
         };
         let mut wanted =
             self.inventory.hosts().filter(|host| named.is_none_or(|n| n.iter().any(|h| h == host)));
-        wanted.find_map(|host| self.inventory.host_vars(host).get(variable).map(|node| node.origin.clone()))
+        wanted.find_map(|host| self.inventory.host_var(host, variable).map(|node| node.origin))
     }
 }
 
@@ -121,6 +121,8 @@ fn pulled(hosts: &[HostSays], by_hand: &BTreeSet<String>) -> Vec<String> {
 pub(super) struct Packing {
     pub(super) sources: Vec<Source>,
     pub(super) uses: Vec<Use>,
+    /// What a person should know of what was packed.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Packing {
@@ -200,7 +202,7 @@ impl Packing {
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<MemberPath> {
         let request = ImageRequest { uri: uri.to_owned(), checksum, cache_dir: default_cache_dir() };
-        request.check()?;
+        self.warnings.extend(request.warning());
         let image: SourceImage = request.fetch(progress).await?;
         let digest = Sha256Hex::parse(&image.digest).map_err(unfit)?;
         let (file, name) = match local(uri) {
@@ -277,7 +279,7 @@ pub(super) fn archive_for(variable: &str, hosts: Hosts, member: MemberPath) -> U
 
 /// The file that a variable names, as a run finds it from where it is started.
 fn found(file: &str, variable: &str, origin: impl FnOnce() -> Option<Origin>) -> Result<PathBuf> {
-    let path = home(file);
+    let path = crate::store::expanded(file);
     if path.is_file() {
         return Ok(path);
     }
@@ -297,13 +299,6 @@ fn found(file: &str, variable: &str, origin: impl FnOnce() -> Option<Origin>) ->
             |near| format!("did you mean {near}?"),
         ))
         .into())
-}
-
-pub(super) fn home(file: &str) -> PathBuf {
-    match (file.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => PathBuf::from(file),
-    }
 }
 
 /// The path of an image that is on this machine.

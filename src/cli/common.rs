@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::ask::{self, tell};
-use super::say::show;
+use super::ask;
+use super::here;
+use super::say::{show, tell};
 use crate::diag::Diagnostic;
 use crate::engine::{Course, Gathering, Options};
 use crate::host::{BecomeMethod, Secret};
@@ -162,7 +163,7 @@ pub(super) struct Prepared {
 impl CommonArgs {
     /// Reads settings, passwords and the inventory. `default` is what is taken for an inventory where none is named.
     pub(super) fn prepare(&self, default: Option<&str>) -> Result<Prepared> {
-        let settings = Settings::load()?;
+        let settings = here::settings()?;
         if self.verbosity(&settings) > 0 {
             name_files(&settings, default.is_some())?;
         }
@@ -235,6 +236,7 @@ impl CommonArgs {
             private_key_file: connection.private_key.clone().or_else(|| settings.private_key_file.clone()),
             host_key_checking: settings.host_key_checking,
             timeout: Duration::from_secs(connection.timeout.unwrap_or(settings.timeout)),
+            limits: settings.limits,
             verbosity: self.verbosity(settings),
             force_handlers: settings.force_handlers,
             ask: ask::prompts(),

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::common::{CommonArgs, Prepared};
-use super::lab::Lab;
+use super::ends;
 use super::lab::guests::{self, Given};
+use super::lab::{Held, Lab, VmNames, hypervisor_uris, refuse_anothers, unclaimed};
 use super::open_files;
 use super::program::Program;
-use super::say::say;
+use super::say::{say_painted, tell_painted};
 use super::tell;
 use crate::diag::Diagnostic;
-use crate::engine::{self, Options, Sink, Summary};
+use crate::engine::{self, Options, Sink, Stop, Summary};
+use crate::lab::Hypervisors;
 use crate::playbook::{Loader, Playbook};
 use crate::report::{Classic, Lines, Minimal, Palette, Printed, Terminal, Verbosity};
 
@@ -54,13 +54,12 @@ impl Exit {
     }
 
     pub(super) fn code(self, program: Program) -> ExitCode {
-        ExitCode::from(match self {
-            Self::Good => 0,
-            Self::Failed => 2,
-            Self::Unreachable => 4,
-            Self::Interrupted if program == Program::Quaylab => 130,
-            Self::Interrupted => 99,
-        })
+        match self {
+            Self::Good => ExitCode::SUCCESS,
+            Self::Failed => ExitCode::from(2),
+            Self::Unreachable => ExitCode::from(4),
+            Self::Interrupted => ends::code(program),
+        }
     }
 }
 
@@ -74,6 +73,8 @@ pub(super) struct Execution<'a> {
     runtime: Option<Runtime>,
     /// Where a check or a foreign playbook keeps what it needs of a lab that does not exist yet; goes with this.
     _passing: Option<tempfile::TempDir>,
+    /// Nobody else changes the lab meanwhile, where this run does.
+    _held: Held,
 }
 
 impl<'a> Execution<'a> {
@@ -82,9 +83,10 @@ impl<'a> Execution<'a> {
         prepared: &Prepared,
         common: &CommonArgs,
         loader: &'a Loader,
-        passing: bool,
+        held: Held,
+        (program, passing): (Program, bool),
     ) -> Result<Self> {
-        let lab = Lab::of(&prepared.inventory);
+        let lab = held.clone();
         let passing = (passing && !lab.state_dir.exists())
             .then(tempfile::tempdir)
             .transpose()
@@ -95,26 +97,49 @@ impl<'a> Execution<'a> {
             lab.prepare()?;
             lab.state_dir.clone()
         };
-        let options = common.options(prepared, state_dir.clone(), lab.name.clone())?;
+        ends::listen(program);
+        let options = common.options(prepared, state_dir.clone(), lab.name.to_string())?;
         if let Some(warning) = open_files::make_room(common.selected(&prepared.inventory).len()) {
             tell(&format!("[WARNING]: {warning}"));
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
+            .thread_stack_size(WORKER_STACK)
             .build()
             .context("cannot start the runtime")?;
-        Ok(Self { loader, lab, state_dir, options, runtime: Some(runtime), _passing: passing })
+        Ok(Self { loader, lab, state_dir, options, runtime: Some(runtime), _passing: passing, _held: held })
     }
 
     /// Lets a playbook that does not bring the lab up reach its guests, where one of these hosts is one; returns what went wrong with it.
     pub(super) fn introduce_guests(&mut self, hosts: &[String]) -> Result<Vec<Diagnostic>> {
         let options = &mut self.options;
-        if !guests::among(&options.inventory, &self.lab, hosts) {
+        let names = VmNames::of(&options.inventory);
+        if !guests::among(&options.inventory, &self.lab, &names, hosts) {
             return Ok(Vec::new());
         }
         let given = Given { user: options.remote_user.is_some(), key: options.private_key_file.is_some() };
+        let hypervisors = options.context.get::<Hypervisors>();
         let runtime = self.runtime.as_ref().context("the runtime has ended")?;
-        Ok(runtime.block_on(guests::introduce(&mut options.inventory, &self.lab, given)))
+        Ok(runtime.block_on(guests::introduce(
+            &mut options.inventory,
+            &self.lab,
+            &names,
+            (given, &hypervisors),
+        )))
+    }
+
+    /// VMs of the lab that no host of the inventory has, on the hypervisors that were asked in this run.
+    pub(super) fn unclaimed(&self) -> Result<Vec<String>> {
+        let names = VmNames::with(&self.options.inventory, &self.options.extra_vars);
+        let runtime = self.runtime.as_ref().context("the runtime has ended")?;
+        Ok(runtime.block_on(unclaimed(&self.lab, &names, &self.options.context.get::<Hypervisors>())))
+    }
+
+    /// Refuses a lab of somebody else that has the name of this one.
+    pub(super) fn refuse_anothers(&self) -> Result<()> {
+        let runtime = self.runtime.as_ref().context("the runtime has ended")?;
+        let uris = hypervisor_uris(&self.options.inventory);
+        runtime.block_on(refuse_anothers(&self.lab, &uris, &self.options.context.get::<Hypervisors>()))
     }
 
     /// The options, for a run that only says what would change.
@@ -126,25 +151,37 @@ impl<'a> Execution<'a> {
     pub(super) fn run(&self, playbook: Playbook, options: Options, sink: Sink) -> Result<Summary> {
         let runtime = self.runtime.as_ref().context("the runtime has ended")?;
         let loader = self.loader.clone();
-        let summary = runtime.block_on(async {
-            let stop = CancellationToken::new();
-            let listening = stop_on_signal(stop.clone());
-            let summary = engine::run(playbook, loader, options, sink, stop).await;
-            listening.abort();
-            summary
-        });
+        let stop = Stop::default();
+        let _running = ends::of(&stop);
+        let work = move || runtime.block_on(engine::run(playbook, loader, options, sink, stop));
+        let summary = std::thread::scope(|scope| {
+            let deep = std::thread::Builder::new().name("run".into()).stack_size(STACK);
+            let running = deep.spawn_scoped(scope, work).context("cannot start the run's thread")?;
+            match running.join() {
+                Ok(summary) => anyhow::Ok(summary),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })?;
         Ok(summary?)
     }
 }
+
+/// Bytes of stack of the thread that runs a playbook: what may be nested (includes, values, expressions) is limited, and has room here. Only what is
+/// used takes memory.
+const STACK: usize = 256 << 20;
+
+/// The same for threads that do a host's part of a task: values and expressions nest there, includes do not. There may be many of them.
+const WORKER_STACK: usize = 64 << 20;
+
+/// How long a blocking call may go on after the run.
+const SHUTDOWN: Duration = Duration::from_millis(100);
 
 impl Drop for Execution<'_> {
     fn drop(&mut self) {
         // A blocking call into libvirt must not hold the program up once the run is over.
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_secs(2));
+            runtime.shutdown_timeout(SHUTDOWN);
         }
-        // A run that had nothing to remember leaves no folder.
-        self.lab.tidy();
     }
 }
 
@@ -171,31 +208,10 @@ pub(super) fn sink(output: Output, verbosity: u8) -> Sink {
 
 fn show(printed: Option<Printed>) {
     match printed {
-        Some(Printed::Out(text)) => say(&text),
-        Some(Printed::Err(text)) => tell(&text),
+        Some(Printed::Out(text)) => say_painted(&text),
+        Some(Printed::Err(text)) => tell_painted(&text),
         None => {}
     }
-}
-
-/// The first Ctrl-C (or SIGTERM) stops cleanly, the second at once.
-fn stop_on_signal(stop: CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        else {
-            return;
-        };
-        loop {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            if stop.is_cancelled() {
-                std::process::exit(130);
-            }
-            tell("stopping: the running tasks are broken off; once more to leave at once");
-            stop.cancel();
-        }
-    })
 }
 
 /// Columns of the terminal, 79 where there is none.

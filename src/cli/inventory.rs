@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 use clap::{ArgGroup, Args};
 
 use crate::cli::common::VaultArgs;
-use crate::cli::say::show;
+use crate::cli::here;
+use crate::cli::say::{show, tell};
 use crate::diag::Diagnostic;
 use crate::inventory::{self, Inventory};
-use crate::settings::Settings;
 
 /// Shows what an inventory means.
 #[derive(Debug, Clone, Args)]
@@ -46,7 +46,7 @@ pub struct InventoryArgs {
 
 /// Prints what was asked for; warnings go to standard error.
 pub fn run(args: &InventoryArgs) -> Result<ExitCode> {
-    let vault = args.vault.vault(&Settings::load()?)?;
+    let vault = args.vault.vault(&here::settings()?)?;
     let (inventory, mut warnings) = Inventory::load_with(&args.inventory, &vault)?;
     let text = if let Some(name) = &args.host {
         let (hosts, more) = inventory.select(name)?;
@@ -86,10 +86,9 @@ fn write(value: &crate::value::Value, yaml: bool) -> Result<String> {
     Ok(if yaml { serde_yaml::to_string(value)?.trim_end().to_owned() } else { inventory::json_text(value) })
 }
 
-#[expect(clippy::print_stderr, reason = "the command line's own room")]
 fn warn(warnings: &[Diagnostic]) {
     for warning in warnings {
-        eprintln!("[WARNING]: {warning}");
+        tell(&format!("[WARNING]: {warning}"));
     }
 }
 

@@ -6,7 +6,9 @@ mod ask;
 mod bundle;
 mod bundle_needs;
 mod common;
+mod ends;
 mod execute;
+mod here;
 pub mod inventory;
 mod lab;
 mod listing;
@@ -20,4 +22,4 @@ mod secrets;
 mod vault;
 
 pub use app::main;
-use ask::tell;
+use say::tell;

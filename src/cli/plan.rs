@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,14 @@ use super::execute::Exit;
 use super::program::Program;
 use super::run::{LabRun, Read, RunArgs};
 use super::tell;
-use crate::cli::say::show;
+use crate::cli::say::{show, show_exactly};
 use crate::diag::Diagnostic;
 use crate::engine::{Event, Sink, Summary};
 use crate::inventory::Inventory;
 use crate::playbook::{Action, Block, Entry, Play, Playbook};
-use crate::report::{Follows, INFRASTRUCTURE, LabPlan, Palette, PlanCollector};
-use crate::value::plain;
+use crate::report::{Follows, INFRASTRUCTURE, LabPlan, Palette, PlanCollector, visible};
+use crate::store::{write_closed, write_named};
+use crate::template::Templated;
 use crate::yaml::Node;
 
 /// Options of `quaylab plan`: those of `quaylab run`, and how the plan is told.
@@ -65,11 +66,13 @@ fn planned(args: &PlanArgs) -> Result<ExitCode> {
     let (plan, summary) = collect(&run)?;
     let json = serde_json::to_string_pretty(&plan).context("cannot write the plan")?;
     if let Some(file) = &args.out {
-        std::fs::write(file, format!("{json}\n"))
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        write_plan(file, &format!("{json}\n")).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    let text = if args.json { json + "\n" } else { plan.render(Palette::detect()) };
-    show(&text)?;
+    if args.json {
+        show(&(json + "\n"))?;
+    } else {
+        show_exactly(plan.render(Palette::detect()).as_bytes())?;
+    }
     if !args.detailed_exitcode {
         return Ok(if plan.failures.is_empty() && !summary.interrupted {
             ExitCode::SUCCESS
@@ -84,6 +87,14 @@ fn planned(args: &PlanArgs) -> Result<ExitCode> {
     })
 }
 
+/// Writes the plan whole, for its owner alone: what a run would write to hosts stands in it. What is no file (a pipe, a terminal) is written to as it is.
+fn write_plan(file: &Path, text: &str) -> std::io::Result<()> {
+    if file.exists() && !file.is_file() {
+        return write_named(file, text.as_bytes());
+    }
+    write_closed(file, text.as_bytes())
+}
+
 /// Runs the playbook in check mode and gathers what it would change.
 fn collect(run: &LabRun<'_>) -> Result<(LabPlan, Summary)> {
     let collector = Arc::new(PlanCollector::default());
@@ -96,9 +107,12 @@ fn collect(run: &LabRun<'_>) -> Result<(LabPlan, Summary)> {
         match (&event, &shown) {
             (Event::TaskStarted { task, .. }, Some(bar)) => {
                 bar.enable_steady_tick(Duration::from_millis(120));
-                bar.set_message(task.name.clone());
+                bar.set_message(visible(&task.name).into_owned());
             }
-            (Event::Progress { host, message }, Some(bar)) => bar.set_message(format!("{host}: {message}")),
+            (Event::Progress { host, message }, Some(bar)) => {
+                bar.set_message(visible(&format!("{host}: {message}")).into_owned());
+            }
+            (Event::Stopped(left), _) => tell(&left.to_string()),
             (Event::Warning(warning), None) => tell(&format!("[WARNING]: {warning}")),
             (Event::Warning(warning), Some(bar)) => bar.suspend(|| tell(&format!("[WARNING]: {warning}"))),
             _ => {}
@@ -119,6 +133,7 @@ fn collect(run: &LabRun<'_>) -> Result<(LabPlan, Summary)> {
             .filter(|f| f.tasks > 0)
     });
     plan.replacing(!run.args.replace.is_empty());
+    plan.unclaimed = run.execution.unclaimed()?;
     Ok((plan, summary))
 }
 
@@ -126,11 +141,8 @@ fn collect(run: &LabRun<'_>) -> Result<(LabPlan, Summary)> {
 fn follows(playbook: &Playbook, inventory: &Inventory, host: &str, seen: &HashSet<String>) -> Follows {
     let mut all = Follows::default();
     for play in &playbook.plays {
-        let pattern = match play.hosts.to_value() {
-            serde_json::Value::Array(parts) => parts.iter().map(plain).collect::<Vec<_>>().join(":"),
-            one => plain(&one),
-        };
-        let for_host = inventory.select(&pattern).is_ok_and(|(hosts, _)| hosts.iter().any(|h| h == host));
+        let for_host =
+            inventory.select(&play.pattern()).is_ok_and(|(hosts, _)| hosts.iter().any(|h| h == host));
         if for_host {
             for section in &play.sections {
                 count(section, None, seen, &mut all);
@@ -167,6 +179,8 @@ pub(super) enum Go {
     /// With what would be restarted.
     OnWithRestarts,
     Nowhere,
+    /// A signal ended it before there was an answer.
+    Stopped,
 }
 
 /// Before a run: says what it would change of the infrastructure, and asks where that would restart or replace
@@ -183,7 +197,7 @@ pub(super) fn announce(run: &LabRun<'_>) -> Result<Go> {
     let sink: Sink = Arc::new(move |event| seeing.see(&event));
     let summary = run.execution.run(playbook, run.execution.foretelling(), sink)?;
     if summary.interrupted {
-        return Ok(Go::Nowhere);
+        return Ok(Go::Stopped);
     }
     let mut plan = collector.finish(&run.execution.lab.name, |_, _| None);
     plan.replacing(!run.args.replace.is_empty());
@@ -192,7 +206,7 @@ pub(super) fn announce(run: &LabRun<'_>) -> Result<Go> {
     }
     // What else is in the hosts, and what fails, the run itself tells.
     plan.failures.clear();
-    show(&plan.render_brief(Palette::detect()))?;
+    show_exactly(plan.render_brief(Palette::detect()).as_bytes())?;
     if plan.summary.replace > 0
         && !run.args.yes
         && !confirmed("go on, and lose what the marked ones hold?", "--yes")?
@@ -235,7 +249,7 @@ fn only_infrastructure(play: &mut Play) -> bool {
         found |= !section.is_empty();
     }
     play.handlers.clear();
-    play.gather_facts = Some(Node::str("false", &play.origin));
+    play.gather_facts = Some(Templated::new("gather_facts", Node::word("false", &play.origin)));
     found
 }
 

@@ -8,13 +8,13 @@ use anyhow::Result;
 use clap::Parser;
 
 use super::adhoc::{self, AdHocArgs};
+use super::here;
 use super::inventory::{self, InventoryArgs};
 use super::run::{self, RunArgs};
-use super::say::show;
+use super::say::{print, show};
 use super::tell;
 use super::vault::{self, VaultCli};
 use crate::diag::Diagnostic;
-use crate::settings::Settings;
 
 /// The release whose behaviour is followed.
 const CORE: &str = "2.19.14";
@@ -42,7 +42,7 @@ impl Program {
         Self::NAMES.iter().find(|(known, _)| *known == name).map_or(Self::Quaylab, |(_, program)| *program)
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, program)| *program == self).map_or("quaylab", |(name, _)| name)
     }
 }
@@ -71,6 +71,11 @@ struct AdHocCli {
     args: AdHocArgs,
 }
 
+/// The program that this one was called as.
+pub(super) fn called() -> Program {
+    std::env::args_os().next().map_or(Program::Quaylab, |name| Program::of(Path::new(&name)))
+}
+
 /// Does what the name asks for; `None` where the name is quaylab's own.
 pub(super) fn main() -> Option<ExitCode> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -96,7 +101,7 @@ fn dispatch(program: Program, arguments: &[OsString]) -> Result<ExitCode> {
         }
     };
     parsed.unwrap_or_else(|told| {
-        let _closed = told.print();
+        print(&told);
         // What is wrong on the command line gives 2, as Python's parser has it.
         Ok(if told.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS })
     })
@@ -109,7 +114,7 @@ fn parse<P: Parser>(program: Program, arguments: &[OsString]) -> Result<P, clap:
 
 /// The first line is what programs that look for a version read.
 fn version(program: Program) -> Result<ExitCode> {
-    let settings = Settings::load()?;
+    let settings = here::settings()?;
     let config = settings.files.first().and_then(|f| std::path::absolute(f).ok());
     let place = std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_default();
     show(&format!(

@@ -11,8 +11,8 @@ use clap::{Args, Subcommand};
 use super::app::EXIT_INPUT;
 use crate::cli::say::show;
 use crate::diag::{Diagnostic, SourceFile};
+use crate::http::{Direct, Trust, certificates};
 use crate::quay::config::{Bundle, Checked, Severity, check};
-use crate::quay::http::{Direct, Trust, certificates};
 use crate::quay::probe::{Answer, Probed, probe};
 
 /// Something that the configuration names does not serve.

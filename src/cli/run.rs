@@ -7,17 +7,17 @@ use clap::Args;
 
 use super::common::{CommonArgs, Prepared};
 use super::execute::{self, Execution, Exit, Output};
-use super::lab::wanted_private;
+use super::lab::{Declared, Held, Lab, VmNames, WaitArgs, is_provisioned, wanted_private};
 use super::plan::Go;
 use super::program::Program;
 use super::say::show;
-use super::{ask, listing, tell};
+use super::{ask, here, listing, tell};
 use crate::diag::Diagnostic;
 use crate::engine::{Event, Sink};
 use crate::inventory::{VarMap, parse_extra_vars};
 use crate::lab::{Converged, private};
 use crate::playbook::{Folder, Loader, Playbook};
-use crate::report::RolesSeen;
+use crate::report::{RolesSeen, unclaimed_hint};
 use crate::vars::Level;
 
 /// Options of `quaylab run`, under ansible-playbook's names.
@@ -66,6 +66,8 @@ pub(super) struct RunArgs {
     /// Let this machine find the guests by name, until the lab is destroyed.
     #[arg(long)]
     host_dns: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 impl RunArgs {
@@ -76,13 +78,17 @@ impl RunArgs {
             choices.insert(ALLOW_RESTART.into(), true.into());
         }
         if !self.replace.is_empty() {
-            let meant = |name: &String| super::lab::meant(&prepared.inventory, name);
+            let names = VmNames::of(&prepared.inventory);
+            let meant = |name: &String| names.meant(name);
             let hosts = self.replace.iter().map(meant).collect::<Result<Vec<_>, _>>()?;
             choices.insert("quaylab_replace".into(), hosts.into());
         }
         Ok(parse_extra_vars(&serde_json::Value::Object(choices).to_string(), &prepared.vault)?)
     }
 }
+
+/// The role that makes VMs.
+const VM_ROLE: &str = "vm";
 
 /// Where the roles look for whether they may restart.
 const ALLOW_RESTART: &str = "quaylab_allow_restart";
@@ -102,12 +108,46 @@ impl Read {
         if ansible && roles_path.is_empty() {
             roles_path.extend(usual_roles());
         }
-        roles_path.push(PathBuf::from("roles"));
+        roles_path.extend(here::roles());
         let loader = Loader::new(roles_path)
             .with_vault(prepared.vault.clone())
             .knowing(Level::Extra, &args.common.extra_vars(&prepared.vault)?);
         let playbooks = read_playbooks(&loader, &args.playbooks)?;
         Ok(Self { prepared, loader, playbooks })
+    }
+
+    /// Refuses what is declared of the lab and cannot be made, before anything is touched; returns what else is to be told.
+    fn judged(&self, args: &RunArgs) -> Result<Vec<Diagnostic>> {
+        let inventory = &self.prepared.inventory;
+        let (extra, hosts) = (args.common.extra_vars(&self.prepared.vault)?, args.common.selected(inventory));
+        let mut warnings = Vec::new();
+        for (_, playbook) in &self.playbooks {
+            let judged = Declared { inventory, playbook, extra: &extra }.judge(&hosts);
+            if let Some(refused) = judged.refused.into_iter().next() {
+                return Err(refused.into());
+            }
+            warnings.extend(judged.warnings);
+        }
+        Ok(warnings)
+    }
+
+    /// Refuses hosts that would share a VM, before anything is touched.
+    fn one_vm_a_host(&self, args: &RunArgs) -> Result<()> {
+        let inventory = &self.prepared.inventory;
+        let plays = self.playbooks.iter().flat_map(|(_, playbook)| &playbook.plays);
+        let mut hosts = Vec::new();
+        for play in plays.filter(|play| play.roles.iter().any(|role| role.name == VM_ROLE)) {
+            // A pattern that cannot be read yet is refused by the run itself.
+            hosts.extend(inventory.select(&play.pattern()).map(|(hosts, _)| hosts).unwrap_or_default());
+        }
+        let hypervisors =
+            inventory.groups().into_iter().any(|(group, all)| group == "hypervisor" && !all.is_empty());
+        if hosts.is_empty() || !hypervisors {
+            return Ok(());
+        }
+        let names = VmNames::with(inventory, &args.common.extra_vars(&self.prepared.vault)?);
+        hosts.retain(|host| is_provisioned(inventory, host));
+        Ok(names.unique(&hosts, inventory)?)
     }
 
     /// Answers the options that only ask what there is; `None` where none was given.
@@ -132,7 +172,18 @@ impl<'a> LabRun<'a> {
     pub(super) fn open(args: &'a RunArgs, read: &'a Read, program: Program, check: bool) -> Result<Self> {
         let ansible = program != Program::Quaylab;
         let choices = args.choices(&read.prepared)?;
-        let private = wanted_private(&read.prepared.inventory)?;
+        read.one_vm_a_host(args)?;
+        let judged = read.judged(args)?;
+        let inventory = &read.prepared.inventory;
+        let held = match (program, check) {
+            (Program::Quaylab, false) => {
+                Held::change(inventory, "quaylab run", args.wait)?.claimed(args.playbooks.is_empty())?
+            }
+            (Program::Quaylab, true) => Held::look(Lab::of(inventory)?, "quaylab plan")?,
+            // Ansible's programs run side by side.
+            _ => Held::look(Lab::of(inventory)?, program.name())?,
+        };
+        let private = wanted_private(inventory)?;
         let wants_lab = !ansible && args.playbooks.is_empty() || !matches!(private, private::Wanted::Never);
         let mut brought_up = false;
         if wants_lab {
@@ -146,8 +197,13 @@ impl<'a> LabRun<'a> {
                 ));
             }
         }
-        let mut execution = Execution::open(&read.prepared, &args.common, &read.loader, check || ansible)?;
+        let mut execution =
+            Execution::open(&read.prepared, &args.common, &read.loader, held, (program, check || ansible))?;
+        if wants_lab && args.playbooks.is_empty() {
+            execution.refuse_anothers()?;
+        }
         let mut warnings = read.prepared.warnings.clone();
+        warnings.extend(judged);
         if !args.playbooks.is_empty() {
             warnings.extend(execution.introduce_guests(&args.common.selected(&read.prepared.inventory))?);
         }
@@ -164,7 +220,9 @@ impl<'a> LabRun<'a> {
 
     /// All playbooks as one.
     pub(super) fn playbook(&self) -> Playbook {
-        let mut all = Playbook { plays: Vec::new(), warnings: Vec::new() };
+        let first = self.read.playbooks.first();
+        let folder = first.and_then(|(_, read)| read.folder.clone());
+        let mut all = Playbook { folder, plays: Vec::new(), warnings: Vec::new() };
         for (_, read) in &self.read.playbooks {
             all.plays.extend(read.plays.iter().cloned());
             all.warnings.extend(read.warnings.iter().cloned());
@@ -206,6 +264,7 @@ fn lab(run: &LabRun<'_>) -> Result<Exit> {
                 let allow = format!("{{\"{ALLOW_RESTART}\": true}}");
                 options.extra_vars.extend(parse_extra_vars(&allow, &run.read.prepared.vault)?);
             }
+            Go::Stopped => return Ok(Exit::Interrupted),
             Go::Nowhere => {
                 tell("nothing was changed");
                 return Ok(Exit::Good);
@@ -225,6 +284,12 @@ fn lab(run: &LabRun<'_>) -> Result<Exit> {
     let mut summary = execution.run(run.playbook(), options, sink)?;
     if let Some(missed) = summary.no_start.take() {
         return Err(missed.into());
+    }
+    for vm in execution.unclaimed()? {
+        tell(&format!(
+            "[WARNING]: VM {vm} is of this lab and of no host in the inventory: {}",
+            unclaimed_hint(&vm)
+        ));
     }
     if !check {
         // With tags a role may have run in part, which says nothing about the whole of it.
@@ -294,8 +359,9 @@ fn list(
 }
 
 fn read_playbooks(loader: &Loader, files: &[PathBuf]) -> Result<Vec<(String, Playbook)>> {
-    let own = [PathBuf::from("playbooks/quaylab.yml")];
-    let named = if files.is_empty() && own[0].is_file() { &own[..] } else { files };
+    let own: Vec<PathBuf> =
+        if files.is_empty() { here::playbook().into_iter().collect() } else { Vec::new() };
+    let named = if files.is_empty() { &own[..] } else { files };
     if named.is_empty() {
         let playbook = loader.playbook(&Folder::Embedded("playbooks".into()), "quaylab.yml")?;
         return Ok(vec![("playbooks/quaylab.yml".into(), playbook)]);

@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::lab::{Lab, NAME_IT, named};
+use super::here;
+use super::lab::{Held, Lab, NAME_IT, named};
 use super::say::say;
 use super::vault::{self, EncryptArgs};
 use crate::diag::{Diagnostic, SourceFile};
 use crate::host::Secret;
 use crate::inventory::Inventory;
-use crate::settings::Settings;
 use crate::yaml;
 
 /// Options of `quaylab secrets`.
@@ -52,10 +52,11 @@ type Variables = BTreeMap<String, Secret>;
 
 /// Writes them.
 pub(super) fn run(args: &SecretsArgs) -> Result<ExitCode> {
-    let settings = Settings::load()?;
+    let settings = here::settings()?;
     let sources = named(&args.inventory, &settings, NAME_IT)?;
     let opened = args.keys.vault(&settings)?;
-    let lab = Lab::of(&Inventory::load_with(sources, &opened)?.0);
+    let lab = Lab::of(&Inventory::load_with(sources, &opened)?.0)?;
+    let lab = Held::look(lab, "quaylab secrets")?;
     let made = made(&lab)?;
     let before = match std::fs::symlink_metadata(&args.file) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,

@@ -11,11 +11,12 @@ use clap::{Args, Parser, Subcommand};
 use zeroize::Zeroizing;
 
 use super::common::VaultArgs;
-use super::say::show;
-use super::{ask, tell};
+use super::say::show_exactly;
+use super::{ask, here, tell};
 use crate::diag::Diagnostic;
 use crate::settings::Settings;
-use crate::vault::{DEFAULT_ID, Envelope, Key, Source, Vault, is_encrypted};
+use crate::store::write_closed;
+use crate::vault::{DEFAULT_ID, Envelope, Key, Source, Vault, VaultError, is_encrypted};
 
 /// What ansible-vault takes.
 #[derive(Debug, Parser)]
@@ -130,7 +131,7 @@ pub(super) struct StringArgs {
 
 /// Does what is asked for.
 pub(super) fn run(command: &VaultCommand) -> Result<ExitCode> {
-    let settings = Settings::load()?;
+    let settings = here::settings()?;
     match command {
         VaultCommand::Create { file, skip_tty_check, keys } => {
             create(file, *skip_tty_check, keys, &settings)?;
@@ -241,16 +242,9 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 /// Writes a whole file that only its owner may read, or to standard output.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if is_stream(path) {
-        return std::io::stdout().write_all(bytes).context("cannot write to standard output");
+        return show_exactly(bytes);
     }
-    let failed = || format!("cannot write {}", path.display());
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::Builder::new().prefix(".quaylab-vault").tempfile_in(folder).with_context(failed)?;
-    file.write_all(bytes).with_context(failed)?;
-    file.as_file().sync_all().with_context(failed)?;
-    file.persist(path).map_err(|e| e.error).with_context(failed)?;
-    Ok(())
+    write_closed(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The same, with the owner and mode that the file had.
@@ -273,7 +267,7 @@ fn inputs(files: &[PathBuf], output: &OutputArgs) -> Result<Vec<PathBuf>> {
     Ok(if files.is_empty() { vec![PathBuf::from("-")] } else { files.to_vec() })
 }
 
-fn told(error: &crate::vault::VaultError, path: &Path) -> Diagnostic {
+fn told(error: &VaultError, path: &Path) -> Diagnostic {
     Diagnostic::new(format!("{}: {error}", path.display())).hint_opt(error.hint().map(str::to_owned))
 }
 
@@ -282,13 +276,17 @@ fn sealed_text(path: &Path) -> Result<String> {
     if !is_encrypted(&bytes) {
         return Err(Diagnostic::new(format!("{}: input is not vault encrypted data", path.display())).into());
     }
-    String::from_utf8(bytes.to_vec()).with_context(|| format!("{} is not text", path.display()))
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| told(&VaultError::Damaged("it is not UTF-8".into()), path).into())
 }
 
 /// The text of an encrypted file.
 pub(super) fn open(path: &Path, vault: &Vault) -> Result<Zeroizing<String>> {
     let plain = vault.open(&sealed_text(path)?).map_err(|e| told(&e, path))?;
-    Ok(Zeroizing::new(String::from_utf8_lossy(&plain).into_owned()))
+    let text = String::from_utf8(plain.to_vec());
+    Ok(Zeroizing::new(text.map_err(|_| {
+        Diagnostic::new(format!("{}: what is encrypted here is not UTF-8 text", path.display()))
+    })?))
 }
 
 /// Writes a text as an encrypted file, which only its owner may read.
@@ -326,9 +324,11 @@ fn decrypt(files: &[PathBuf], output: &OutputArgs, keys: &KeyArgs, settings: &Se
 fn view(files: &[PathBuf], vault: &Vault) -> Result<()> {
     for path in files {
         let plain = vault.open(&sealed_text(path)?).map_err(|e| told(&e, path))?;
-        let text = String::from_utf8_lossy(&plain).into_owned();
-        if !page(&text) {
-            show(&if text.ends_with('\n') { text } else { text + "\n" })?;
+        if !page(&String::from_utf8_lossy(&plain)) {
+            show_exactly(&plain)?;
+            if !plain.ends_with(b"\n") {
+                show_exactly(b"\n")?;
+            }
         }
     }
     Ok(())

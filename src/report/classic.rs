@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use indexmap::IndexMap;
 
 use super::python_json::{compact, pretty};
-use super::{Palette, Verbosity, diff, recap};
+use super::{Palette, Verbosity, diff, recap, visible};
 use crate::engine::{Event, HostResult, Stats, Status, TaskLabel};
 use crate::value::{Map, Value};
 
@@ -60,7 +60,8 @@ impl Classic {
                 let kind = if task.handler { "RUNNING HANDLER" } else { "TASK" };
                 let mut text = self.banner(&format!("{kind} [{}]", task.name.trim()));
                 if self.verbosity >= Verbosity(2) {
-                    text.push_str(&format!("\ntask path: {}:{}", task.origin.file.name, task.origin.line));
+                    let path = format!("\ntask path: {}:{}", task.origin.file.name, task.origin.line);
+                    text.push_str(&visible(&path));
                 }
                 text
             }
@@ -90,11 +91,14 @@ impl Classic {
                 if self.verbosity < Verbosity(*verbosity) {
                     return None;
                 }
-                format!("<{host}> {message}")
+                visible(&format!("<{host}> {message}")).into_owned()
             }
             Event::Progress { .. } => return None,
             Event::Warning(warning) => {
                 return Some(Printed::Err(self.palette.warning(&format!("[WARNING]: {warning}"))));
+            }
+            Event::Stopped(left) => {
+                return Some(Printed::Err(self.palette.failed(&format!("[ERROR]: {left}"))));
             }
             Event::Finished { stats, .. } => self.recap(stats),
         }))
@@ -131,7 +135,7 @@ impl Classic {
 
     fn result(&self, host: &str, task: &TaskLabel, result: &HostResult) -> Option<String> {
         let who = Self::who(host, result);
-        let items = task.looped && result.result.contains_key("results");
+        let items = task.looped && result.result.fields().contains_key("results");
         let more = || self.shown(task, result, 0).map(|j| format!(" => {j}")).unwrap_or_default();
         let text = match result.status {
             Status::Ok | Status::Changed if is_include(task) || items => return None,
@@ -143,7 +147,7 @@ impl Classic {
             Status::Skipped => self.palette.skipped(&format!("skipping: [{host}]{}", more())),
             Status::Unreachable => self.palette.failed(&format!(
                 "fatal: [{who}]: UNREACHABLE! => {}",
-                self.dump(task, &result.result, false)
+                self.dump(task, result.result.fields(), false)
             )),
             Status::Failed if items => {
                 return result.ignored.then(|| self.palette.skipped("...ignoring"));
@@ -164,22 +168,23 @@ impl Classic {
     /// A result that is there to be read: of debug and assert always, of others where more is asked for.
     fn shown(&self, task: &TaskLabel, result: &HostResult, least: u8) -> Option<String> {
         let good = matches!(result.status, Status::Ok | Status::Changed);
-        let hidden = result.result.contains_key("censored");
+        let hidden = result.result.fields().contains_key("censored");
         let quiet = task.action == "assert" && task.quiet;
         let always = good && !hidden && !quiet && matches!(task.action.as_str(), "debug" | "assert");
         let never = task.action == "setup" || task.action == "gather_facts";
         ((self.verbosity > Verbosity(least) || always) && !never)
-            .then(|| self.dump(task, &result.result, always))
+            .then(|| self.dump(task, result.result.fields(), always))
     }
 
     fn failure(&self, task: &TaskLabel, result: &HostResult) -> String {
-        let always = task.action == "assert" && !task.quiet && !result.result.contains_key("censored");
-        self.dump(task, &result.result, always)
+        let always =
+            task.action == "assert" && !task.quiet && !result.result.fields().contains_key("censored");
+        self.dump(task, result.result.fields(), always)
     }
 
     /// What went wrong and where, with the lines of the file; nothing where that was told before.
     fn error(&self, task: &TaskLabel, result: &HostResult) -> String {
-        let message = match result.result.get("msg") {
+        let message = match result.result.fields().get("msg") {
             Some(Value::Bool(true)) => "True".to_owned(),
             Some(Value::Bool(false)) => "False".to_owned(),
             other => other.map(crate::value::plain).unwrap_or_default(),

@@ -1,5 +1,7 @@
 use std::io::IsTerminal;
 
+use super::visible;
+
 /// The colours of a run's output, or none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Palette {
@@ -18,8 +20,10 @@ impl Palette {
         Self { enabled: !set("NO_COLOR") && (forced || (std::io::stdout().is_terminal() && !dumb)) }
     }
 
+    /// The text made visible, in a colour: no escape sequence is in it but the colour's.
     fn paint(self, code: &str, text: &str) -> String {
-        if self.enabled { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        let text = visible(text);
+        if self.enabled { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into_owned() }
     }
 
     pub fn ok(self, text: &str) -> String {

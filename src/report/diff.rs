@@ -1,6 +1,6 @@
 use similar::TextDiff;
 
-use super::Palette;
+use super::{Palette, visible};
 use crate::modules::Diff;
 
 /// A difference in unified form, three lines of context.
@@ -14,7 +14,7 @@ pub(super) fn render(diff: &Diff, palette: Palette) -> String {
         Some(b'+') => palette.ok(line),
         Some(b'-') => palette.failed(line),
         Some(b'@') => palette.skipped(line),
-        _ => line.to_owned(),
+        _ => visible(line).into_owned(),
     };
     text.lines().map(paint).collect::<Vec<_>>().join("\n")
 }

@@ -43,6 +43,7 @@ impl Lines {
             Event::Result { host, task, result } => Some(self.result(host, task, result)),
             // Each host's own line says it already.
             Event::Included { .. } | Event::Meta { .. } | Event::NoMoreHosts => None,
+            Event::Stopped(left) => Some(format!("\n{}", self.palette.warning(&left.to_string()))),
             Event::Retry { host, task, left } => Some(
                 self.palette
                     .faint(&format!("FAILED - RETRYING: [{host}]: {} ({left} retries left).", task.name)),
@@ -74,7 +75,7 @@ impl Lines {
         let item = format!("(item={item})");
         let text = match result.status {
             Status::Ok if tells(action, result) => {
-                let mut said = result.result.clone();
+                let mut said = result.result.fields().clone();
                 // The item is in the line already.
                 if let Some(name) = said.shift_remove("ansible_loop_var") {
                     said.shift_remove(&plain(&name));
@@ -104,14 +105,14 @@ impl Lines {
         let who = Self::who(host, result);
         let text = match result.status {
             Status::Ok if tells(action, result) && !quiet => {
-                self.palette.ok(&format!("ok: {who} => {}", message(&result.result)))
+                self.palette.ok(&format!("ok: {who} => {}", message(result.result.fields())))
             }
             Status::Ok => self.palette.ok(&format!("ok: {who}")),
             Status::Changed => self.palette.changed(&format!("changed: {who}")),
             Status::Skipped => {
                 let reason = ["skip_reason", "skipped_reason"]
                     .iter()
-                    .find_map(|k| result.result.get(*k))
+                    .find_map(|k| result.result.fields().get(*k))
                     .map(plain)
                     .filter(|r| !r.is_empty() && self.explains(r));
                 self.palette.skipped(&format!(
@@ -123,7 +124,11 @@ impl Lines {
                 self.palette.failed(&format!("fatal: {who}: UNREACHABLE!{}", Self::failure(result)))
             }
             Status::Failed => {
-                let word = if result.result.contains_key("interrupted") { "INTERRUPTED!" } else { "FAILED!" };
+                let word = if result.result.fields().contains_key("interrupted") {
+                    "INTERRUPTED!"
+                } else {
+                    "FAILED!"
+                };
                 let text = format!("fatal: {who}: {word}{}\n    task: {origin}", Self::failure(result));
                 if result.ignored {
                     format!("{}\n...ignoring", self.palette.skipped(&text))
@@ -142,8 +147,10 @@ impl Lines {
 
     fn failure(result: &HostResult) -> String {
         let mut text = String::new();
-        for key in ["msg", "assertion", "rc", "stderr", "stdout", "results_failed"] {
-            let Some(value) = result.result.get(key).map(plain).filter(|v| !v.is_empty()) else { continue };
+        for key in ["msg", "censored", "assertion", "rc", "stderr", "stdout", "results_failed"] {
+            let Some(value) = result.result.fields().get(key).map(plain).filter(|v| !v.is_empty()) else {
+                continue;
+            };
             let _ = write!(text, "\n    {key}: {}", value.trim_end().replace('\n', "\n         "));
         }
         if let Some(hint) = &result.hint {
@@ -159,6 +166,7 @@ impl Lines {
         if self.verbosity >= Verbosity(1) {
             let shown: Map = result
                 .result
+                .fields()
                 .iter()
                 .filter(|(k, _)| !SHOWN.contains(&k.as_str()))
                 .map(|(k, v)| (k.clone(), v.clone()))
@@ -194,7 +202,7 @@ impl Lines {
 
 /// Whether a result is there to be read.
 fn tells(action: &str, result: &HostResult) -> bool {
-    matches!(action, "debug" | "assert") && !result.result.contains_key("censored")
+    matches!(action, "debug" | "assert") && !result.result.fields().contains_key("censored")
 }
 
 /// A debug task's message: text as it stands, everything else as JSON.

@@ -23,6 +23,7 @@ impl Minimal {
     pub fn render(&self, event: &Event) -> Option<Printed> {
         match event {
             Event::Result { host, task, result } => Some(Printed::Out(self.result(host, task, result))),
+            Event::Stopped(left) => Some(Printed::Err(self.palette.failed(&format!("[ERROR]: {left}")))),
             Event::Warning(warning) => {
                 Some(Printed::Err(self.palette.warning(&format!("[WARNING]: {warning}"))))
             }
@@ -31,7 +32,8 @@ impl Minimal {
     }
 
     fn result(self, host: &str, task: &TaskLabel, result: &HostResult) -> String {
-        let raw = RAW.contains(&task.action.as_str()) && !result.result.contains_key("ansible_job_id");
+        let raw =
+            RAW.contains(&task.action.as_str()) && !result.result.fields().contains_key("ansible_job_id");
         let (caption, paint): (&str, fn(Palette, &str) -> String) = match result.status {
             Status::Ok => ("SUCCESS", Palette::ok),
             Status::Changed => ("CHANGED", Palette::changed),
@@ -41,9 +43,9 @@ impl Minimal {
             Status::Unreachable => ("UNREACHABLE!", Palette::failed),
         };
         let text = if raw && result.status != Status::Unreachable {
-            self.raw(host, caption, &result.result)
+            self.raw(host, caption, result.result.fields())
         } else {
-            let mut shown = without_internals(&result.result, self.verbosity);
+            let mut shown = without_internals(result.result.fields(), self.verbosity);
             if task.action == "debug" && !self.one_line {
                 clean_debug(&mut shown);
             }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use indexmap::IndexMap;
@@ -19,6 +19,8 @@ pub struct LabPlan {
     pub hosts: Vec<HostPlan>,
     /// What could not be planned, and why.
     pub failures: Vec<PlanFailure>,
+    /// VMs of the lab that no host of the inventory has.
+    pub unclaimed: Vec<String>,
     pub summary: PlanSummary,
 }
 
@@ -74,6 +76,8 @@ pub struct HostPlan {
     pub host: String,
     /// Whether there is a machine that could be looked into.
     pub exists: bool,
+    /// Why there is none, where its VM is there.
+    pub reason: Option<String>,
     pub roles: Vec<RolePlan>,
     /// For a host that does not exist yet: what will run there, as far as it is known.
     pub follows: Option<Follows>,
@@ -153,8 +157,8 @@ struct State {
     infrastructure: Vec<InfraChange>,
     hosts: IndexMap<String, Vec<RolePlan>>,
     failures: Vec<PlanFailure>,
-    /// Hosts whose VM does not run yet.
-    to_come: BTreeSet<String>,
+    /// Hosts whose VM cannot be looked into yet, and why, where more is known than that it does not run.
+    to_come: BTreeMap<String, Option<String>>,
     /// Where a task was told about item by item.
     itemized: HashSet<(String, String)>,
     /// The places of the tasks that a host has come by.
@@ -203,19 +207,21 @@ impl PlanCollector {
         });
         // What was rescued is no failure, and a host that the plan would make cannot be reached yet.
         let (failed, to_come) = (&state.failed, &state.to_come);
-        state.failures.retain(|f| failed.contains(&f.host) && !(f.unreachable && to_come.contains(&f.host)));
+        state
+            .failures
+            .retain(|f| failed.contains(&f.host) && !(f.unreachable && to_come.contains_key(&f.host)));
         let mut hosts: Vec<HostPlan> = Vec::new();
         let nowhere = HashSet::new();
         for (host, roles) in state.hosts {
-            let exists = !state.to_come.contains(&host);
+            let exists = !state.to_come.contains_key(&host);
             let follows =
                 if exists { None } else { follows(&host, state.seen.get(&host).unwrap_or(&nowhere)) };
-            state.to_come.remove(&host);
-            hosts.push(HostPlan { host, exists, roles, follows });
+            let reason = state.to_come.remove(&host).flatten();
+            hosts.push(HostPlan { host, exists, reason, roles, follows });
         }
-        for host in state.to_come {
+        for (host, reason) in state.to_come {
             let follows = follows(&host, state.seen.get(&host).unwrap_or(&nowhere));
-            hosts.push(HostPlan { host, exists: false, roles: Vec::new(), follows });
+            hosts.push(HostPlan { host, exists: false, reason, roles: Vec::new(), follows });
         }
         let summary = PlanSummary::of(&state.infrastructure, &hosts);
         LabPlan {
@@ -225,6 +231,7 @@ impl PlanCollector {
             infrastructure: state.infrastructure,
             hosts,
             failures: state.failures,
+            unclaimed: Vec::new(),
             summary,
         }
     }
@@ -268,19 +275,21 @@ impl State {
                 let changes = result.diff.iter().map(|d| infra_change(host, &task.action, d));
                 self.infrastructure.extend(changes);
                 if task.action == "virt_domain" && result.diff.iter().any(|d| d.before.is_empty()) {
-                    self.to_come.insert(host.to_owned());
+                    self.to_come.insert(host.to_owned(), None);
                 }
             }
             Status::Changed => self.task(host, task, item, result),
             Status::Skipped
-                if task.action == "virt_wait" && result.result.contains_key("skip_reason")
+                if task.action == "virt_wait" && result.result.fields().contains_key("skip_reason")
                 // A false condition is no word about the VM.
-                && !result.result.contains_key("false_condition") =>
+                && !result.result.fields().contains_key("false_condition") =>
             {
-                self.to_come.insert(host.to_owned());
+                let reason = result.result.fields().get("skip_reason").map(plain);
+                self.to_come.entry(host.to_owned()).or_insert(reason);
             }
             Status::Failed | Status::Unreachable if !result.ignored => {
-                let message = result.result.get("msg").map(plain).unwrap_or_default();
+                let message = ["msg", "censored"].iter().find_map(|key| result.result.fields().get(*key));
+                let message = message.map(plain).unwrap_or_default();
                 self.failures.push(PlanFailure {
                     host: host.to_owned(),
                     task: task.name.clone(),

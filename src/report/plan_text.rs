@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use super::plan::{
     Follows, HostPlan, InfraAction, InfraChange, InfraKind, LabPlan, PlanSummary, TaskPlan, TextDiff,
 };
-use super::{Palette, diff};
+use super::{Palette, diff, visible};
 use crate::modules::Diff;
 
 /// How much of one text difference is printed; the JSON has all of it.
@@ -31,12 +31,19 @@ impl LabPlan {
                 let first = format!("  {} : {} ({what})", failure.host, failure.task);
                 let _ = writeln!(text, "{}", palette.failed(&first));
                 for line in failure.message.lines() {
-                    let _ = writeln!(text, "      {line}");
+                    let _ = writeln!(text, "      {}", visible(line));
                 }
                 if let Some(hint) = &failure.hint {
-                    let _ = writeln!(text, "      hint: {}", hint.replace('\n', "\n            "));
+                    let _ = writeln!(text, "      hint: {}", visible(hint).replace('\n', "\n            "));
                 }
                 let _ = writeln!(text, "      {}", palette.faint(&failure.origin));
+            }
+            text.push('\n');
+        }
+        if !self.unclaimed.is_empty() {
+            let _ = writeln!(text, "{}", palette.heading("Of this lab, and of no host in the inventory"));
+            for vm in &self.unclaimed {
+                let _ = writeln!(text, "  VM {vm}\n      {}", unclaimed_hint(vm));
             }
             text.push('\n');
         }
@@ -52,7 +59,12 @@ impl LabPlan {
 
     fn summary_line(&self, palette: Palette) -> String {
         if !self.changes && self.failures.is_empty() {
-            return format!("{}\n", palette.ok("No changes: the lab is as declared."));
+            let all = if self.unclaimed.is_empty() {
+                "No changes: the lab is as declared."
+            } else {
+                "No changes: what is declared is as declared."
+            };
+            return format!("{}\n", palette.ok(all));
         }
         let mut line = palette.heading(&self.summary.to_string());
         if !self.failures.is_empty() {
@@ -60,6 +72,13 @@ impl LabPlan {
         }
         line + "\n"
     }
+}
+
+/// What to do about a VM of the lab that no host of the inventory has.
+pub fn unclaimed_hint(vm: &str) -> String {
+    format!(
+        "`quaylab destroy --host {vm}` removes it; or put its host back, or name it with vm_name where it was renamed"
+    )
 }
 
 impl std::fmt::Display for PlanSummary {
@@ -113,14 +132,16 @@ fn infrastructure(change: &InfraChange, palette: Palette, keys: bool) -> String 
         _ => palette.failed(&head),
     };
     let mut text = head + "\n";
+    let see = |value: &String| visible(value).into_owned();
     for key in change.keys.iter().filter(|_| keys) {
-        let _ = match (&key.before, &key.after) {
-            (Some(before), Some(after)) => writeln!(text, "      {}: {before} -> {after}", key.key),
+        let name = visible(&key.key);
+        let _ = match (key.before.as_ref().map(see), key.after.as_ref().map(see)) {
+            (Some(before), Some(after)) => writeln!(text, "      {name}: {before} -> {after}"),
             (None, Some(after)) if change.action == InfraAction::Add => {
-                writeln!(text, "      {}: {after}", key.key)
+                writeln!(text, "      {name}: {after}")
             }
-            (None, Some(after)) => writeln!(text, "      {}: {after}  (new)", key.key),
-            (Some(before), None) => writeln!(text, "      {}: {before}  (goes)", key.key),
+            (None, Some(after)) => writeln!(text, "      {name}: {after}  (new)"),
+            (Some(before), None) => writeln!(text, "      {name}: {before}  (goes)"),
             (None, None) => Ok(()),
         };
     }
@@ -130,12 +151,13 @@ fn infrastructure(change: &InfraChange, palette: Palette, keys: bool) -> String 
 fn host(plan: &HostPlan, palette: Palette) -> String {
     let mut text = palette.heading(&plan.host);
     if !plan.exists {
-        text += "  does not run yet: what is in it is not known";
+        text += "  ";
+        text += plan.reason.as_deref().unwrap_or("does not run yet: what is in it is not known");
     }
     text.push('\n');
     for role in &plan.roles {
         let indent = if let Some(name) = &role.role {
-            let _ = writeln!(text, "  {name}");
+            let _ = writeln!(text, "  {}", visible(name));
             "    "
         } else {
             "  "
@@ -155,7 +177,11 @@ fn follows(follows: &Follows) -> String {
     match follows.roles.as_slice() {
         [] => format!("  {tasks} will run in it\n"),
         roles => {
-            format!("  {} with {tasks} will run in it: {}\n", number(roles.len(), "role"), roles.join(", "))
+            format!(
+                "  {} with {tasks} will run in it: {}\n",
+                number(roles.len(), "role"),
+                visible(&roles.join(", "))
+            )
         }
     }
 }
@@ -223,7 +249,7 @@ mod tests {
     fn result(status: Status, diff: Vec<Diff>, extra: &serde_json::Value) -> HostResult {
         HostResult {
             status,
-            result: extra.as_object().cloned().unwrap_or_default().into_iter().collect(),
+            result: extra.clone().into(),
             diff,
             delegated: None,
             hint: (status == Status::Failed).then(|| "mend it".into()),
@@ -345,6 +371,27 @@ mod tests {
     }
 
     #[test]
+    fn what_boots_and_what_nobody_declares_is_told() {
+        let booting =
+            json!({"skip_reason": "VM h is booting (waiting for the SSH port to open): not known yet"});
+        let event = ("h", "vm : Wait", "virt_wait", 1, result(Status::Skipped, vec![], &booting));
+        let told = collect(&[event], &[]).render(Palette::PLAIN);
+        assert!(
+            told.starts_with("h  VM h is booting (waiting for the SSH port to open): not known yet\n"),
+            "{told}"
+        );
+        let mut plan = collect(&[], &[]);
+        plan.unclaimed.push("old".into());
+        insta::assert_snapshot!(plan.render(Palette::PLAIN), @r"
+        Of this lab, and of no host in the inventory
+          VM old
+              `quaylab destroy --host old` removes it; or put its host back, or name it with vm_name where it was renamed
+
+        No changes: what is declared is as declared.
+        ");
+    }
+
+    #[test]
     fn a_lab_that_is_as_declared_has_no_plan() {
         let plan =
             collect(&[("h", "vm : VM", "virt_domain", 1, result(Status::Ok, vec![], &json!({})))], &[]);
@@ -358,6 +405,7 @@ mod tests {
           "infrastructure": [],
           "hosts": [],
           "failures": [],
+          "unclaimed": [],
           "summary": {
             "add": 0,
             "change": 0,

@@ -73,7 +73,7 @@ mod tests {
             }),
             result: HostResult {
                 status,
-                result: Map::new(),
+                result: Map::new().into(),
                 diff: Vec::new(),
                 delegated: None,
                 hint: None,

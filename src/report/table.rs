@@ -1,5 +1,11 @@
+use super::visible;
+
 /// Rows under headings, each column as wide as its widest cell; the last one is not filled up.
+///
+/// Names and states may come from elsewhere, so what would steer a terminal is written out.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let seen = |row: &Vec<String>| row.iter().map(|cell| visible(cell).into_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(seen).collect();
     let widest = |column: usize| {
         rows.iter()
             .filter_map(|row| row.get(column))
@@ -16,7 +22,7 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
         format!("{}\n", cells.join("  ").trim_end())
     };
     let mut text = line(&mut headings.iter().copied());
-    for row in rows {
+    for row in &rows {
         text += &line(&mut row.iter().map(String::as_str));
     }
     text

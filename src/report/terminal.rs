@@ -1,10 +1,10 @@
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Lines;
+use super::{Lines, output, visible};
 use crate::engine::Event;
 
 /// Prints a run: lines to standard output, progress to standard error and only on a terminal.
@@ -33,7 +33,8 @@ impl Terminal {
         let text = self.lines.render(event);
         let print = || {
             if let Some(text) = &text {
-                let _ = writeln!(std::io::stdout().lock(), "{text}");
+                // What could not be written is told at the program's end.
+                let _kept = output::write(format!("{text}\n").as_bytes());
             }
         };
         let Some(bar) = guard.as_ref() else {
@@ -45,10 +46,12 @@ impl Terminal {
             Event::TaskStarted { task, hosts } => {
                 bar.reset();
                 bar.set_length(*hosts as u64);
-                bar.set_message(task.name.clone());
+                bar.set_message(visible(&task.name).into_owned());
                 bar.enable_steady_tick(Duration::from_millis(120));
             }
-            Event::Progress { host, message } => bar.set_message(format!("{host}: {message}")),
+            Event::Progress { host, message } => {
+                bar.set_message(visible(&format!("{host}: {message}")).into_owned());
+            }
             Event::Result { .. } => bar.inc(1),
             Event::Finished { .. } => bar.finish_and_clear(),
             _ => {}

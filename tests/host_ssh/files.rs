@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use quaylab::host::{Content, Step};
+use quaylab::host::{Content, Link, Step, Target, Times};
 use tokio::io::AsyncReadExt as _;
 
+use crate::lab::sshd::Sshd;
 use crate::{both, out};
 
 pub(crate) fn write(path: &str, content: Content) -> Step {
@@ -95,11 +96,17 @@ async fn the_other_steps_do_what_they_say() {
     both(async |shell| {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
+        let touch = |name: &str| Step::Touch { path: at(name), times: Times::Both, link: Link::Followed };
         for step in [
-            Step::MakeDirectory { path: at("d"), mode: Some(0o2750) },
-            Step::MakeDirectory { path: at("plain"), mode: None },
-            Step::Touch { path: at("f") },
-            Step::SetOwner { path: at("f"), owner: Some("0".to_owned()), group: Some("0".to_owned()) },
+            Step::MakeDirectory { path: at("d"), mode: Some(0o2750), owner: None, group: None },
+            Step::MakeDirectory { path: at("plain"), mode: None, owner: None, group: None },
+            touch("f"),
+            Step::SetOwner {
+                path: at("f"),
+                owner: Some("0".to_owned()),
+                group: Some("0".to_owned()),
+                link: Link::Itself,
+            },
             Step::SetMode { path: at("f"), mode: 0o4711 },
             Step::Symlink { path: at("s"), target: "d".to_owned() },
             Step::Symlink { path: at("s"), target: "plain".to_owned() },
@@ -110,8 +117,8 @@ async fn the_other_steps_do_what_they_say() {
                 environment: vec![("OUT".to_owned(), at("run"))],
             },
             Step::Script { text: format!("cat >>{}", at("run")), stdin: b"+".to_vec() },
-            Step::Touch { path: at("plain/inside") },
-            Step::Touch { path: at("d/inside") },
+            touch("plain/inside"),
+            touch("d/inside"),
             Step::Symlink { path: at("gone"), target: "plain".to_owned() },
             Step::Remove { path: format!("{}/", at("gone")) },
             Step::Remove { path: at("d") },
@@ -185,4 +192,40 @@ fn read_so_far(path: &str) -> Option<usize> {
         .find(|p| std::fs::read_link(p.join("fd/3")).is_ok_and(|file| file.to_str() == Some(path)))?;
     let info = std::fs::read_to_string(reader.join("fdinfo/3")).ok()?;
     info.lines().next()?.strip_prefix("pos:")?.trim().parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_breaks_off_leaves_the_old_file() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (large, dest) = (folder.path().join("large"), folder.path().join("to/dest"));
+    std::fs::create_dir(folder.path().join("to")).unwrap();
+    std::fs::write(&large, vec![b'x'; 200 << 20]).unwrap();
+    std::fs::write(&dest, "old\n").unwrap();
+    let target = Target::new(sshd.spec());
+    let shell = target.shell(None);
+    // The parent of the shell is the session's server.
+    let server = out(&shell, "echo $PPID").await;
+    let cut = async {
+        let arriving = || {
+            let entries = std::fs::read_dir(folder.path().join("to")).unwrap().flatten();
+            entries.filter_map(|e| Some(e.metadata().ok()?.len())).max().unwrap_or_default()
+        };
+        while arriving() < 1 << 20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(std::process::Command::new("kill").args(["-KILL", &server]).status().unwrap().success());
+    };
+    let step = write(dest.to_str().unwrap(), Content::File(large.clone()));
+    let (done, ()) = tokio::join!(shell.apply(&step), cut);
+    done.unwrap_err();
+    // What has arrived is looked at on the target, after the connection's end.
+    for _ in 0..500 {
+        if std::fs::read_dir(folder.path().join("to")).unwrap().count() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(std::fs::read_to_string(&dest).unwrap(), "old\n");
+    assert_eq!(std::fs::read_dir(folder.path().join("to")).unwrap().count(), 1);
 }

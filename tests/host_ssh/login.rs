@@ -244,7 +244,7 @@ async fn a_host_that_does_not_answer_is_unreachable() {
     let mut spec =
         ConnectionSpec { kind: ConnectionKind::Ssh, address: "127.0.0.1".to_owned(), port, ..local() };
     spec.timeout = Duration::from_secs(1);
-    assert!(refused(spec.clone()).await.contains("no connection and login"));
+    assert!(refused(spec.clone()).await.contains("no SSH connection to"));
     // Taken, but nobody listens: a port that was let go could be another test's by now.
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -93,7 +93,7 @@ async fn many_streams_share_the_sessions_that_sshd_allows() {
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_killed_and_the_shell_lives() {
-    both(async |shell| {
+    Box::pin(both(async |shell| {
         let before = out(&shell, "echo $$").await;
         let mut script = Script::new("sleep 4321 & sleep 4321; echo no");
         script.timeout = Some(Duration::from_millis(300));
@@ -104,6 +104,29 @@ async fn a_request_that_takes_too_long_is_killed_and_the_shell_lives() {
         let error = shell.pipe(&script, &mut tokio::io::empty()).await.unwrap_err();
         assert!(matches!(error, HostError::Timeout { .. }), "{error}");
         assert_eq!(out(&shell, "pgrep -fx 'sleep 4321' || :").await, "");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_ended_may_tidy_up_but_not_go_on() {
+    both(async |shell| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a").display().to_string();
+        let tidy = format!("trap 'rm -f {file}' EXIT; trap 'exit 143' TERM; : >{file}; sleep 4322");
+        let deaf = "trap '' TERM; sleep 4322; sleep 4322".to_owned();
+        for (text, piped) in [(&tidy, false), (&tidy, true), (&deaf, false), (&deaf, true)] {
+            let mut script = Script::new(text);
+            script.timeout = Some(Duration::from_millis(500));
+            let ended = if piped {
+                shell.pipe(&script, &mut tokio::io::empty()).await
+            } else {
+                shell.run(&script).await
+            };
+            assert!(matches!(ended, Err(HostError::Timeout { .. })), "{ended:?}");
+            assert_eq!(out(&shell, "pgrep -fx 'sleep 4322' || :").await, "");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
     })
     .await;
 }
@@ -160,4 +183,69 @@ fn sleep(seconds: u32) -> String {
 
 fn is_running(command: &str) -> bool {
     std::process::Command::new("pgrep").args(["-fx", command]).output().unwrap().status.success()
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_ended_and_nothing_else() {
+    Box::pin(both(async |shell| {
+        let limited = shell.with_caller();
+        let (endless, short) = (Script::new("sleep 400.01; echo x"), Script::new("sleep 1; echo short"));
+        let began = Instant::now();
+        let (given_up, reply) = tokio::join!(
+            tokio::time::timeout(Duration::from_millis(300), limited.run(&endless)),
+            shell.run(&short),
+        );
+        assert!(given_up.is_err());
+        assert_eq!(reply.unwrap().out(), "short\n");
+        assert_eq!(out(&shell, "echo next").await, "next");
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        assert_eq!(out(&shell, "grep -ls '400[.]01' /proc/[0-9]*/cmdline | wc -l").await, "0");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_probe_that_hangs_is_ended_when_somebodys_time_is_over() {
+    both(async |shell| {
+        assert_eq!(out(&shell, "echo first").await, "first");
+        shell.send_ahead(vec![Script::new("sleep 400.02")]);
+        // A probe that the shell was not sent yet is dropped by the change behind it, and would hold up nobody.
+        let wait =
+            "for i in $(seq 200); do grep -qs '400[.]02' /proc/[0-9]*/cmdline && break; sleep 0.02; done";
+        out(&shell.apart(), wait).await;
+        let (impatient, script) = (shell.with_caller(), Script::new("true"));
+        assert!(tokio::time::timeout(Duration::from_millis(100), impatient.run(&script)).await.is_err());
+        let began = Instant::now();
+        shell.free();
+        assert_eq!(out(&shell, "echo next").await, "next");
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        // It is ended while others go on.
+        let gone = "for i in $(seq 500); do grep -qs '400[.]02' /proc/[0-9]*/cmdline || break; sleep 0.02; done; grep -ls '400[.]02' /proc/[0-9]*/cmdline | wc -l";
+        assert_eq!(out(&shell, gone).await, "0");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reply_that_is_too_long_is_cut_off_and_its_command_ended() {
+    let Some(sshd) = Sshd::start("") else { return };
+    for mut spec in [local(), sshd.spec()] {
+        spec.limits.reply = 1 << 20;
+        let target = Target::new(spec);
+        let shell = target.shell(None);
+        for text in ["yes 400.03", "yes 400.03 >&2", "head -c 3000000 /dev/zero"] {
+            let error = shell.run(&Script::new(text)).await.unwrap_err();
+            assert!(matches!(error, HostError::TooLong { limit: 1_048_576, .. }), "{text}: {error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("max_reply_size")));
+        }
+        assert_eq!(
+            shell.run(&Script::new("head -c 1000000 /dev/zero")).await.unwrap().stdout.len(),
+            1_000_000
+        );
+        let error = shell.pipe(&Script::new("cat"), &mut &*vec![b'x'; 3 << 20]).await.unwrap_err();
+        assert!(matches!(error, HostError::TooLong { .. }), "{error}");
+        target.close().await;
+        let left = Target::new(local());
+        assert_eq!(out(&left.shell(None), "grep -ls '400[.]03' /proc/[0-9]*/cmdline | wc -l").await, "0");
+    }
 }

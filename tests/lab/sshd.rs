@@ -86,16 +86,14 @@ impl Sshd {
     /// How it is reached: with the right key, and its own host key expected.
     pub(crate) fn spec(&self) -> ConnectionSpec {
         ConnectionSpec {
-            name: "lab".to_owned(),
             kind: ConnectionKind::Ssh,
             address: "127.0.0.1".to_owned(),
             port: self.port,
             user: user(),
-            password: None,
             private_key_file: Some(self.folder.path().join("user_key")),
             host_key: HostKeyCheck::Exactly(self.read("host_key.pub")),
-            proxy_jump: Vec::new(),
             timeout: Duration::from_secs(20),
+            ..ConnectionSpec::local("lab")
         }
     }
 

@@ -4,8 +4,8 @@
 set -eu
 me=grown.sh
 . "$(dirname -- "$0")/lib.sh"
-# A copy of the same name is the same lab.
-sed "s/'size': 8, /'size': 9, /" "$lab" >"$scratch/quickstart.inv"
+# A copy is a lab of its own, unless it names the one that is meant.
+sed "s/'size': 8, /'size': 9, /; s/^\[lab:vars\]\$/&\nquaylab_lab=quickstart/" "$lab" >"$scratch/quickstart.inv"
 ! cmp -s "$lab" "$scratch/quickstart.inv" || fail "the inventory has no disk of 8 GB"
 lab=$scratch/quickstart.inv
 size() { "$program" ssh -i "$lab" quay.quaylab.lan 'df -BM --output=size /var/lib/docker | tail -n 1' </dev/null | tr -dc '0-9'; }

@@ -58,7 +58,7 @@ speaking_disk "$scratch/inner.raw"
 head -c 3000000 /dev/urandom >>"$scratch/inner.raw"
 truncate -s 32M "$scratch/inner.raw"
 digest=$(sha256sum <"$scratch/inner.raw" | cut -d' ' -f1)
-qemu-img convert -O qcow2 "$scratch/inner.raw" "$scratch/inner.qcow2"
+qemu-img convert -f raw -O qcow2 "$scratch/inner.raw" "$scratch/inner.qcow2"
 
 # inner_inventory FILE SIZE HOST...: the inner lab, its first extra disk so large.
 inner_inventory() {
@@ -136,7 +136,7 @@ told "gone back to a snapshot of logical volumes"
 
 # Another image at the same place: the volume in use is a disk with a life of its own.
 dd if=/dev/urandom of="$scratch/inner.raw" bs=1M count=1 seek=2 conv=notrunc status=none
-qemu-img convert -O qcow2 "$scratch/inner.raw" "$scratch/inner.qcow2"
+qemu-img convert -f raw -O qcow2 "$scratch/inner.raw" "$scratch/inner.qcow2"
 # And a larger extra disk, for the VM that runs.
 inner_inventory "$scratch/inner.inv" 24M disk
 inner "$scratch/log" || fail "the run with another image and a larger disk failed" "$scratch/log"

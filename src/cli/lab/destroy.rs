@@ -5,14 +5,15 @@ use clap::Args;
 
 use super::identity::hypervisor_uris;
 use super::named::LabArgs;
-use super::{Lab, registration, wanted_private};
+use super::names::VmNames;
+use super::{Held, Lab, WaitArgs, registration, strangers, wanted_private};
 use crate::cli::plan::confirmed;
 use crate::cli::say::say;
 use crate::diag::Diagnostic;
 use crate::inventory::Inventory;
 use crate::lab::{
     Converged, DEFAULT_URI, Doomed, Element, HostDns, Hypervisor, LabError, Ledger, Snapshot, SnapshotLab,
-    Snapshots, defined, destroy, disks_of, host_dir, plan_destroy, private,
+    Snapshots, defined, destroy, disks_of, host_dir, plan_addresses, plan_destroy, private,
 };
 
 /// Options of `quaylab destroy`.
@@ -20,13 +21,16 @@ use crate::lab::{
 pub(in crate::cli) struct DestroyArgs {
     #[command(flatten)]
     of: LabArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
     /// The lab's name, where its inventory is gone: what carries its mark is removed.
     #[arg(long, value_name = "NAME", conflicts_with = "inventory")]
     lab: Option<String>,
     /// With --lab: a libvirt to look at; may be given several times (default: this machine's own).
     #[arg(short, long, value_name = "URI", requires = "lab")]
     connect: Vec<String>,
-    /// Only this host's VM, with its disks, by the host's full or short name.
+    /// Only this host's VM, with its disks, by the host's full or short name, or the VM's; also one that the inventory
+    /// names no more.
     #[arg(long, value_name = "HOST", conflicts_with = "lab")]
     host: Option<String>,
     /// Do not ask.
@@ -36,6 +40,8 @@ pub(in crate::cli) struct DestroyArgs {
     #[arg(short = 'C', long)]
     check: bool,
 }
+
+const DOING: &str = "quaylab destroy";
 
 /// Lists what carries the lab's mark, asks, and removes it.
 pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
@@ -47,7 +53,7 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let done = runtime.block_on(remove(args, (&lab, inventory.as_ref()), &uris, only.as_deref()));
+    let done = runtime.block_on(remove(args, (&*lab, inventory.as_ref()), &uris, only.as_ref()));
     // What others have in the private hypervisor, whichever hypervisors the lab itself was on.
     let others = match entered {
         private::Entered::Private { .. } => {
@@ -70,14 +76,19 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
             done.failed.len() + done.removed.len()
         );
     }
-    if let Some(host) = only {
+    if let Some(only) = only {
         let roles = Converged::new(&lab.state_dir);
         let mut all = roles.all()?;
-        if all.shift_remove(&host).is_some() {
+        if all.shift_remove(&only.host).is_some() {
             roles.replace(&all)?;
         }
+        if let Some(inventory) = &inventory
+            && !HostDns::default().marked(&lab.name).is_empty()
+        {
+            super::host_dns::keep(inventory, &lab)?;
+        }
         if !done.removed.is_empty() {
-            say(&format!("{host} is gone: {} things removed", done.removed.len()));
+            say(&format!("{} is gone: {} things removed", only.host, done.removed.len()));
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -89,7 +100,6 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
             say(&format!("the private libvirt goes on, with what others made in it: {}", others.join(", ")));
         }
     }
-    lab.tidy();
     if !done.removed.is_empty() {
         say(&format!("the lab {} is gone: {} things removed", lab.name, done.removed.len()));
     }
@@ -98,32 +108,50 @@ pub(in crate::cli) fn run(args: &DestroyArgs) -> Result<ExitCode> {
 
 /// The lab, where it may have left something, whether that may be a private hypervisor, and the one host that is meant.
 struct Which {
-    lab: Lab,
+    lab: Held,
     inventory: Option<Inventory>,
     uris: Vec<String>,
     wanted: private::Wanted,
-    only: Option<String>,
+    only: Option<Only>,
+}
+
+/// The one host that is meant, and its VM.
+#[derive(Debug)]
+struct Only {
+    host: String,
+    vm: String,
+    /// Why it is no host of the inventory. Nothing is lost where a VM of the lab has that name all the same.
+    unknown: Option<Diagnostic>,
+}
+
+impl Only {
+    fn of(inventory: &Inventory, given: &str) -> Result<Self> {
+        let names = VmNames::of(inventory);
+        match names.meant(given) {
+            Ok(host) => Ok(Self { vm: names.own_vm(&host)?.to_owned(), host, unknown: None }),
+            Err(unknown) => Ok(Self { host: given.to_owned(), vm: given.to_owned(), unknown: Some(unknown) }),
+        }
+    }
 }
 
 fn which(args: &DestroyArgs) -> Result<Which> {
+    let hold =
+        |lab: Lab| if args.check { Held::look(lab, DOING) } else { Held::alone(lab, DOING, args.wait) };
     if let Some(name) = &args.lab {
-        if name.is_empty() || name.starts_with('.') || name.contains('/') {
-            return Err(Diagnostic::new(format!("{name:?} is no lab's name"))
-                .hint(
-                    "it is `quaylab_lab` of the inventory, else the inventory file's name without its ending",
-                )
-                .into());
-        }
         let uris = if args.connect.is_empty() { vec![DEFAULT_URI.to_owned()] } else { args.connect.clone() };
-        let lab = Lab::named(name.clone());
+        let lab = hold(Lab::named(name)?)?;
         return Ok(Which { lab, inventory: None, uris, wanted: private::Wanted::Auto, only: None });
     }
     let inventory = args.of.read_or("name the lab's inventory with -i, or the lab itself with --lab")?;
     Ok(Which {
-        lab: Lab::of(&inventory),
+        lab: if args.check {
+            hold(Lab::of(&inventory)?)?
+        } else {
+            Held::change(&inventory, DOING, args.wait)?
+        },
         uris: hypervisor_uris(&inventory),
         wanted: wanted_private(&inventory)?,
-        only: args.host.as_deref().map(|given| super::names::meant(&inventory, given)).transpose()?,
+        only: args.host.as_deref().map(|given| Only::of(&inventory, given)).transpose()?,
         inventory: Some(inventory),
     })
 }
@@ -132,20 +160,20 @@ async fn remove(
     args: &DestroyArgs,
     (lab, inventory): (&Lab, Option<&Inventory>),
     uris: &[String],
-    only: Option<&str>,
+    only: Option<&Only>,
 ) -> Result<Option<Done>> {
     let mut plans = Vec::new();
     for uri in uris {
         let hypervisor = Hypervisor::open(uri).await?;
         let mut plan = plan_destroy(&hypervisor, &lab.name, &lab.state_dir).await?;
-        if let Some(host) = only {
-            plan = of_vm(&hypervisor, plan, super::names::short(host), &lab.state_dir).await?;
+        strangers::check(lab, uri, &plan)?;
+        if let Some(only) = only {
+            plan = of_vm(&hypervisor, plan, &only.vm, lab).await?;
         }
         plans.push((hypervisor, plan));
     }
     // A snapshot is of the whole lab: without one of its VMs it is none any more.
-    let holds =
-        |s: &Snapshot| only.is_none_or(|host| s.vms.iter().any(|vm| vm.name == super::names::short(host)));
+    let holds = |s: &Snapshot| only.is_none_or(|only| s.vms.iter().any(|vm| vm.name == only.vm));
     let snapshots: Vec<_> = Snapshots::new(&lab.state_dir).all()?.into_iter().filter(holds).collect();
     let dns = HostDns::default();
     let names = if only.is_none() { dns.marked(&lab.name) } else { Vec::new() };
@@ -161,7 +189,10 @@ async fn remove(
         last.extend(memory);
     }
     if plans.iter().all(|(_, plan)| plan.is_empty()) && snapshots.is_empty() && names.is_empty() {
-        let what = only.map_or_else(|| format!("the lab {}", lab.name), str::to_owned);
+        if let Some(unknown) = only.and_then(|only| only.unknown.clone()) {
+            return Err(unknown.into());
+        }
+        let what = only.map_or_else(|| format!("the lab {}", lab.name), |only| only.host.clone());
         if only.is_none() && !args.check {
             for (hypervisor, _) in &plans {
                 forget(&Ledger::new(hypervisor, &lab.state_dir, &lab.name)).await?;
@@ -179,8 +210,14 @@ async fn remove(
     }
     for (hypervisor, plan) in &plans {
         for doomed in plan {
-            say(&format!("  {doomed}  ({})", hypervisor.uri()));
+            let stays = if matches!(doomed, Doomed::Foreign { .. }) { ": it stays" } else { "" };
+            say(&format!("  {doomed}{stays}  ({})", hypervisor.uri()));
         }
+    }
+    let others = lab.others()?;
+    if !others.is_empty() {
+        let own = lab.source().map(|source| format!("{source} and ")).unwrap_or_default();
+        say(&format!("it is the lab of {own}{}", others.join(" and ")));
     }
     if args.check || !(args.yes || confirmed("remove all of this?", "--yes")?) {
         say("nothing was removed");
@@ -195,7 +232,7 @@ async fn remove(
     }
     // What lies on the disks goes before them.
     let kept = SnapshotLab {
-        lab: lab.name.clone(),
+        lab: lab.name.to_string(),
         state_dir: lab.state_dir.clone(),
         hypervisors: plans.iter().map(|(h, _)| h.clone()).collect(),
         vms: Vec::new(),
@@ -235,16 +272,16 @@ async fn forget(ledger: &Ledger) -> Result<()> {
 }
 
 /// What of a plan belongs to one VM: itself, its disks and seed, its host key.
-async fn of_vm(
-    hypervisor: &Hypervisor,
-    plan: Vec<Doomed>,
-    vm: &str,
-    state_dir: &std::path::Path,
-) -> Result<Vec<Doomed>> {
+async fn of_vm(hypervisor: &Hypervisor, plan: Vec<Doomed>, vm: &str, lab: &Lab) -> Result<Vec<Doomed>> {
     let name = vm.to_owned();
     let disks = hypervisor
         .call(move |d| {
-            d.domain(&name)?.map_or(Ok(Vec::new()), |now| Ok(disks_of(&Element::parse(&now.xml)?)))
+            let Some(now) = d.domain(&name)? else { return Ok(Vec::new()) };
+            let mut disks = Vec::new();
+            for xml in now.live.iter().chain([&now.xml]) {
+                disks.extend(disks_of(&Element::parse(xml)?));
+            }
+            Ok(disks)
         })
         .await?;
     let mut own = Vec::new();
@@ -258,15 +295,24 @@ async fn of_vm(
                 there.is_some_and(|v| disks.iter().any(|(_, path)| *path == v.path)) || named_for(name, vm)
             }
             Doomed::LogicalVolume { name, .. } => named_for(name, vm),
-            Doomed::Pool { .. } | Doomed::VolumeGroup { .. } | Doomed::Network { .. } | Doomed::State(_) => {
-                false
-            }
+            Doomed::File { vm: of, .. } | Doomed::Foreign { vm: of, .. } => of == vm,
+            // All of them are asked for below.
+            Doomed::Address { .. }
+            | Doomed::Pool { .. }
+            | Doomed::VolumeGroup { .. }
+            | Doomed::Network { .. }
+            | Doomed::State(_) => false,
         };
         if is_own {
             own.push(doomed);
         }
     }
-    let key = host_dir(state_dir, vm);
+    let addresses = plan_addresses(hypervisor, &lab.name, vm).await?;
+    let after =
+        own.iter().filter(|d| matches!(d, Doomed::Vm { .. } | Doomed::File { .. } | Doomed::Foreign { .. }));
+    let after = after.count();
+    own.splice(after..after, addresses);
+    let key = host_dir(&lab.state_dir, vm);
     if key.exists() && !own.is_empty() {
         own.push(Doomed::State(key));
     }

@@ -2,28 +2,32 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Lab;
+use super::declared::Declared;
 use super::host_vars::HostVars;
-use super::identity::{Lab, hypervisor_uris};
+use super::identity::hypervisor_uris;
 use super::named::LabArgs;
-use super::names::short;
+use super::names::VmNames;
 use super::session;
+use super::unclaimed::unclaimed_on;
 use super::wanted_private;
-use crate::cli::say::{show, show_json};
-use crate::inventory::Inventory;
+use crate::cli::here;
+use crate::cli::say::{show_exactly, show_json};
+use crate::diag::Diagnostic;
+use crate::inventory::{Inventory, VarMap};
 use crate::lab::{
     Accelerator, DeclaredNetwork, Element, Finding, HostDns, Hypervisor, ImageRequest, LabError, Level,
     Resolver, Subnet, default_cache_dir, kvm_of, lab_status, listeners, memory_budget, network_findings,
     port_findings, prefix_of, private, probe_kvm, qemu_person, routes, space_budget, traversable,
 };
 use crate::playbook::{Folder, Loader};
-use crate::report::Palette;
+use crate::report::{Palette, unclaimed_hint, visible};
 use crate::value::{plain, truth};
 
 /// Options of `quaylab doctor`.
@@ -73,7 +77,7 @@ const PORTS: [&str; 4] = ["postgresql_port", "redis_port", "registry_port", "qua
 /// Looks at everything that a run would need.
 pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let inventory = args.of.read()?;
-    let lab = Lab::of(&inventory);
+    let lab = Lab::of(&inventory)?;
     let private_wanted = wanted_private(&inventory)?;
     let entered = private::enter_if_running(private_wanted)?;
     let wanted = wanted(&inventory)?;
@@ -86,18 +90,25 @@ pub(in crate::cli) fn run(args: &DoctorArgs) -> Result<ExitCode> {
         let report = Report { lab: &lab.name, level, findings: &findings };
         show_json(&report)?;
     } else {
-        show(&render(&findings, Palette::detect()))?;
+        show_exactly(render(&findings, Palette::detect()).as_bytes())?;
     }
     Ok(if level == Level::Problem { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
 /// Reads what the inventory declares, with the roles' defaults.
 fn wanted(inventory: &Inventory) -> Result<Wanted> {
-    let playbook = Loader::new(vec![PathBuf::from("roles")])
+    let playbook = Loader::new(here::roles().into_iter().collect())
         .playbook(&Folder::Embedded("playbooks".into()), "quaylab.yml")?;
     let groups: BTreeMap<String, Vec<String>> = inventory.groups().into_iter().collect();
     let members = |group: &str| groups.get(group).cloned().unwrap_or_default();
+    let names = VmNames::of(inventory);
     let mut wanted = Wanted::default();
+    let hosts: Vec<String> = inventory.hosts().map(str::to_owned).collect();
+    let judged = Declared { inventory, playbook: &playbook, extra: &VarMap::new() }.judge(&hosts);
+    wanted.findings.extend(judged.refused.into_iter().map(|told| declared(told, Finding::problem)));
+    wanted.findings.extend(judged.warnings.into_iter().map(|told| declared(told, Finding::warning)));
+    let faults = names.faults().into_iter();
+    wanted.findings.extend(faults.map(|(found, remedy)| Finding::problem("vm", found, remedy)));
     for host in members("hypervisor") {
         let vars = HostVars::new(inventory, &playbook, &host);
         for bridge in vars.get("libvirt_bridges")?.as_ref().and_then(Value::as_array).into_iter().flatten() {
@@ -119,15 +130,21 @@ fn wanted(inventory: &Inventory) -> Result<Wanted> {
         wanted.ports.push((host.clone(), PORTS.iter().filter_map(port).collect()));
         for name in ["ansible_ssh_private_key_file", "ansible_private_key_file"] {
             if let Some(file) = vars.text(name)? {
-                wanted.keys.push((host.clone(), home(&file)));
+                wanted.keys.push((host.clone(), crate::store::expanded(&file)));
             }
         }
         let provision = vars.get("provision")?.as_ref().and_then(truth).unwrap_or(true);
         if provision && !members("hypervisor").is_empty() {
-            vm(&host, &vars, &mut wanted)?;
+            vm(&host, names.vm_of(&host).unwrap_or(&host), &vars, &mut wanted)?;
         }
     }
     Ok(wanted)
+}
+
+/// What is wrong with a declaration, as a finding.
+fn declared(mut told: Diagnostic, finding: fn(&str, String, String) -> Finding) -> Finding {
+    let remedy = told.hint.take().unwrap_or_else(|| "mend what is written there".to_owned());
+    finding("inventory", told.to_string(), remedy)
 }
 
 fn network(bridge: &Value) -> DeclaredNetwork {
@@ -140,9 +157,9 @@ fn network(bridge: &Value) -> DeclaredNetwork {
     DeclaredNetwork { name: of("name").unwrap_or_default(), bridge: of("bridge"), subnet, active: false }
 }
 
-fn vm(host: &str, vars: &HostVars, wanted: &mut Wanted) -> Result<()> {
+fn vm(host: &str, name: &str, vars: &HostVars, wanted: &mut Wanted) -> Result<()> {
     let resources = vars.get("resources")?.unwrap_or_default();
-    let name = short(host).to_owned();
+    let name = name.to_owned();
     let mib = resources.get("ram").and_then(|r| plain(r).parse().ok()).unwrap_or(512);
     let default_pool = vars.text("vm_pool")?.unwrap_or_else(|| "default".into());
     let image = vars.text("image_uri")?;
@@ -193,13 +210,6 @@ fn size(text: &str) -> Option<u64> {
     Some(bytes)
 }
 
-fn home(file: &str) -> PathBuf {
-    match (file.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => PathBuf::from(file),
-    }
-}
-
 async fn look(
     inventory: &Inventory,
     lab: &Lab,
@@ -216,6 +226,13 @@ async fn look(
             match Hypervisor::open(&uri).await {
                 Ok(hypervisor) => {
                     all.push(Finding::ok("libvirt", format!("{uri} answers")));
+                    let hypervisor = hypervisor.only_asked();
+                    let left =
+                        unclaimed_on(&hypervisor, lab, &VmNames::of(inventory)).await.unwrap_or_default();
+                    all.extend(left.into_iter().map(|vm| {
+                        let found = format!("VM {vm} is of this lab and of no host in the inventory");
+                        Finding::warning("vm", found, unclaimed_hint(&vm))
+                    }));
                     hypervisors.push(hypervisor);
                 }
                 Err(error) => all.push(failed("libvirt", &error)),
@@ -245,7 +262,7 @@ async fn look(
                     Some((meta.mode(), meta.uid(), meta.gid()))
                 };
                 for (_, path) in wanted.pools.values().filter(|(kind, _)| kind == "dir") {
-                    all.push(traversable(&home(path), &person, look));
+                    all.push(traversable(&crate::store::expanded(path), &person, look));
                 }
             }
         }
@@ -364,8 +381,10 @@ async fn budget(lab: &Lab, wanted: &mut Wanted, hypervisors: &[Hypervisor], to_c
         let xml = known.and_then(|p| Element::parse(&p.xml).ok());
         let declared = wanted.pools.get(&pool);
         let path = match (&xml, declared) {
-            (Some(xml), _) if xml.get("type") == Some("dir") => xml.path_text("target/path").map(home),
-            (None, Some((kind, path))) if kind == "dir" => Some(home(path)),
+            (Some(xml), _) if xml.get("type") == Some("dir") => {
+                xml.path_text("target/path").map(crate::store::expanded)
+            }
+            (None, Some((kind, path))) if kind == "dir" => Some(crate::store::expanded(path)),
             _ => None,
         };
         let local = to_come || first.is_some_and(Hypervisor::is_local);
@@ -419,7 +438,8 @@ async fn image(uri: &str, checksum: Option<&str>) -> Finding {
         cache_dir: default_cache_dir(),
     };
     if let Err(error) = request.check() {
-        return Finding::problem("image", error.to_string(), "mend image_uri or image_checksum");
+        let hint = error.hint().unwrap_or_else(|| "mend image_uri or image_checksum".into());
+        return Finding::problem("image", error.to_string(), hint);
     }
     if let Ok(Some(_)) = request.cached().await {
         return Finding::ok("image", format!("{uri} is in the cache"));
@@ -435,18 +455,12 @@ async fn image(uri: &str, checksum: Option<&str>) -> Finding {
             ),
         };
     }
-    let asked = async {
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
-        client.head(uri).send().await
-    };
-    match asked.await {
-        Ok(answer) if answer.status().is_success() => Finding::ok("image", format!("{uri} can be fetched")),
-        Ok(answer) if answer.status().as_u16() == 405 => {
-            Finding::ok("image", format!("{uri}: its server answers"))
-        }
-        Ok(answer) => Finding::problem(
+    match request.answer().await {
+        Ok(200..300) => Finding::ok("image", format!("{uri} can be fetched")),
+        Ok(405) => Finding::ok("image", format!("{uri}: its server answers")),
+        Ok(status) => Finding::problem(
             "image",
-            format!("{uri}: its server answers {}", answer.status()),
+            format!("{uri}: its server answers {status}"),
             "is image_uri right, and does it need a login?",
         ),
         Err(error) => Finding::problem(
@@ -489,9 +503,13 @@ fn render(findings: &[Finding], palette: Palette) -> String {
             Level::Problem => palette.failed("problem"),
         };
         let indent = format!("\n         {:width$}  ", "");
-        text += &format!("{level}  {:<width$}  {}\n", finding.check, finding.found.replace('\n', &indent));
+        text += &format!(
+            "{level}  {:<width$}  {}\n",
+            finding.check,
+            visible(&finding.found).replace('\n', &indent)
+        );
         if let Some(remedy) = &finding.remedy {
-            text += &format!("         {:width$}  -> {}\n", "", remedy.replace('\n', &indent));
+            text += &format!("         {:width$}  -> {}\n", "", visible(remedy).replace('\n', &indent));
         }
     }
     let count = |level| findings.iter().filter(|f| f.level == level).count();

@@ -1,9 +1,11 @@
+use futures_util::future::join_all;
+
 use super::Lab;
 use super::identity::{hypervisors, text};
-use super::names::short;
+use super::names::VmNames;
 use crate::diag::{Diagnostic, Origin};
 use crate::inventory::{Inventory, VarMap};
-use crate::lab::{Hypervisor, LabError, host_dir, host_key, lab_status, login_key};
+use crate::lab::{Hypervisors, LabError, VmStatus, host_dir, host_key, lab_status, login_key};
 use crate::yaml::Node;
 
 /// Who logs in to a guest where the inventory does not say it.
@@ -15,6 +17,9 @@ pub(super) fn login_user(inventory: &Inventory, host: &str) -> String {
     // The role's own default is a template, and says the same.
     said.filter(|user| !user.contains("{{")).unwrap_or_else(|| DEFAULT_USER.to_owned())
 }
+
+/// Seconds for a login to a guest once it answers, which may be busy with its boot.
+const GUEST_LOGIN: &str = "60";
 
 const HOST: [&str; 2] = ["ansible_host", "ansible_ssh_host"];
 const USER: [&str; 2] = ["ansible_user", "ansible_ssh_user"];
@@ -34,12 +39,12 @@ pub(in crate::cli) struct Given {
 }
 
 /// Whether one of the hosts may be a guest that quaylab made and whose address nobody says.
-pub(in crate::cli) fn among(inventory: &Inventory, lab: &Lab, hosts: &[String]) -> bool {
-    hosts.iter().any(|host| is_guest(inventory, lab, host))
+pub(in crate::cli) fn among(inventory: &Inventory, lab: &Lab, names: &VmNames, hosts: &[String]) -> bool {
+    hosts.iter().any(|host| is_guest(inventory, lab, names, host))
 }
 
-fn is_guest(inventory: &Inventory, lab: &Lab, host: &str) -> bool {
-    host_dir(&lab.state_dir, short(host)).is_dir() && !says(inventory, host, &HOST)
+fn is_guest(inventory: &Inventory, lab: &Lab, names: &VmNames, host: &str) -> bool {
+    names.vm_of(host).is_some_and(|vm| host_dir(&lab.state_dir, vm).is_dir()) && !says(inventory, host, &HOST)
 }
 
 fn says(inventory: &Inventory, host: &str, vars: &[&str]) -> bool {
@@ -50,12 +55,32 @@ fn says(inventory: &Inventory, host: &str, vars: &[&str]) -> bool {
 /// reach them as well. What the inventory and the command line say stays.
 ///
 /// A hypervisor that does not answer is a warning.
-pub(in crate::cli) async fn introduce(inventory: &mut Inventory, lab: &Lab, given: Given) -> Vec<Diagnostic> {
+pub(in crate::cli) async fn introduce(
+    inventory: &mut Inventory,
+    lab: &Lab,
+    names: &VmNames,
+    (given, asked): (Given, &Hypervisors),
+) -> Vec<Diagnostic> {
     let hosts: Vec<String> = inventory.hosts().map(str::to_owned).collect();
-    let guests: Vec<String> = hosts.into_iter().filter(|host| is_guest(inventory, lab, host)).collect();
+    let guests: Vec<(String, String)> = hosts
+        .into_iter()
+        .filter(|host| is_guest(inventory, lab, names, host))
+        .filter_map(|host| Some((host.clone(), names.vm_of(&host)?.to_owned())))
+        .collect();
+    // Side by side: one that does not answer holds the others up no longer than itself.
+    let looks = hypervisors(inventory).into_iter().map(|(name, uri)| async move {
+        let look = async {
+            let hypervisor = asked.get(&uri).await?.only_asked();
+            let vms = lab_status(&hypervisor, &lab.name).await?;
+            Ok(Seen { via: hypervisor.way().map(|_| name.clone()), vms })
+        };
+        let seen: Result<Seen, LabError> = look.await;
+        (name, seen)
+    });
     let mut warnings = Vec::new();
-    for (name, uri) in hypervisors(inventory) {
-        if let Err(error) = introduce_those_of(inventory, lab, (&guests, given), (&name, &uri)).await {
+    for (name, seen) in join_all(looks).await {
+        let done = seen.and_then(|seen| introduce_those_of(inventory, lab, (&guests, given), &seen));
+        if let Err(error) = done {
             let warning = Diagnostic::new(format!("the guests of {name} are not looked up: {error}"));
             warnings.push(warning.hint_opt(error.hint()));
         }
@@ -63,18 +88,21 @@ pub(in crate::cli) async fn introduce(inventory: &mut Inventory, lab: &Lab, give
     warnings
 }
 
-async fn introduce_those_of(
+/// The lab's VMs on one hypervisor.
+struct Seen {
+    /// The hypervisor's host, where its guests are reached through it.
+    via: Option<String>,
+    vms: Vec<VmStatus>,
+}
+
+fn introduce_those_of(
     inventory: &mut Inventory,
     lab: &Lab,
-    (guests, given): (&[String], Given),
-    (name, uri): (&str, &str),
+    (guests, given): (&[(String, String)], Given),
+    Seen { via, vms }: &Seen,
 ) -> Result<(), LabError> {
-    let hypervisor = Hypervisor::shared(uri).await?;
-    let vms = lab_status(&hypervisor, &lab.name).await?;
-    let via = hypervisor.way().map(|_| name);
-    for host in guests {
-        let vm = short(host);
-        let Some(address) = vms.iter().find(|v| v.name == vm).and_then(|v| v.address.clone()) else {
+    for (host, vm) in guests {
+        let Some(address) = vms.iter().find(|v| v.name == *vm).and_then(|v| v.address.clone()) else {
             continue;
         };
         let user = (!given.user && !says(inventory, host, &USER)).then(|| login_user(inventory, host));
@@ -89,12 +117,13 @@ async fn introduce_those_of(
             ("ansible_user", user),
             ("ansible_ssh_private_key_file", key),
             ("quaylab_ssh_host_key", own("quaylab_ssh_host_key", host_key(&lab.state_dir, vm)?.public)),
-            ("quaylab_ssh_via", via.and_then(|via| own("quaylab_ssh_via", via.to_owned()))),
+            ("quaylab_ssh_login_timeout", own("quaylab_ssh_login_timeout", GUEST_LOGIN.to_owned())),
+            ("quaylab_ssh_via", via.as_ref().and_then(|via| own("quaylab_ssh_via", via.clone()))),
         ];
         let origin = Origin::synthetic("<the lab>");
         let vars: VarMap = found
             .into_iter()
-            .filter_map(|(var, value)| Some((var.to_owned(), Node::str(&value?, &origin))))
+            .filter_map(|(var, value)| Some((var.to_owned(), Node::known(&value?.into(), &origin))))
             .collect();
         inventory.add_host(host, &[], vars);
     }

@@ -3,11 +3,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use super::identity::{Lab, hypervisor_uris};
+use super::identity::hypervisor_uris;
 use super::named::LabArgs;
-use super::names::short;
+use super::names::VmNames;
 use super::session::{self, Session};
-use super::wanted_private;
+use super::{Held, Lab, WaitArgs, wanted_private};
 use crate::cli::say::say;
 use crate::diag::Diagnostic;
 use crate::inventory::Inventory;
@@ -20,6 +20,8 @@ use crate::lab::{
 pub(in crate::cli) struct HostDnsArgs {
     #[command(flatten)]
     of: LabArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
     /// Take the lab's names away again; `quaylab destroy` does it too.
     #[arg(long)]
     remove: bool,
@@ -29,12 +31,13 @@ pub(in crate::cli) struct HostDnsArgs {
 pub(in crate::cli) fn run(args: &HostDnsArgs) -> Result<ExitCode> {
     if args.remove {
         let inventory = args.of.read()?;
-        for file in HostDns::default().remove(&Lab::of(&inventory).name)? {
+        let held = Held::change(&inventory, "quaylab host-dns", args.wait)?;
+        for file in HostDns::default().remove(&held.name)? {
             say(&format!("removed from {}", file.display()));
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let session = Session::open(&args.of)?;
+    let session = Session::changing(&args.of, "quaylab host-dns", args.wait)?;
     keep(&session.inventory, &session.lab)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -47,10 +50,11 @@ pub(in crate::cli) fn keep(inventory: &Inventory, lab: &Lab) -> Result<()> {
             .hint("quaylab ssh and quaylab ssh-config reach them by name")
             .into());
     }
-    let (zones, vms) = session::run(known(hypervisor_uris(inventory), lab.name.clone()))?;
+    let names = VmNames::of(inventory);
+    let (zones, vms) = session::run(known(hypervisor_uris(inventory), lab.name.to_string()))?;
     let mut guests = Vec::new();
     for host in inventory.hosts() {
-        let vm = vms.iter().find(|vm| vm.name == short(host));
+        let vm = vms.iter().find(|vm| names.vm_of(host) == Some(vm.name.as_str()));
         if let Some(address) = vm.and_then(|vm| vm.address.as_ref()?.parse().ok()) {
             guests.push(GuestName { host: host.to_owned(), address });
         }
@@ -70,7 +74,7 @@ pub(in crate::cli) fn keep(inventory: &Inventory, lab: &Lab) -> Result<()> {
 async fn known(uris: Vec<String>, lab: String) -> Result<(Vec<Zone>, Vec<VmStatus>)> {
     let (mut zones, mut vms) = (Vec::new(), Vec::new());
     for uri in uris {
-        let hypervisor = Hypervisor::shared(&uri).await?;
+        let hypervisor = Hypervisor::open(&uri).await?.only_asked();
         vms.extend(lab_status(&hypervisor, &lab).await?);
         // What answers behind another machine is not reached from here.
         if hypervisor.is_local() {

@@ -1,58 +1,9 @@
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::diag::Diagnostic;
-use crate::host::KnownHosts;
 use crate::inventory::Inventory;
 use crate::lab::{RemoteUri, encoded, private};
 use crate::value::truth;
-
-/// The lab that an inventory describes: its name, and where quaylab remembers what belongs to it.
-#[derive(Debug, Clone)]
-pub(in crate::cli) struct Lab {
-    pub name: String,
-    pub state_dir: PathBuf,
-}
-
-impl Lab {
-    /// `quaylab_lab` of the inventory, else the name of its first file.
-    pub(in crate::cli) fn of(inventory: &Inventory) -> Self {
-        let given = inventory.hosts().find_map(|host| text(inventory, host, "quaylab_lab"));
-        let name = given.unwrap_or_else(|| {
-            let source =
-                inventory.sources().first().map_or("lab", String::as_str).trim_end_matches([',', '/']);
-            let stem = Path::new(source)
-                .file_stem()
-                .map_or_else(|| source.to_owned(), |s| s.to_string_lossy().into_owned());
-            stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect()
-        });
-        Self::named(name)
-    }
-
-    /// A lab by its name, for when its inventory is gone.
-    pub(in crate::cli) fn named(name: String) -> Self {
-        let state_dir = state_home().join("quaylab").join(&name);
-        Self { name, state_dir }
-    }
-
-    /// Makes the state folder, for its owner only.
-    pub(in crate::cli) fn prepare(&self) -> Result<()> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.state_dir)
-            .with_context(|| format!("cannot make the state folder {}", self.state_dir.display()))
-    }
-
-    /// Removes the state folder, and quaylab's above it, where they are empty.
-    pub(in crate::cli) fn tidy(&self) {
-        for folder in self.state_dir.ancestors().take(2) {
-            let _kept = std::fs::remove_dir(folder);
-        }
-    }
-}
 
 /// What the hypervisor hosts of an inventory want: the system's libvirt or a private one.
 pub(in crate::cli) fn wanted_private(inventory: &Inventory) -> Result<private::Wanted> {
@@ -118,32 +69,16 @@ fn with_login(uri: &str, var: impl Fn(&str) -> Option<String>) -> String {
     if uri.contains('?') || !matches!(RemoteUri::parse(uri), Ok(Some(_))) {
         return uri.to_owned();
     }
-    let arguments =
-        ["ansible_ssh_common_args", "ansible_ssh_extra_args"].map(|n| var(n).unwrap_or_default()).join(" ");
-    let option = |name: &str| {
-        let (_, rest) = arguments.split_once(&format!("{name}="))?;
-        Some(rest.split_whitespace().next()?.trim_matches(['"', '\'']).to_owned())
-    };
+    // Read where the connection is made, which refuses what it cannot obey.
+    let arguments: Vec<String> = ["ansible_ssh_common_args", "ansible_ssh_extra_args", "ansible_ssh_args"]
+        .iter()
+        .filter_map(|name| var(name).filter(|text| !text.trim().is_empty()))
+        .collect();
     let key = ["ansible_ssh_private_key_file", "ansible_private_key_file"].iter().find_map(|n| var(n));
-    let jump = option("ProxyJump").or_else(|| {
-        let mut words = arguments.split_whitespace().skip_while(|w| *w != "-J");
-        words.nth(1).map(str::to_owned)
-    });
-    let verify = option("StrictHostKeyChecking").and_then(|v| match v.as_str() {
-        "no" | "off" => Some("ignore".to_owned()),
-        "accept-new" => Some("auto".to_owned()),
-        _ => None,
-    });
-    let known_hosts = match KnownHosts::of_option(option("UserKnownHostsFile").as_deref()) {
-        KnownHosts::OfUser => None,
-        KnownHosts::File(path) => Some(path.display().to_string()),
-    };
     let parameters: Vec<String> = [
         ("keyfile", key),
         ("host_key", var("quaylab_ssh_host_key")),
-        ("proxy_jump", jump),
-        ("known_hosts", known_hosts),
-        ("known_hosts_verify", verify),
+        ("ssh_args", Some(arguments.join(" ")).filter(|all| !all.is_empty())),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some(format!("{name}={}", encoded(&value?))))
@@ -153,17 +88,5 @@ fn with_login(uri: &str, var: impl Fn(&str) -> Option<String>) -> String {
 
 /// A variable that the inventory gives a host, as text.
 pub(super) fn text(inventory: &Inventory, host: &str, name: &str) -> Option<String> {
-    let groups =
-        inventory.group_layers(host).into_iter().map(|(_, vars)| vars).chain(inventory.group_files(host));
-    let hosts = [inventory.host_layer(host), inventory.host_files(host)];
-    let node = groups.chain(hosts).filter_map(|vars| vars.get(name).cloned()).last()?;
-    Some(crate::value::plain(&node.to_value()))
-}
-
-pub(super) fn state_home() -> PathBuf {
-    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    var("XDG_STATE_HOME")
-        .filter(|p| p.is_absolute())
-        .or_else(|| var("HOME").map(|h| h.join(".local/state")))
-        .unwrap_or_else(|| PathBuf::from("/var/lib"))
+    Some(crate::value::plain(&inventory.host_var(host, name)?.to_value()))
 }

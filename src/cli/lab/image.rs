@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::identity::state_home;
+use super::{Held, WaitArgs, labs_home};
 use crate::cli::plan::confirmed;
 use crate::cli::say::{say, show, show_json};
 use crate::diag::{Diagnostic, closest};
@@ -39,12 +39,16 @@ enum What {
         /// Also where a lab stands on it: its next run fetches it again.
         #[arg(short, long)]
         force: bool,
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// Remove the images that no lab stands on, and downloads that broke off.
     Prune {
         /// Do not ask.
         #[arg(short, long)]
         yes: bool,
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// Build a guest image from a distribution's packages.
     Build {
@@ -64,15 +68,15 @@ enum Distribution {
 pub(in crate::cli) fn run(args: &ImageArgs) -> Result<ExitCode> {
     match &args.what {
         What::Ls { json } => list(*json),
-        What::Rm { images, force } => remove(images, *force),
-        What::Prune { yes } => prune(*yes),
+        What::Rm { images, force, wait } => remove(images, *force, *wait),
+        What::Prune { yes, wait } => prune(*yes, *wait),
         What::Build { distribution: Distribution::Debian, out } => build(out),
     }
 }
 
 /// The images with the labs that stand on each.
 fn images() -> Result<Vec<(CachedImage, Vec<String>)>> {
-    let users = users_of_images(&state_home().join("quaylab"))?;
+    let users = users_of_images(&labs_home()?)?;
     let mut all = Vec::new();
     for folder in [default_cache_dir(), PathBuf::from(BUILT)] {
         for image in cached_images(&folder)? {
@@ -127,7 +131,9 @@ fn render(all: &[(CachedImage, Vec<String>)], now: u64) -> String {
     table(&["image", "size", "digest", "from", "labs"], &rows)
 }
 
-fn remove(given: &[String], force: bool) -> Result<ExitCode> {
+fn remove(given: &[String], force: bool, wait: WaitArgs) -> Result<ExitCode> {
+    // A run may be about to use what no lab stands on yet.
+    let _all = Held::all("quaylab image rm", wait)?;
     let all = images()?;
     let mut chosen = Vec::new();
     for name in given {
@@ -170,9 +176,14 @@ fn remove(given: &[String], force: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn prune(yes: bool) -> Result<ExitCode> {
-    let unused: Vec<CachedImage> =
-        images()?.into_iter().filter(|(_, labs)| labs.is_empty()).map(|(image, _)| image).collect();
+fn prune(yes: bool, wait: WaitArgs) -> Result<ExitCode> {
+    let _all = Held::all("quaylab image prune", wait)?;
+    let unused: Vec<CachedImage> = images()?
+        .into_iter()
+        .filter(|(_, labs)| labs.is_empty())
+        .map(|(image, _)| image)
+        .filter(|image| !image.is_being_fetched())
+        .collect();
     if unused.is_empty() {
         say("every image is one that a lab stands on");
         return Ok(ExitCode::SUCCESS);

@@ -2,6 +2,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cli::common::VaultArgs;
+use crate::cli::here;
 use crate::diag::Diagnostic;
 use crate::inventory::Inventory;
 use crate::settings::Settings;
@@ -27,7 +28,7 @@ impl LabArgs {
 
     /// The same, with what else a user may do who has named none.
     pub(super) fn read_or(&self, hint: &str) -> Result<Inventory> {
-        let settings = Settings::load()?;
+        let settings = here::settings()?;
         let sources = named(&self.inventory, &settings, hint)?;
         Ok(Inventory::load_with(sources, &*self.vault.vault(&settings)?)?.0)
     }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use futures_util::future::join_all;
 
+use super::WaitArgs;
 use super::named::LabArgs;
 use super::session::{self, Found, Session};
 use crate::cli::say::say;
@@ -15,6 +16,8 @@ use crate::lab::{LabError, Power, start_vm, stop_vm};
 pub(in crate::cli) struct StartArgs {
     #[command(flatten)]
     of: LabArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
     /// Hosts by their full or short names; all of the lab's VMs without any.
     hosts: Vec<String>,
 }
@@ -24,6 +27,8 @@ pub(in crate::cli) struct StartArgs {
 pub(in crate::cli) struct StopArgs {
     #[command(flatten)]
     of: LabArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
     /// Hosts by their full or short names; all of the lab's VMs without any.
     hosts: Vec<String>,
     /// Seconds that a guest has to power off.
@@ -36,7 +41,7 @@ pub(in crate::cli) struct StopArgs {
 
 /// Starts VMs.
 pub(in crate::cli) fn start(args: &StartArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.of)?;
+    let session = Session::changing(&args.of, "quaylab start", args.wait)?;
     session::run(async {
         let chosen = session.chosen(&args.hosts).await?;
         Ok(all(&chosen, Deed::Start).await)
@@ -45,14 +50,14 @@ pub(in crate::cli) fn start(args: &StartArgs) -> Result<ExitCode> {
 
 /// Stops VMs.
 pub(in crate::cli) fn stop(args: &StopArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.of)?;
+    let session = Session::changing(&args.of, "quaylab stop", args.wait)?;
     let deed = Deed::Stop(Duration::from_secs(args.timeout), args.force);
     session::run(async { Ok(all(&session.chosen(&args.hosts).await?, deed).await) })
 }
 
 /// Stops VMs and starts them again.
 pub(in crate::cli) fn restart(args: &StopArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.of)?;
+    let session = Session::changing(&args.of, "quaylab restart", args.wait)?;
     let deed = Deed::Restart(Duration::from_secs(args.timeout), args.force);
     session::run(async { Ok(all(&session.chosen(&args.hosts).await?, deed).await) })
 }

@@ -6,10 +6,13 @@ use std::time::Duration;
 use super::Lab;
 use super::guests::{DEFAULT_USER, login_user};
 use super::identity::text;
-use super::names::short;
+use super::names::VmNames;
 use crate::cli::say::say;
-use crate::host::{BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, Script, Target};
-use crate::inventory::Inventory;
+use crate::host::{
+    BecomeMethod, BecomeSpec, ConnectionKind, ConnectionSpec, HostKeyCheck, Limits, Script, SshOptions,
+    Target,
+};
+use crate::inventory::{Inventory, short_name};
 use crate::lab::{Converged, Hypervisor, VmStatus, host_dir, host_key, lab_status, login_key};
 
 /// The role that registers.
@@ -38,9 +41,15 @@ pub(super) async fn take_back(
         Ok(roles) => roles,
         Err(error) => return say(&format!("which guests are registered is not known: {error}")),
     };
+    // Without an inventory a VM is called as its host is.
+    let names = inventory.map(VmNames::of);
+    let vm_of = |host: &str| match &names {
+        Some(names) => names.vm_of(host).unwrap_or_default().to_owned(),
+        None => short_name(host).to_owned(),
+    };
     let hosts: Vec<&String> = roles
         .iter()
-        .filter(|(host, roles)| roles.contains_key(ROLE) && vms.contains(short(host)))
+        .filter(|(host, roles)| roles.contains_key(ROLE) && vms.contains(vm_of(host).as_str()))
         .map(|(host, _)| host)
         .collect();
     if hosts.is_empty() {
@@ -51,7 +60,8 @@ pub(super) async fn take_back(
         Err(error) => return say(&format!("which guests are registered cannot be asked: {error}")),
     };
     let asked = hosts.into_iter().map(|host| {
-        let vm = running.iter().find(|vm| vm.name == short(host));
+        let own = vm_of(host);
+        let vm = running.iter().find(|vm| vm.name == own);
         async move {
             let done = match vm.and_then(|vm| Some((vm, vm.address.as_deref()?))) {
                 Some((vm, address)) => unregister(lab, inventory, hypervisor, (host, address, vm)).await,
@@ -100,6 +110,8 @@ async fn unregister(
         host_key: HostKeyCheck::Exactly(own_key.public),
         proxy_jump: hypervisor.way().map(ConnectionSpec::as_way).unwrap_or_default(),
         timeout: LOGIN,
+        limits: Limits::default(),
+        ssh: SshOptions::default(),
     });
     let root = BecomeSpec::new("root", BecomeMethod::Sudo);
     let reply =

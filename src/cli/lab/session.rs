@@ -6,11 +6,12 @@ use tokio::net::TcpStream;
 
 use super::identity::hypervisor_uris;
 use super::named::LabArgs;
-use super::{Lab, wanted_private};
+use super::names::VmNames;
+use super::{Held, Lab, WaitArgs, refuse_anothers, wanted_private};
 use crate::diag::Diagnostic;
 use crate::host::{ByteStream, Endpoint};
 use crate::inventory::Inventory;
-use crate::lab::{Hypervisor, VmStatus, lab_status, private};
+use crate::lab::{Hypervisor, Hypervisors, VmStatus, lab_status, private};
 
 /// How long one attempt to reach a guest may take.
 const KNOCK: Duration = Duration::from_secs(1);
@@ -21,10 +22,14 @@ const REACHABLE: Duration = Duration::from_secs(15);
 /// A lab that exists, as a command about it finds it: its private hypervisor is joined where one runs.
 pub(super) struct Session {
     pub inventory: Inventory,
+    pub names: VmNames,
     pub lab: Lab,
     pub uris: Vec<String>,
     /// Whether its guests are reached in the private hypervisor's namespaces only.
     pub private: bool,
+    pub hypervisors: Hypervisors,
+    changes: bool,
+    _held: Option<Held>,
 }
 
 /// One VM of the lab with the hypervisor that runs it.
@@ -38,9 +43,32 @@ impl Session {
     /// Reads the inventory and joins its hypervisor. Call it before any thread exists.
     pub(super) fn open(of: &LabArgs) -> Result<Self> {
         let inventory = of.read()?;
+        let lab = Lab::of(&inventory)?;
+        Self::join(inventory, lab, None, false)
+    }
+
+    /// The same for a command that shows what is there: where another changes it, that is said.
+    pub(super) fn looking(of: &LabArgs, doing: &str) -> Result<Self> {
+        let inventory = of.read()?;
+        let held = Held::look(Lab::of(&inventory)?, doing)?;
+        Self::join(inventory, held.clone(), Some(held), false)
+    }
+
+    /// The same for a command that changes the lab, and is alone with it as long as the session lasts.
+    pub(super) fn changing(of: &LabArgs, doing: &str, wait: WaitArgs) -> Result<Self> {
+        let inventory = of.read()?;
+        let held = Held::change(&inventory, doing, wait)?.claimed(false)?;
+        Self::join(inventory, held.clone(), Some(held), true)
+    }
+
+    fn join(inventory: Inventory, lab: Lab, held: Option<Held>, changes: bool) -> Result<Self> {
         let entered = private::enter_if_running(wanted_private(&inventory)?)?;
         Ok(Self {
-            lab: Lab::of(&inventory),
+            names: VmNames::of(&inventory),
+            hypervisors: Hypervisors::default(),
+            lab,
+            changes,
+            _held: held,
             uris: hypervisor_uris(&inventory),
             private: entered != private::Entered::System,
             inventory,
@@ -49,10 +77,13 @@ impl Session {
 
     /// The lab's VMs on all its hypervisors, each with its own.
     pub(super) async fn found(&self) -> Result<Vec<Found>> {
+        if self.changes {
+            refuse_anothers(&self.lab, &self.uris, &self.hypervisors).await?;
+        }
         let mut all = Vec::new();
         for uri in &self.uris {
-            let hypervisor = Hypervisor::shared(uri).await?;
-            let vms = lab_status(&hypervisor, &self.lab.name).await?;
+            let hypervisor = self.hypervisors.get(uri).await?;
+            let vms = lab_status(&hypervisor.clone().only_asked(), &self.lab.name).await?;
             all.extend(vms.into_iter().map(|vm| Found { hypervisor: hypervisor.clone(), vm }));
         }
         Ok(all)
@@ -71,9 +102,9 @@ impl Session {
         }
         let mut chosen = Vec::new();
         for name in names {
-            let host = super::names::meant(&self.inventory, name)?;
-            let short = super::names::short(&host);
-            let found = all.iter().find(|f| f.vm.name == short).ok_or_else(|| {
+            let host = self.names.meant(name)?;
+            let vm = self.names.own_vm(&host)?;
+            let found = all.iter().find(|f| f.vm.name == vm).ok_or_else(|| {
                 Diagnostic::new(format!("the lab {} has no VM for {host}", self.lab.name))
                     .hint("bring it up with quaylab run")
             })?;

@@ -6,11 +6,12 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use futures_util::future::join_all;
 
+use super::WaitArgs;
 use super::named::LabArgs;
 use super::session::{self, Session};
 use crate::cli::plan::confirmed;
 use crate::cli::say::{say, show, show_json};
-use crate::lab::{Hold, Hypervisor, Snapshot, SnapshotLab, SnapshotVm, Snapshots};
+use crate::lab::{Hold, Snapshot, SnapshotLab, SnapshotVm, Snapshots};
 use crate::report::{span, table};
 
 /// Options of `quaylab snapshot`.
@@ -26,6 +27,8 @@ enum What {
     Create {
         #[command(flatten)]
         of: LabArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
         /// The snapshot's name; by default the time.
         name: Option<String>,
         /// Let the VMs power off for it, and keep their disks only.
@@ -47,6 +50,8 @@ enum What {
     Restore {
         #[command(flatten)]
         of: LabArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
         name: String,
         /// Do not ask.
         #[arg(short, long)]
@@ -56,6 +61,8 @@ enum What {
     Rm {
         #[command(flatten)]
         of: LabArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
         #[arg(required = true)]
         names: Vec<String>,
     },
@@ -64,7 +71,7 @@ enum What {
 /// Does what is asked with the lab's snapshots.
 pub(in crate::cli) fn run(args: &SnapshotArgs) -> Result<ExitCode> {
     match &args.what {
-        What::Create { of, name, no_memory, timeout } => {
+        What::Create { of, wait, name, no_memory, timeout } => {
             let name =
                 name.clone().unwrap_or_else(|| jiff::Zoned::now().strftime("%Y-%m-%d-%H%M%S").to_string());
             let hold = if *no_memory {
@@ -72,12 +79,12 @@ pub(in crate::cli) fn run(args: &SnapshotArgs) -> Result<ExitCode> {
             } else {
                 Hold::WithMemory
             };
-            create(of, &name, hold)
+            create((of, *wait), &name, hold)
         }
         What::Ls { of, json } => list(of, *json),
-        What::Restore { of, name, yes } => restore(of, name, *yes),
-        What::Rm { of, names } => {
-            let session = Session::open(of)?;
+        What::Restore { of, wait, name, yes } => restore((of, *wait), name, *yes),
+        What::Rm { of, wait, names } => {
+            let session = Session::changing(of, "quaylab snapshot rm", *wait)?;
             session::run(async {
                 let lab = lab(&session).await?;
                 let mut held = HashSet::new();
@@ -100,10 +107,10 @@ pub(in crate::cli) fn run(args: &SnapshotArgs) -> Result<ExitCode> {
 pub(super) async fn lab(session: &Session) -> Result<SnapshotLab> {
     let mut hypervisors = Vec::new();
     for uri in &session.uris {
-        hypervisors.push(Hypervisor::shared(uri).await?);
+        hypervisors.push(session.hypervisors.get(uri).await?);
     }
     Ok(SnapshotLab {
-        lab: session.lab.name.clone(),
+        lab: session.lab.name.to_string(),
         state_dir: session.lab.state_dir.clone(),
         hypervisors,
         vms: session.found().await?.into_iter().map(|f| (f.hypervisor, f.vm.name)).collect(),
@@ -123,8 +130,8 @@ async fn back_on_the_network(session: &Session, went_on: impl Fn(&str) -> bool) 
     join_all(waits).await;
 }
 
-fn create(of: &LabArgs, name: &str, hold: Hold) -> Result<ExitCode> {
-    let session = Session::open(of)?;
+fn create((of, wait): (&LabArgs, WaitArgs), name: &str, hold: Hold) -> Result<ExitCode> {
+    let session = Session::changing(of, "quaylab snapshot create", wait)?;
     session::run(async {
         let lab = lab(&session).await?;
         if lab.vms.is_empty() {
@@ -144,8 +151,8 @@ fn create(of: &LabArgs, name: &str, hold: Hold) -> Result<ExitCode> {
     })
 }
 
-fn restore(of: &LabArgs, name: &str, yes: bool) -> Result<ExitCode> {
-    let session = Session::open(of)?;
+fn restore((of, wait): (&LabArgs, WaitArgs), name: &str, yes: bool) -> Result<ExitCode> {
+    let session = Session::changing(of, "quaylab snapshot restore", wait)?;
     let known = Snapshots::new(&session.lab.state_dir).get(name)?;
     if let Some(snapshot) = &known {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -185,7 +192,7 @@ fn restore(of: &LabArgs, name: &str, yes: bool) -> Result<ExitCode> {
 
 fn list(of: &LabArgs, json: bool) -> Result<ExitCode> {
     let inventory = of.read()?;
-    let all = Snapshots::new(&super::Lab::of(&inventory).state_dir).all()?;
+    let all = Snapshots::new(&super::Lab::of(&inventory)?.state_dir).all()?;
     if json {
         let shown: Vec<_> = all
             .iter()

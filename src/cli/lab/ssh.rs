@@ -7,7 +7,6 @@ use clap::Args;
 use super::guests::login_user;
 use super::identity::text;
 use super::named::LabArgs;
-use super::names::short;
 use super::session::{self, Session};
 use super::ssh_config::{behind, known_hosts, proxy_command};
 use crate::diag::Diagnostic;
@@ -28,10 +27,11 @@ pub(in crate::cli) struct SshArgs {
 /// Becomes an `ssh` to one of the lab's VMs, with the key that quaylab logs in with and the host key that it made.
 pub(in crate::cli) fn run(args: &SshArgs) -> Result<ExitCode> {
     let session = Session::open(&args.of)?;
-    let host = super::names::meant(&session.inventory, &args.host)?;
+    let host = session.names.meant(&args.host)?;
+    let own = session.names.own_vm(&host)?;
     let found = session::run(session.found())?;
     let vms: Vec<VmStatus> = found.iter().map(|f| f.vm.clone()).collect();
-    let vm = vms.iter().find(|vm| vm.name == short(&host)).ok_or_else(|| {
+    let vm = vms.iter().find(|vm| vm.name == own).ok_or_else(|| {
         Diagnostic::new(format!("the lab {} has no VM for {host}", session.lab.name))
             .hint("bring it up with quaylab run, or use ssh itself for a machine that quaylab did not make")
     })?;

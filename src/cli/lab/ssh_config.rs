@@ -9,11 +9,12 @@ use clap::Args;
 use super::guests::login_user;
 use super::identity::text;
 use super::named::LabArgs;
-use super::names::short;
 use super::session::{self, Found, Session};
 use crate::cli::say::show;
 use crate::diag::Diagnostic;
+use crate::inventory::short_name;
 use crate::lab::{VmStatus, host_dir, host_key, login_key, write_private};
+use crate::store::write_named;
 
 /// Options of `quaylab ssh-config`.
 #[derive(Debug, Args)]
@@ -56,7 +57,8 @@ pub(in crate::cli) fn run(args: &SshConfigArgs) -> Result<ExitCode> {
     let config = render(&session.lab.name, &entries);
     match &args.out {
         Some(file) => {
-            std::fs::write(file, config).with_context(|| format!("cannot write {}", file.display()))?;
+            write_named(file, config.as_bytes())
+                .with_context(|| format!("cannot write {}", file.display()))?;
         }
         None => show(&config)?,
     }
@@ -69,7 +71,7 @@ pub(super) fn known_hosts(session: &Session, vms: &[VmStatus]) -> Result<PathBuf
     let file = state.join("known_hosts");
     let mut lines = String::new();
     for host in session.inventory.hosts() {
-        let vm = short(host);
+        let Some(vm) = session.names.vm_of(host) else { continue };
         if vms.iter().any(|v| v.name == vm) && host_dir(state, vm).is_dir() {
             let _ = writeln!(lines, "{host} {}", host_key(state, vm)?.public.trim_end());
         }
@@ -90,7 +92,7 @@ fn entries(session: &Session) -> Result<Vec<Entry>> {
         if var("ansible_connection").as_deref() == Some("local") {
             continue;
         }
-        let vm = vms.iter().find(|vm| vm.name == short(host));
+        let vm = vms.iter().find(|vm| session.names.vm_of(host) == Some(vm.name.as_str()));
         let own_key = var("ansible_ssh_private_key_file").map(PathBuf::from);
         let user = var("ansible_user");
         entries.push(match vm {
@@ -152,12 +154,8 @@ fn render(lab: &str, entries: &[Entry]) -> String {
         "# The lab {lab}, by quaylab ssh-config. Use it with `ssh -F FILE`, or with `Include FILE` at the top of ~/.ssh/config.\n"
     );
     for entry in entries {
-        let short_name = short(&entry.host);
-        let both = if short_name == entry.host {
-            entry.host.clone()
-        } else {
-            format!("{short_name} {}", entry.host)
-        };
+        let short = short_name(&entry.host);
+        let both = if short == entry.host { entry.host.clone() } else { format!("{short} {}", entry.host) };
         let mut line = |text: String| {
             let _ = writeln!(config, "{text}");
         };
@@ -194,9 +192,10 @@ fn render(lab: &str, entries: &[Entry]) -> String {
 /// Joins standard input and output with a VM's SSH port, wherever it is reached from.
 pub(in crate::cli) fn connect(args: &ConnectArgs) -> Result<ExitCode> {
     let session = Session::open(&args.of)?;
-    let host = super::names::meant(&session.inventory, &args.host)?;
+    let host = session.names.meant(&args.host)?;
+    let own = session.names.own_vm(&host)?;
     let work = async {
-        let found = session.found().await?.into_iter().find(|f| f.vm.name == short(&host));
+        let found = session.found().await?.into_iter().find(|f| f.vm.name == own);
         let no_address =
             || Diagnostic::new(format!("{host} has no address; is it running?")).hint("quaylab status tells");
         let found = found.ok_or_else(no_address)?;

@@ -5,14 +5,11 @@ use clap::Args;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use super::identity::text;
 use super::named::LabArgs;
-use super::names::short;
 use super::session::{self, Session};
 use crate::cli::say::{show, show_json};
 use crate::lab::{Converged, RoleState, VmDetails, VmStatus, vm_details};
-use crate::report::{bytes, span, table};
-use crate::value::truth;
+use crate::report::{bytes, span, table, unclaimed_hint};
 
 /// Options of `quaylab status`.
 #[derive(Debug, Args)]
@@ -56,7 +53,7 @@ struct Disk {
 
 /// Shows the lab's VMs.
 pub(in crate::cli) fn run(args: &StatusArgs) -> Result<ExitCode> {
-    let session = Session::open(&args.of)?;
+    let session = Session::looking(&args.of, "quaylab status")?;
     let mut roles = Converged::new(&session.lab.state_dir).all()?;
     let found = session::run(async {
         let mut all = Vec::new();
@@ -66,41 +63,28 @@ pub(in crate::cli) fn run(args: &StatusArgs) -> Result<ExitCode> {
         }
         Ok(all)
     })?;
-    let hosts: Vec<String> = session.inventory.hosts().map(str::to_owned).collect();
     let mut vms: Vec<Row> = found
         .into_iter()
         .map(|(vm, details)| {
-            let host = hosts.iter().find(|host| short(host) == vm.name).cloned();
+            let host = session.names.host_of(&vm.name).map(str::to_owned);
             let roles = host.as_ref().and_then(|host| roles.shift_remove(host)).unwrap_or_default();
             row(vm, details, host, roles)
         })
         .collect();
     let made: Vec<String> = vms.iter().filter_map(|vm| vm.host.clone()).collect();
-    vms.extend(wanted(&session).into_iter().filter(|host| !made.contains(host)).map(|host| Row {
-        name: short(&host).to_owned(),
-        host: Some(host),
+    let absent = session.names.made().filter(|host| !made.iter().any(|there| there == host));
+    vms.extend(absent.filter_map(|host| Some((host, session.names.vm_of(host)?))).map(|(host, vm)| Row {
+        name: vm.to_owned(),
+        host: Some(host.to_owned()),
         state: "absent".into(),
         ..Row::default()
     }));
     if args.json {
-        show_json(&Report { lab: session.lab.name, vms })?;
+        show_json(&Report { lab: session.lab.name.to_string(), vms })?;
     } else {
-        show(&render(&session.lab.name, &vms))?;
+        show(&(render(&session.lab.name, &vms) + &notes(&vms)))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The hosts for which a run makes VMs.
-fn wanted(session: &Session) -> Vec<String> {
-    if session.uris.is_empty() {
-        return Vec::new();
-    }
-    let groups = session.inventory.groups();
-    let members = groups.into_iter().find(|(group, _)| group == "lab").map(|(_, hosts)| hosts);
-    let provision = |host: &String| {
-        text(&session.inventory, host, "provision").and_then(|p| truth(&p.into())).unwrap_or(true)
-    };
-    members.unwrap_or_default().into_iter().filter(provision).collect()
 }
 
 fn row(vm: VmStatus, details: VmDetails, host: Option<String>, roles: IndexMap<String, RoleState>) -> Row {
@@ -125,6 +109,20 @@ fn render(lab: &str, vms: &[Row]) -> String {
     }
     let rows: Vec<Vec<String>> = vms.iter().map(cells).collect();
     table(&["VM", "state", "address", "up", "vcpus", "memory", "disks", "roles"], &rows)
+}
+
+/// What a person is to know besides the table.
+fn notes(vms: &[Row]) -> String {
+    let unclaimed = vms.iter().filter(|vm| vm.host.is_none());
+    unclaimed
+        .map(|vm| {
+            format!(
+                "\nVM {} is of this lab and of no host in the inventory: {}\n",
+                vm.name,
+                unclaimed_hint(&vm.name)
+            )
+        })
+        .collect()
 }
 
 fn cells(vm: &Row) -> Vec<String> {

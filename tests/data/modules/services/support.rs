@@ -73,6 +73,7 @@ pub(super) fn site_as(login_user: &str) -> Site {
         check: false,
         diff: true,
         environment: Vec::new(),
+        run: quaylab::run_context::RunContext::default(),
         controller: Arc::new(TestController(state.path().to_owned())),
     };
     Site { context, _state: state }
