@@ -8,7 +8,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 cd "$here/.."
 seconds=${1:-600}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- yaml inventory pattern vault splitter
+[ $# -gt 0 ] || set -- yaml inventory pattern vault splitter image iso tar bundle frames
 have cargo-fuzz || die "there is no cargo-fuzz" "cargo install cargo-fuzz, and rustup toolchain install nightly"
 for target do
     mkdir -p "fuzz/corpus/$target"

@@ -213,7 +213,7 @@ dd if=/usr/lib/grub/i386-pc/boot.img of="$raw" bs=440 count=1 conv=notrunc statu
 dd if="$work/core.img" of="$raw" bs=512 seek=1 conv=notrunc status=none
 
 stage qcow2
-qemu-img convert -O qcow2 "$raw" "$work/$image.qcow2"
+qemu-img convert -f raw -O qcow2 "$raw" "$work/$image.qcow2"
 sum=$(sha256sum <"$work/$image.qcow2" | cut -d' ' -f1)
 echo "$sum  $image.qcow2" >"$work/$image.qcow2.sha256"
 chmod 644 "$work/$image.qcow2" "$work/$image.qcow2.sha256"

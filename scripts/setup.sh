@@ -25,12 +25,12 @@ packages() {
     dnf-lab) echo libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-config-network libvirt-daemon-driver-storage \
         libvirt-client qemu-kvm qemu-img dnsmasq lvm2 slirp4netns iproute zstd e2fsprogs util-linux openssh-clients ;;
     apt-test) echo openssh-server systemd-container python3-venv postgresql redis-server docker-registry docker.io busybox-static ksh openssl xz-utils zstd genisoimage cpio ovmf \
-        mariadb-server python3-psycopg2 python3-yaml xfsprogs ;;
+        mariadb-server faketime python3-psycopg2 python3-yaml xfsprogs ;;
     dnf-test) echo openssh-server systemd-container python3 postgresql-server redis podman ;;
     esac
 }
 # Where the distribution has them: what makes the guest image from Debian's packages.
-optional() { case $packager-$1 in apt-test) echo ceph-mon ceph-mgr ceph-osd ceph-common radosgw vagrant vagrant-libvirt ;; dnf-test) echo busybox cpio edk2-ovmf genisoimage xfsprogs ;; dnf-lab) echo mmdebstrap debian-keyring grub2-pc-modules grub2-tools-extra ;; esac; }
+optional() { case $packager-$1 in apt-test) echo ceph-mon ceph-mgr ceph-osd ceph-common radosgw vagrant vagrant-libvirt ;; dnf-test) echo busybox cpio libfaketime edk2-ovmf genisoimage xfsprogs ;; dnf-lab) echo mmdebstrap debian-keyring grub2-pc-modules grub2-tools-extra ;; esac; }
 
 missing() {
     for package; do
