@@ -14,7 +14,7 @@ use quaylab::host::{ConnectionSpec, Target};
 use quaylab::lab::{
     Doomed, Hypervisor, Hypervisors, Ledger, Mark, StandsOn, destroy, lab_status, plan_destroy,
 };
-use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
+use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, RunMode, TaskContext, registry};
 use quaylab::run_context::RunContext;
 use serde_json::{Value, json};
 
@@ -83,8 +83,7 @@ fn context(state_dir: &Path, check: bool) -> TaskContext {
     TaskContext {
         shell: target.shell(None),
         host: "hv".into(),
-        check,
-        diff: true,
+        mode: RunMode { check, diff: true },
         environment: Vec::new(),
         run: RUN.clone(),
         controller: Arc::new(TestController { state: state_dir.to_owned(), lab: lab(state_dir) }),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quaylab::host::{ConnectionSpec, Target};
-use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
+use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, RunMode, TaskContext, registry};
 use serde_json::{Value, json};
 
 /// A controller whose files and templates lie in one folder; `{{ name }}` is all that it renders.
@@ -62,8 +62,7 @@ impl Bench {
         let cx = TaskContext {
             shell: target.shell(None),
             host: "here".into(),
-            check: false,
-            diff: true,
+            mode: RunMode { check: false, diff: true },
             environment: vec![("GREETING".into(), "hello there".into())],
             run: quaylab::run_context::RunContext::default(),
             controller: Arc::new(Folder(files)),
@@ -107,7 +106,7 @@ impl Bench {
         let text =
             args.to_string().replace("\"@", &format!("\"{}/", self.folder.path().join("target").display()));
         let args: serde_json::Map<String, Value> = serde_json::from_str(&text).expect("a mapping");
-        let cx = TaskContext { check, ..self.cx.clone() };
+        let cx = TaskContext { mode: RunMode { check, diff: true }, ..self.cx.clone() };
         registry().get(module).unwrap_or_else(|| panic!("no module {module}")).run(args, &cx).await
     }
 

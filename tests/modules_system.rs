@@ -12,7 +12,7 @@ mod oracle;
 
 use async_trait::async_trait;
 use quaylab::host::{ConnectionSpec, Target};
-use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
+use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, RunMode, TaskContext, registry};
 use quaylab::value::Value;
 use serde_json::json;
 
@@ -51,8 +51,7 @@ impl Here {
         let cx = TaskContext {
             shell: target.shell(None),
             host: "here".to_owned(),
-            check: false,
-            diff: true,
+            mode: RunMode { check: false, diff: true },
             environment: Vec::new(),
             run: quaylab::run_context::RunContext::default(),
             controller: Arc::new(Bare(folder.path().to_owned())),
@@ -111,7 +110,7 @@ async fn an_installed_package_is_left_and_a_missing_one_foreseen() {
     // Something installed provides it.
     assert!(!here.changed("apt", json!({"name": "awk"})).await);
     assert!(!here.changed("apt", json!({"name": "quaylab-no-such-package", "state": "absent"})).await);
-    here.cx.check = true;
+    here.cx.mode.check = true;
     let outcome = here.run("apt", json!({"name": "git", "state": "absent"})).await.unwrap();
     assert!(outcome.changed && outcome.diff.iter().any(|d| d.after.contains("git")));
     let error = here.error("apt", json!({"name": "quaylab-no-such-package"})).await;
@@ -247,9 +246,9 @@ async fn file_systems_are_made_once_and_never_over_another() {
     };
     sized(32);
     let ext4 = json!({"dev": disk, "fstype": "ext4"});
-    here.cx.check = true;
+    here.cx.mode.check = true;
     assert!(here.changed("filesystem", ext4.clone()).await);
-    here.cx.check = false;
+    here.cx.mode.check = false;
     assert!(here.changed("filesystem", ext4.clone()).await);
     assert!(!here.changed("filesystem", ext4.clone()).await);
     let error = here.error("filesystem", json!({"dev": disk, "fstype": "xfs"})).await;
@@ -309,9 +308,9 @@ async fn a_mounted_xfs_grows_with_its_disk() {
 
     disk.set_len(640 << 20).unwrap();
     assert!(Command::new("losetup").args(["-c", &loops.device]).status().unwrap().success());
-    here.cx.check = true;
+    here.cx.mode.check = true;
     assert!(here.changed("filesystem", xfs.clone()).await);
-    here.cx.check = false;
+    here.cx.mode.check = false;
     assert!(here.changed("filesystem", xfs.clone()).await);
     let after = size();
     assert!(after.f_blocks * after.f_frsize > before.f_blocks * before.f_frsize + (300 << 20));
@@ -322,7 +321,7 @@ async fn a_mounted_xfs_grows_with_its_disk() {
 #[tokio::test]
 async fn accounts_are_foreseen() {
     let mut here = Here::new();
-    here.cx.check = true;
+    here.cx.mode.check = true;
     assert!(!here.changed("user", json!({"name": "root", "home": "/root", "uid": 0})).await);
     assert!(!here.changed("group", json!({"name": "root", "gid": 0})).await);
     assert!(!here.changed("user", json!({"name": "quaylab-none", "state": "absent"})).await);

@@ -13,10 +13,10 @@ use crate::bundle::{
 };
 use crate::diag::{Diagnostic, Origin, closest};
 use crate::inventory::Inventory;
-use crate::lab::{ImageRequest, SourceImage, default_cache_dir};
+use crate::lab::{GuestSpec, ImageRequest, SourceImage, default_cache_dir};
 use crate::modules::archived_names;
 use crate::playbook::{EntryPoint, Folder, Keywords, Loader, Playbook, RoleUse};
-use crate::value::{plain, truth};
+use crate::value::plain;
 
 /// What a lab's inventory says.
 pub(super) struct LabNeeds {
@@ -89,7 +89,7 @@ fn says(
         .chain(defaults)
         .filter(|name| HostSays::is_wanted(name) && !by_hand.contains(*name))
         .collect();
-    let made = !no_hypervisor && !aside && vars.get("provision")?.as_ref().and_then(truth).unwrap_or(true);
+    let made = !no_hypervisor && !aside && GuestSpec::is_made(&vars)?;
     let mut says = HostSays { host: host.to_owned(), aside, ..HostSays::default() };
     for name in names {
         if !made && name.starts_with("image_") {

@@ -17,7 +17,7 @@ use super::scope::{Context, HostScope};
 use super::speculate;
 use crate::diag::Diagnostic;
 use crate::host::Limits;
-use crate::modules::{Module, ModuleError, Outcome, TaskContext, registry};
+use crate::modules::{Module, ModuleError, Outcome, RunMode, TaskContext, registry};
 use crate::playbook::{Action, Task};
 use crate::value::{Map, Value, plain};
 use crate::vars::Scope;
@@ -195,7 +195,7 @@ async fn run_module(
     };
     let prepared =
         surroundings(play, task, context, (host, delegated), scope, false).and_then(|(cx, timeout)| {
-            let background = background(play, task, &scope.clone().shared(), cx.check)?;
+            let background = background(play, task, &scope.clone().shared(), cx.mode.check)?;
             Ok((cx, timeout, background))
         });
     let (mut cx, timeout, background) = match prepared {
@@ -325,8 +325,10 @@ pub(super) fn surroundings(
     let cx = TaskContext {
         shell: target.shell(r#become.as_ref()),
         host: host.to_owned(),
-        check: check.unwrap_or(play.run.options.check),
-        diff: diff.unwrap_or(play.run.options.diff),
+        mode: RunMode {
+            check: check.unwrap_or(play.run.options.check),
+            diff: diff.unwrap_or(play.run.options.diff),
+        },
         environment: environment(play, context, &shared)?,
         run: play.run.options.context.clone(),
         controller: Arc::new(TaskController {

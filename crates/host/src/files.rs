@@ -39,6 +39,18 @@ impl Content {
     }
 }
 
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Self::Bytes(text.into_bytes())
+    }
+}
+
 /// The digest that a content must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {
@@ -158,4 +170,19 @@ pub enum Step {
         text: String,
         stdin: Vec<u8>,
     },
+}
+
+impl Step {
+    /// Writes a file that a module keeps: with this mode, or the one that it has, and nobody's owner in particular.
+    pub fn write_file(path: impl Into<String>, content: impl Into<Content>, mode: Option<u32>) -> Self {
+        Self::WriteFile {
+            path: path.into(),
+            content: content.into(),
+            mode,
+            owner: None,
+            group: None,
+            backup: false,
+            validate: None,
+        }
+    }
 }

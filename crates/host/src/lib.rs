@@ -21,6 +21,7 @@ mod remark;
 mod script;
 mod session;
 mod shell_protocol;
+mod shown;
 mod spec;
 mod spot;
 mod ssh;

@@ -63,6 +63,7 @@ mod room;
 mod sidecar;
 mod snapshot;
 mod snapshot_take;
+mod spec;
 mod status;
 mod unpack;
 mod volume;
@@ -124,6 +125,9 @@ pub use replug::replug;
 pub use reservation::{Guest as DhcpGuest, check_address, plan_reservation};
 pub use snapshot::{DiskKind, Snapshot, SnapshotDisk, SnapshotVm, Snapshots, check_snapshot_name};
 pub use snapshot_take::{Hold, SnapshotLab};
+pub use spec::{
+    Declarations, GuestDisk, GuestSpec, HypervisorSpec, ImageSpec, Placed, PoolEntry, disk_bytes,
+};
 pub use status::{VmIdentity, VmStatus, lab_status};
 pub use volume::{
     DiskUser, GIB, SourceImage, VolumeContent, VolumeFormat, VolumeSpec, VolumeState, VolumeStep,

@@ -400,6 +400,18 @@ impl<'de> Deserialize<'de> for Mode {
     }
 }
 
+/// Refuses arguments that do not hold together.
+pub fn require(holds: bool, otherwise: impl Into<String>) -> Result<(), ModuleError> {
+    if holds { Ok(()) } else { Err(ModuleError::Arguments(otherwise.into())) }
+}
+
+/// Refuses a name of more than letters, digits, `_` and `-`, or one that a program would take for an option.
+pub fn require_name(what: &str, name: &str) -> Result<(), ModuleError> {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let holds = !name.is_empty() && !name.starts_with('-') && name.chars().all(good);
+    require(holds, format!("{name:?} is not {what}"))
+}
+
 /// The default of arguments that are on unless they are turned off.
 pub fn yes() -> bool {
     true

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::ModuleError;
-use crate::host::{Script, Shell, Step};
+use crate::host::{Content, Script, Shell, Step};
 use crate::run_context::RunContext;
 
 /// Which of a role's folders a file is looked for in.
@@ -39,6 +39,15 @@ pub trait Controller: Send + Sync {
     fn lab(&self) -> &str;
 }
 
+/// How a task is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunMode {
+    /// Only say what would change.
+    pub check: bool,
+    /// Differences are wanted.
+    pub diff: bool,
+}
+
 /// Everything that a module may use.
 #[derive(Clone)]
 pub struct TaskContext {
@@ -46,10 +55,7 @@ pub struct TaskContext {
     pub shell: Shell,
     /// The inventory's name of the host.
     pub host: String,
-    /// Only say what would change.
-    pub check: bool,
-    /// Differences are wanted.
-    pub diff: bool,
+    pub mode: RunMode,
     /// The task's `environment`.
     pub environment: Vec<(String, String)>,
     /// What all tasks of the run share.
@@ -69,9 +75,12 @@ impl TaskContext {
     #[must_use]
     pub fn step_within(&self, step: &Step) -> Step {
         let mut step = step.clone();
-        if let Step::Run { environment, .. } = &mut step {
-            environment.extend(self.environment.iter().cloned());
-        }
+        let environment = match &mut step {
+            Step::Run { environment, .. } => environment,
+            Step::WriteFile { content: Content::Printed { script, .. }, .. } => &mut script.environment,
+            _ => return step,
+        };
+        environment.extend(self.environment.iter().cloned());
         step
     }
 }

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use super::{ModuleError, Outcome, TaskContext};
+use super::{ModuleError, Outcome, Plan, Recorded, TaskContext};
 use crate::host::Script;
 use crate::value::Map;
 
@@ -54,6 +54,15 @@ pub trait Module: Send + Sync {
     ///
     /// Nothing is changed by it, on the controller neither; `None` is always right.
     async fn ahead(&self, _args: Map, _cx: &TaskContext) -> Option<Ahead> {
+        None
+    }
+    /// What a run would do where this is what the host answers, which is not asked; for fixtures. `None`: they cannot say it.
+    async fn rehearse(
+        &self,
+        _args: Map,
+        _answer: &Recorded,
+        _cx: &TaskContext,
+    ) -> Option<Result<Plan<String>, ModuleError>> {
         None
     }
 }

@@ -1,19 +1,87 @@
-use std::marker::PhantomData;
+use std::fmt::Debug;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::args::{argument_names, from_args};
-use super::{Ahead, Diff, Effect, Module, ModuleError, ModuleSpec, Outcome, TaskContext};
+use super::{Ahead, Diff, ModuleError, RunMode, TaskContext};
 use crate::host::{Reply, Script, Step};
-use crate::value::Map;
+use crate::value::{Map, Value};
 
 /// What would have to be done, and how that looks to a person. No steps: nothing to change.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
-    pub steps: Vec<Step>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan<S = Step> {
+    pub steps: Vec<S>,
     pub diff: Vec<Diff>,
+    /// What `register` sees of the decision. What is told of the host's state comes from `result`.
+    pub result: Map,
+}
+
+impl<S> Default for Plan<S> {
+    fn default() -> Self {
+        Self { steps: Vec::new(), diff: Vec::new(), result: Map::new() }
+    }
+}
+
+impl<S> Plan<S> {
+    pub fn new(steps: Vec<S>, diff: Vec<Diff>) -> Self {
+        Self { steps, diff, result: Map::new() }
+    }
+
+    /// Adds to what `register` sees; the value is a mapping.
+    pub fn tell(&mut self, value: Value) {
+        if let Value::Object(map) = value {
+            self.result.extend(map);
+        }
+    }
+
+    /// Adds a step, and what a line about `title` says before and after it.
+    pub fn change(&mut self, step: S, title: &str, before: &str, after: &str) {
+        self.steps.push(step);
+        self.diff.push(Diff::new(title, format!("{before}\n"), format!("{after}\n")));
+    }
+}
+
+/// What is done before a state is judged: refreshing a package list, reloading unit files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upkeep<S = Step> {
+    pub steps: Vec<S>,
+    /// The upkeep is all that was asked for, so that it is a change.
+    pub is_change: bool,
+    /// What `register` sees of it.
+    pub result: Map,
+}
+
+impl<S> Default for Upkeep<S> {
+    fn default() -> Self {
+        Self { steps: Vec::new(), is_change: false, result: Map::new() }
+    }
+}
+
+impl<S> From<Vec<S>> for Upkeep<S> {
+    fn from(steps: Vec<S>) -> Self {
+        Self { steps, ..Self::default() }
+    }
+}
+
+/// What a host once answered.
+#[derive(Debug, Clone)]
+pub enum Recorded {
+    /// To the probe of a [`ShellResource`].
+    Reply(Reply),
+    /// To another client, as the module keeps it.
+    Value(Value),
+}
+
+/// A state out of a fixture, for [`Resource::recorded`]: of the shape that the module keeps it in.
+pub fn state_of<T: DeserializeOwned>(recorded: &Recorded) -> Option<Result<T, ModuleError>> {
+    match recorded {
+        Recorded::Reply(_) => None,
+        Recorded::Value(value) => {
+            let state = serde_json::from_value(value.clone());
+            Some(state.map_err(|error| ModuleError::failed(format!("the fixture's state: {error}"))))
+        }
+    }
 }
 
 /// Whether a probe may be sent before its task has its turn.
@@ -27,16 +95,32 @@ pub enum Guess {
     Never,
 }
 
-/// A declared state that is observed by `sh` and changed by steps.
+/// What a module may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// Nothing: it asks by `Shell::probe`, and waits for nothing.
+    Nothing,
+    /// The host, by what it runs in the task's shell.
+    Shell,
+    Anything,
+}
+
+/// A declared state: the arguments say what is wanted, it is observed, compared and brought about.
 ///
-/// `probe`, `read`, `plan` and `result` are pure, so that tables test them without a host.
+/// `plan` and `result` are pure. A state that `sh` can look at is written as a [`ShellResource`], which is one of these.
 #[async_trait]
 pub trait Resource: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const NAME: &'static str;
     const FQCN: &'static [&'static str];
     const FREE_FORM: bool = false;
-    const GUESS: Guess = Guess::Cheap;
+    /// What its steps touch.
+    const TOUCH: Touch = Touch::Anything;
+    /// Whether `prepare` may already change something, as pulling an image does.
+    const PREPARE_CHANGES: bool = false;
+    /// Whether the state is observed anew after a change, for `result`.
+    const LOOKS_AGAIN: bool = true;
     type Observed: Send + Sync;
+    type Step: Debug + Send + Sync;
 
     /// What serde cannot say about the arguments (exclusive ones, ranges).
     fn validate(&self) -> Result<(), ModuleError> {
@@ -47,245 +131,139 @@ pub trait Resource: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     async fn prepare(&mut self, _cx: &TaskContext) -> Result<(), ModuleError> {
         Ok(())
     }
-    /// A read-only script.
-    fn probe(&self) -> Script;
-    fn read(&self, reply: &Reply) -> Result<Self::Observed, ModuleError>;
-    fn plan(&self, now: &Self::Observed) -> Result<Plan, ModuleError>;
-    /// What `register` sees.
-    fn result(&self, now: &Self::Observed, plan: &Plan) -> Map;
-}
-
-/// What a native resource would do: its own kind of step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NativePlan<S> {
-    pub steps: Vec<S>,
-    pub diff: Vec<Diff>,
-}
-
-impl<S> Default for NativePlan<S> {
-    fn default() -> Self {
-        Self { steps: Vec::new(), diff: Vec::new() }
-    }
-}
-
-/// A declared state that is observed and changed through a client of its own (libvirt, Docker, PostgreSQL, ...).
-#[async_trait]
-pub trait NativeResource: DeserializeOwned + JsonSchema + Send + Sync + 'static {
-    const NAME: &'static str;
-    const FQCN: &'static [&'static str];
-    /// Whether `prepare` may already change something, as pulling an image does.
-    const PREPARE_CHANGES: bool = false;
-    type Observed: Send + Sync;
-    type Step: Send + Sync;
-
-    fn validate(&self) -> Result<(), ModuleError> {
-        Ok(())
-    }
-    async fn prepare(&mut self, _cx: &TaskContext) -> Result<(), ModuleError> {
-        Ok(())
+    /// The script that `observe` asks first, where it may be asked before the task has its turn.
+    fn ahead(&self) -> Option<Ahead> {
+        None
     }
     /// Read-only.
     async fn observe(&self, cx: &TaskContext) -> Result<Self::Observed, ModuleError>;
-    fn plan(&self, now: &Self::Observed) -> Result<NativePlan<Self::Step>, ModuleError>;
+    fn upkeep(&self, _now: &Self::Observed) -> Upkeep<Self::Step> {
+        Upkeep::default()
+    }
+    fn plan(&self, now: &Self::Observed, mode: RunMode) -> Result<Plan<Self::Step>, ModuleError>;
     async fn apply(&self, step: &Self::Step, cx: &TaskContext) -> Result<(), ModuleError>;
+    /// A step as fixtures write it.
+    fn shown(step: &Self::Step) -> String {
+        format!("{step:?}")
+    }
+    /// The state out of a fixture; `None` where a fixture cannot say it.
+    fn recorded(&self, _recorded: &Recorded) -> Option<Result<Self::Observed, ModuleError>> {
+        None
+    }
     /// What a person should know besides the changes; `now` is what `result` gets.
-    fn warnings(&self, _now: &Self::Observed) -> Vec<String> {
+    fn warnings(&self, _now: &Self::Observed, _mode: RunMode) -> Vec<String> {
         Vec::new()
     }
-    /// What `register` sees; `after` is observed anew when something was changed, and equals what was observed otherwise.
-    fn result(&self, after: &Self::Observed) -> Map;
+    /// What becomes host variables.
+    fn facts(&self) -> Map {
+        Map::new()
+    }
+    /// What `register` sees besides the plan's own result; `now` is what was observed last.
+    fn result(&self, _now: &Self::Observed) -> Map {
+        Map::new()
+    }
 }
 
-/// Whether an action does anything in check mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckMode {
-    /// It only reads, or it honours `cx.check` itself.
-    Runs,
-    /// It is skipped, as Ansible does with `command`.
-    Skips,
-}
-
-/// What an action may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Touch {
-    /// Nothing: it asks by `Shell::probe`, and waits for nothing.
-    Nothing,
-    /// The host, by what it runs in the task's shell.
-    Shell,
-    Anything,
-}
-
-/// What is not a state: a command, an assertion, a wait.
+/// A state that a read-only script looks at and that steps in the task's shell bring about.
+///
+/// All of it but `prepare` is pure, so that fixtures test it without a host.
 #[async_trait]
-pub trait Action: DeserializeOwned + JsonSchema + Send + Sync + 'static {
+pub trait ShellResource: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const NAME: &'static str;
     const FQCN: &'static [&'static str];
     const FREE_FORM: bool = false;
-    const CHECK: CheckMode;
-    const TOUCH: Touch = Touch::Anything;
+    const GUESS: Guess = Guess::Cheap;
+    /// As in [`Resource`]: only those tell the state that came out, for which that is worth a question.
+    const LOOKS_AGAIN: bool = false;
+    type Observed: Send + Sync;
 
+    /// As in [`Resource`].
     fn validate(&self) -> Result<(), ModuleError> {
         Ok(())
     }
-    /// The read-only script that `run` asks first by `Shell::probe`.
-    fn ahead(&self, _cx: &TaskContext) -> Option<Script> {
-        None
+    /// As in [`Resource`].
+    async fn prepare(&mut self, _cx: &TaskContext) -> Result<(), ModuleError> {
+        Ok(())
     }
-    async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError>;
-}
-
-struct ResourceModule<R>(ModuleSpec, PhantomData<fn() -> R>);
-struct NativeModule<R>(ModuleSpec, PhantomData<fn() -> R>);
-struct ActionModule<A>(ModuleSpec, PhantomData<fn() -> A>);
-
-fn spec<A: DeserializeOwned + JsonSchema>(
-    name: &'static str,
-    fqcn: &'static [&'static str],
-    free_form: bool,
-) -> ModuleSpec {
-    ModuleSpec {
-        name,
-        fqcn,
-        free_form,
-        arguments: argument_names::<A>(),
-        schema: || schemars::schema_for!(A),
+    /// A read-only script.
+    fn probe(&self) -> Script;
+    fn read(&self, reply: &Reply) -> Result<Self::Observed, ModuleError>;
+    /// As in [`Resource`].
+    fn upkeep(&self, _now: &Self::Observed) -> Upkeep {
+        Upkeep::default()
     }
-}
-
-/// A resource as a module.
-pub fn resource<R: Resource>() -> Box<dyn Module> {
-    Box::new(ResourceModule::<R>(spec::<R>(R::NAME, R::FQCN, R::FREE_FORM), PhantomData))
-}
-
-/// A native resource as a module.
-pub fn native<R: NativeResource>() -> Box<dyn Module> {
-    Box::new(NativeModule::<R>(spec::<R>(R::NAME, R::FQCN, false), PhantomData))
-}
-
-/// An action as a module.
-pub fn action<A: Action>() -> Box<dyn Module> {
-    Box::new(ActionModule::<A>(spec::<A>(A::NAME, A::FQCN, A::FREE_FORM), PhantomData))
-}
-
-#[async_trait]
-impl<R: Resource> Module for ResourceModule<R> {
-    fn spec(&self) -> &ModuleSpec {
-        &self.0
+    /// As in [`Resource`].
+    fn plan(&self, now: &Self::Observed, mode: RunMode) -> Result<Plan, ModuleError>;
+    /// As in [`Resource`].
+    fn facts(&self) -> Map {
+        Map::new()
     }
-
-    fn check(&self, args: &Map) -> Result<(), ModuleError> {
-        from_args::<R>(args.clone())?.validate()
-    }
-
-    async fn run(&self, args: Map, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let mut declared: R = from_args(args)?;
-        declared.validate()?;
-        declared.prepare(cx).await?;
-        let reply = cx.shell.probe(&cx.within(declared.probe())).await?;
-        let now = declared.read(&reply)?;
-        let plan = declared.plan(&now)?;
-        let changed = !plan.steps.is_empty();
-        if !cx.check {
-            for step in &plan.steps {
-                cx.shell.apply_watched(&cx.step_within(step), &|text| cx.controller.progress(text)).await?;
-            }
-        }
-        let result = declared.result(&now, &plan);
-        Ok(Outcome {
-            changed,
-            result,
-            diff: if cx.diff { plan.diff } else { Vec::new() },
-            ..Outcome::default()
-        })
-    }
-
-    fn effect(&self) -> Effect {
-        Effect::Keeps
-    }
-
-    async fn ahead(&self, args: Map, cx: &TaskContext) -> Option<Ahead> {
-        guessed::<R>(args, cx).await
-    }
-}
-
-/// The probe of a resource, before its task has its turn.
-pub async fn guessed<R: Resource>(args: Map, cx: &TaskContext) -> Option<Ahead> {
-    if R::GUESS == Guess::Never {
-        return None;
-    }
-    let mut declared: R = from_args(args).ok()?;
-    declared.validate().ok()?;
-    declared.prepare(cx).await.ok()?;
-    Some(Ahead { script: cx.within(declared.probe()), dear: R::GUESS == Guess::Dear })
-}
-
-#[async_trait]
-impl<R: NativeResource> Module for NativeModule<R> {
-    fn spec(&self) -> &ModuleSpec {
-        &self.0
-    }
-
-    fn check(&self, args: &Map) -> Result<(), ModuleError> {
-        from_args::<R>(args.clone())?.validate()
-    }
-
-    async fn run(&self, args: Map, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let mut declared: R = from_args(args)?;
-        declared.validate()?;
-        let preparing = R::PREPARE_CHANGES.then(|| cx.shell.changing());
-        declared.prepare(cx).await?;
-        drop(preparing);
-        let mut now = declared.observe(cx).await?;
-        let plan = declared.plan(&now)?;
-        let changed = !plan.steps.is_empty();
-        if changed && !cx.check {
-            let change = cx.shell.changing();
-            for step in &plan.steps {
-                declared.apply(step, cx).await?;
-            }
-            drop(change);
-            now = declared.observe(cx).await?;
-        }
-        let diff = if cx.diff { plan.diff } else { Vec::new() };
-        let warnings = declared.warnings(&now);
-        Ok(Outcome { changed, result: declared.result(&now), diff, warnings, ..Outcome::default() })
-    }
-
-    fn effect(&self) -> Effect {
-        Effect::Keeps
+    /// As in [`Resource`].
+    fn result(&self, _now: &Self::Observed) -> Map {
+        Map::new()
     }
 }
 
 #[async_trait]
-impl<A: Action> Module for ActionModule<A> {
-    fn spec(&self) -> &ModuleSpec {
-        &self.0
+impl<R: ShellResource> Resource for R {
+    const NAME: &'static str = R::NAME;
+    const FQCN: &'static [&'static str] = R::FQCN;
+    const FREE_FORM: bool = R::FREE_FORM;
+    const TOUCH: Touch = Touch::Shell;
+    const LOOKS_AGAIN: bool = R::LOOKS_AGAIN;
+    type Observed = R::Observed;
+    type Step = Step;
+
+    fn validate(&self) -> Result<(), ModuleError> {
+        ShellResource::validate(self)
     }
 
-    fn check(&self, args: &Map) -> Result<(), ModuleError> {
-        from_args::<A>(args.clone())?.validate()
+    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
+        ShellResource::prepare(self, cx).await
     }
 
-    async fn run(&self, args: Map, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let action: A = from_args(args)?;
-        action.validate()?;
-        if cx.check && A::CHECK == CheckMode::Skips {
-            return Ok(Outcome::skipped("remote module does not support check mode"));
+    fn ahead(&self) -> Option<Ahead> {
+        let dear = match R::GUESS {
+            Guess::Never => return None,
+            Guess::Cheap => false,
+            Guess::Dear => true,
+        };
+        Some(Ahead { script: self.probe(), dear })
+    }
+
+    async fn observe(&self, cx: &TaskContext) -> Result<R::Observed, ModuleError> {
+        self.read(&cx.shell.probe(&cx.within(self.probe())).await?)
+    }
+
+    fn upkeep(&self, now: &R::Observed) -> Upkeep {
+        ShellResource::upkeep(self, now)
+    }
+
+    fn plan(&self, now: &R::Observed, mode: RunMode) -> Result<Plan, ModuleError> {
+        ShellResource::plan(self, now, mode)
+    }
+
+    async fn apply(&self, step: &Step, cx: &TaskContext) -> Result<(), ModuleError> {
+        cx.shell.apply_watched(&cx.step_within(step), &|text| cx.controller.progress(text)).await?;
+        Ok(())
+    }
+
+    fn shown(step: &Step) -> String {
+        step.to_string()
+    }
+
+    fn recorded(&self, recorded: &Recorded) -> Option<Result<R::Observed, ModuleError>> {
+        match recorded {
+            Recorded::Reply(reply) => Some(self.read(reply)),
+            Recorded::Value(_) => None,
         }
-        let _change = (A::TOUCH == Touch::Anything).then(|| cx.shell.changing());
-        action.run(cx).await
     }
 
-    fn effect(&self) -> Effect {
-        if A::TOUCH == Touch::Nothing { Effect::Reads } else { Effect::Acts }
+    fn facts(&self) -> Map {
+        ShellResource::facts(self)
     }
 
-    async fn ahead(&self, args: Map, cx: &TaskContext) -> Option<Ahead> {
-        let action: A = from_args(args).ok()?;
-        action.validate().ok()?;
-        if cx.check && A::CHECK == CheckMode::Skips {
-            return None;
-        }
-        Some(Ahead { script: action.ahead(cx)?, dear: false })
+    fn result(&self, now: &R::Observed) -> Map {
+        ShellResource::result(self, now)
     }
 }

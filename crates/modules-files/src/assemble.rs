@@ -3,11 +3,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::{Reply, Script, quote};
-use crate::value::Map;
-use crate::{FileKind, Mode, ModuleError, Plan, RemotePath, Resource, TaskContext};
+use crate::{FileKind, Mode, ModuleError, Plan, RemotePath, RunMode, ShellResource, TaskContext};
 
 use super::content::{Entry, Source, base_name};
-use super::decision::{Decision, decides};
 use super::pattern::Pattern;
 use super::placement::{CopyMode, Destination, Item, Placement, Seen, check_validate};
 
@@ -39,7 +37,7 @@ pub(super) struct Assemble {
 }
 
 #[async_trait]
-impl Resource for Assemble {
+impl ShellResource for Assemble {
     const NAME: &'static str = "assemble";
     const FQCN: &'static [&'static str] = &["ansible.builtin.assemble", "ansible.legacy.assemble"];
     type Observed = Seen;
@@ -64,8 +62,7 @@ impl Resource for Assemble {
             force: true,
             follow: true,
             validate: self.validate.clone(),
-            check: cx.check,
-            diff: cx.diff,
+            diff: cx.mode.diff,
         });
         Ok(())
     }
@@ -78,16 +75,14 @@ impl Resource for Assemble {
         self.placement()?.read(reply)
     }
 
-    decides!();
+    fn plan(&self, now: &Seen, mode: RunMode) -> Result<Plan, ModuleError> {
+        self.placement()?.plan(now, mode)
+    }
 }
 
 impl Assemble {
     fn placement(&self) -> Result<&Placement, ModuleError> {
         self.placement.as_ref().ok_or_else(|| ModuleError::failed("the fragments were not read"))
-    }
-
-    fn decide(&self, now: &Seen) -> Result<Decision, ModuleError> {
-        self.placement()?.decide(now)
     }
 
     fn pattern(&self) -> Result<Option<Pattern>, ModuleError> {

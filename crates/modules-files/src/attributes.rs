@@ -1,5 +1,5 @@
 use crate::host::{Link, Step};
-use crate::{Mode, ModuleError};
+use crate::{Mode, ModuleError, RunMode};
 
 use super::inode::{Inode, Kind, octal};
 use super::probe::{Answer, Me, Probe};
@@ -12,7 +12,7 @@ pub(super) struct Attributes {
     pub(super) group: Option<String>,
 }
 
-/// The numbers behind wanted names; `None` where nothing is wanted or, in check mode, nobody is called so yet.
+/// The numbers behind wanted names; `None` where nothing is wanted, or nobody is called so yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Principals {
     pub(super) uid: Option<u32>,
@@ -33,23 +33,26 @@ impl Attributes {
         probe.principals(self.owner.as_deref(), self.group.as_deref())
     }
 
-    /// Finds the numbers in a probe's answer. A name that is unknown is an error, but not in check mode: an earlier
-    /// task may be what makes it.
-    pub(super) fn resolve(&self, answer: &Answer, check: bool) -> Result<Principals, ModuleError> {
-        let find = |name: &Option<String>, key: &str, what: &str, verb: &str| {
-            let Some(name) = name else { return Ok(None) };
-            match name.parse().ok().or_else(|| answer.number(key)) {
-                None if !check => {
-                    Err(ModuleError::failed(format!("{verb} failed: failed to look up {what} {name}"))
-                        .hint(format!("create the {what} in an earlier task, or check its spelling")))
-                }
-                number => Ok(number),
-            }
+    /// Finds the numbers in a probe's answer.
+    pub(super) fn resolve(&self, answer: &Answer) -> Principals {
+        let find = |name: &Option<String>, key: &str| {
+            let name = name.as_ref()?;
+            name.parse().ok().or_else(|| answer.number(key))
         };
-        Ok(Principals {
-            uid: find(&self.owner, "uid", "user", "chown")?,
-            gid: find(&self.group, "gid", "group", "chgrp")?,
-        })
+        Principals { uid: find(&self.owner, "uid"), gid: find(&self.group, "gid") }
+    }
+
+    /// Refuses names that nobody bears; not in check mode: an earlier task may be what makes them.
+    pub(super) fn judge(&self, ids: Principals, mode: RunMode) -> Result<(), ModuleError> {
+        for (name, id, what, verb) in
+            [(&self.owner, ids.uid, "user", "chown"), (&self.group, ids.gid, "group", "chgrp")]
+        {
+            if let (Some(name), None, false) = (name, id, mode.check) {
+                return Err(ModuleError::failed(format!("{verb} failed: failed to look up {what} {name}"))
+                    .hint(format!("create the {what} in an earlier task, or check its spelling")));
+            }
+        }
+        Ok(())
     }
 
     /// The inode as it will be, by the wanted attributes.

@@ -45,8 +45,6 @@ pub(super) struct BlockInFile {
     mode: Option<Mode>,
     owner: Option<String>,
     group: Option<String>,
-    #[serde(skip)]
-    check: bool,
 }
 
 fn marker() -> String {
@@ -75,7 +73,6 @@ impl Edit for BlockInFile {
             backup: self.backup,
             validate: self.validate.as_deref(),
             secret: false,
-            check: self.check,
         }
     }
 

@@ -3,11 +3,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::{Reply, Script};
-use crate::value::{Map, Value};
-use crate::{Mode, ModuleError, Plan, Resource, TaskContext};
+use crate::value::Value;
+use crate::{Mode, ModuleError, Plan, RunMode, ShellResource, TaskContext};
 
 use super::content::{Entry, Found, Source, base_name, find, text_of};
-use super::decision::{Decision, decides};
 use super::placement::{CopyMode, Destination, Item, Placement, Seen, check_validate};
 use super::remote_copy::{RemoteCopy, RemoteSeen};
 
@@ -60,7 +59,7 @@ pub(super) enum CopySeen {
 }
 
 #[async_trait]
-impl Resource for Copy {
+impl ShellResource for Copy {
     const NAME: &'static str = "copy";
     const FQCN: &'static [&'static str] = &["ansible.builtin.copy", "ansible.legacy.copy"];
     type Observed = CopySeen;
@@ -97,7 +96,6 @@ impl Resource for Copy {
                     force: self.force,
                     validate: self.validate.clone(),
                     checksum: self.checksum.clone(),
-                    check: cx.check,
                 }));
                 return Ok(());
             }
@@ -134,8 +132,7 @@ impl Resource for Copy {
             force: self.force,
             follow: self.follow && !is_tree,
             validate: self.validate.clone(),
-            check: cx.check,
-            diff: cx.diff,
+            diff: cx.mode.diff,
         })));
         Ok(())
     }
@@ -156,14 +153,10 @@ impl Resource for Copy {
         }
     }
 
-    decides!();
-}
-
-impl Copy {
-    fn decide(&self, now: &CopySeen) -> Result<Decision, ModuleError> {
+    fn plan(&self, now: &CopySeen, mode: RunMode) -> Result<Plan, ModuleError> {
         match (&self.job, now) {
-            (Some(Job::Place(placement)), CopySeen::Place(seen)) => placement.decide(seen),
-            (Some(Job::Remote(remote)), CopySeen::Remote(seen)) => remote.decide(seen),
+            (Some(Job::Place(placement)), CopySeen::Place(seen)) => placement.plan(seen, mode),
+            (Some(Job::Remote(remote)), CopySeen::Remote(seen)) => remote.plan(seen, mode),
             _ => Err(unprepared()),
         }
     }

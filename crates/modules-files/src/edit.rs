@@ -1,9 +1,8 @@
 use crate::host::{Content, Link, Reply, Script, Step};
 use crate::value::{Map, Value};
-use crate::{Diff, ModuleError, Plan, RemotePath};
+use crate::{Diff, ModuleError, Plan, RemotePath, RunMode};
 
 use super::attributes::{Attributes, Principals};
-use super::decision::Decision;
 use super::difference;
 use super::file::missing;
 use super::inode::{Inode, Kind};
@@ -17,7 +16,6 @@ pub(super) struct Edited<'a> {
     pub(super) validate: Option<&'a str>,
     /// Never shown in a difference.
     pub(super) secret: bool,
-    pub(super) check: bool,
 }
 
 /// What an edit came to.
@@ -93,14 +91,15 @@ pub(super) fn read(edit: &impl Edit, reply: &Reply) -> Result<Open, ModuleError>
         real: answer.get("path.real").unwrap_or(path.as_str()).to_owned(),
         base: answer.get("base").unwrap_or("/").to_owned(),
         me: answer.me(),
-        ids: edited.attributes.resolve(&answer, edited.check)?,
+        ids: edited.attributes.resolve(&answer),
         stamp: answer.get("stamp").map(Into::into),
         text,
     })
 }
 
-pub(super) fn decide(edit: &impl Edit, now: &Open) -> Result<Decision, ModuleError> {
+pub(super) fn plan(edit: &impl Edit, now: &Open, mode: RunMode) -> Result<Plan, ModuleError> {
     let Edited { path, attributes, validate, secret, .. } = edit.edited();
+    attributes.judge(now.ids, mode)?;
     let edited_backup = edit.tells_backup();
     let edition = edit.edit(now.text.as_deref())?;
     let new = edition.text.filter(|t| now.text.as_ref() != Some(t));
@@ -171,7 +170,7 @@ pub(super) fn decide(edit: &impl Edit, now: &Open) -> Result<Decision, ModuleErr
         after.describe(&mut result);
     }
     result.insert("msg".into(), message.into());
-    Ok(Decision { plan, result })
+    Ok(Plan { result, ..plan })
 }
 
 /// A failure with the status that Ansible registers for it.
@@ -189,19 +188,13 @@ pub(super) fn lines_of(text: &str) -> Vec<String> {
 /// Makes `Resource` of an `Edit`.
 macro_rules! edits {
     ($type:ty, $name:literal, $fqcn:expr) => {
-        #[async_trait::async_trait]
-        impl crate::Resource for $type {
+        impl crate::ShellResource for $type {
             const NAME: &'static str = $name;
             const FQCN: &'static [&'static str] = $fqcn;
             type Observed = super::edit::Open;
 
             fn validate(&self) -> Result<(), ModuleError> {
                 super::edit::Edit::check_arguments(self)
-            }
-
-            async fn prepare(&mut self, cx: &crate::TaskContext) -> Result<(), ModuleError> {
-                self.check = cx.check;
-                Ok(())
             }
 
             fn probe(&self) -> crate::host::Script {
@@ -212,12 +205,8 @@ macro_rules! edits {
                 super::edit::read(self, reply)
             }
 
-            fn plan(&self, now: &Self::Observed) -> Result<crate::Plan, ModuleError> {
-                super::edit::decide(self, now).map(|d| d.plan)
-            }
-
-            fn result(&self, now: &Self::Observed, _: &crate::Plan) -> crate::value::Map {
-                super::edit::decide(self, now).map(|d| d.result).unwrap_or_default()
+            fn plan(&self, now: &Self::Observed, mode: crate::RunMode) -> Result<crate::Plan, ModuleError> {
+                super::edit::plan(self, now, mode)
             }
         }
     };

@@ -29,7 +29,7 @@ impl Execution {
     /// One script that looks at `creates` and `removes`, and runs the command if they say so.
     fn script(&self, cx: &TaskContext) -> Script {
         let mut text = self.conditions();
-        if cx.check {
+        if cx.mode.check {
             text.push_str("exit 0\n");
         } else {
             text.push_str(&self.text);
@@ -70,7 +70,7 @@ impl Execution {
 
     async fn ask(&self, cx: &TaskContext) -> Result<Reply, ModuleError> {
         let script = self.script(cx);
-        if cx.check {
+        if cx.mode.check {
             return Ok(cx.shell.probe(&script).await?);
         }
         if let Some(look) = self.look(cx)
@@ -97,7 +97,7 @@ impl Execution {
         {
             return Ok(self.not_run(why, cx, result));
         }
-        if cx.check {
+        if cx.mode.check {
             fill(&mut result, 0, "", "");
             result.insert("msg".into(), "Command would have run if not in check mode".into());
             if self.creates.is_none() && self.removes.is_none() {
@@ -136,7 +136,7 @@ impl Execution {
     }
 
     fn not_run(&self, why: &str, cx: &TaskContext, mut result: Map) -> Outcome {
-        let did = if cx.check { "Would" } else { "Did" };
+        let did = if cx.mode.check { "Would" } else { "Did" };
         let (shown, message) = match why {
             "creates" => {
                 let path = self.creates.as_deref().unwrap_or_default();

@@ -73,7 +73,7 @@ impl Action for Fetch {
         if old.as_ref().is_some_and(|old| Some(old.sha1.as_str()) == there) {
             return Ok(Outcome::ok(result(old.as_ref())));
         }
-        if cx.check {
+        if cx.mode.check {
             return Ok(Outcome::changed(result(None)));
         }
         let part = place.beside()?;

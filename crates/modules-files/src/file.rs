@@ -1,13 +1,11 @@
-use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::{Link, Reply, Script, Step, Times, quote};
 use crate::value::Map;
-use crate::{Diff, Mode, ModuleError, Plan, RemotePath, Resource, TaskContext};
+use crate::{Diff, Mode, ModuleError, Plan, RemotePath, RunMode, ShellResource};
 
 use super::attributes::{Attributes, Principals};
-use super::decision::{Decision, decides};
 use super::inode::{Inode, Kind, octal};
 use super::probe::{Answer, Me, Probe};
 
@@ -38,8 +36,6 @@ pub(super) struct File {
     modification_time: Option<Time>,
     /// What becomes of the time of access: `preserve` or `now`.
     access_time: Option<Time>,
-    #[serde(skip)]
-    check: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -77,8 +73,7 @@ pub(super) struct Seen {
     tree: Vec<Inode>,
 }
 
-#[async_trait]
-impl Resource for File {
+impl ShellResource for File {
     const NAME: &'static str = "file";
     const FQCN: &'static [&'static str] = &["ansible.builtin.file", "ansible.legacy.file"];
     type Observed = Seen;
@@ -90,11 +85,6 @@ impl Resource for File {
         if self.src.is_some() && !matches!(self.state, None | Some(State::Link | State::Hard)) {
             return Err(ModuleError::Arguments("src option requires state to be 'link' or 'hard'".into()));
         }
-        Ok(())
-    }
-
-    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.check = cx.check;
         Ok(())
     }
 
@@ -134,13 +124,18 @@ impl Resource for File {
             ids: if self.state == Some(State::Absent) {
                 Principals::default()
             } else {
-                self.attributes().resolve(&answer, self.check)?
+                self.attributes().resolve(&answer)
             },
             tree: answer.all("tree").filter_map(Inode::parse).collect(),
         })
     }
 
-    decides!();
+    fn plan(&self, now: &Seen, mode: RunMode) -> Result<Plan, ModuleError> {
+        if self.state != Some(State::Absent) {
+            self.attributes().judge(now.ids, mode)?;
+        }
+        self.decide(now)
+    }
 }
 
 /// What a decision is made of, while it is being made.
@@ -157,7 +152,7 @@ impl File {
         Attributes { mode: self.mode.clone(), owner: self.owner.clone(), group: self.group.clone() }
     }
 
-    fn decide(&self, now: &Seen) -> Result<Decision, ModuleError> {
+    fn decide(&self, now: &Seen) -> Result<Plan, ModuleError> {
         let state = match (self.state, &now.path) {
             (Some(state), _) => state,
             (None, Some(inode)) => match inode.state() {
@@ -240,7 +235,7 @@ impl Draft<'_> {
         self.steps.push(Step::Touch { path: self.path().to_owned(), times, link: self.meant() });
     }
 
-    fn done(self, key: &str, path: String, inode: Option<&Inode>) -> Decision {
+    fn done(self, key: &str, path: String, inode: Option<&Inode>) -> Plan {
         let mut result = Map::new();
         result.insert(key.into(), path.into());
         match inode {
@@ -257,10 +252,10 @@ impl Draft<'_> {
         } else {
             vec![Diff::new(self.file.path.as_str(), self.before, self.after)]
         };
-        Decision { plan: Plan { steps: self.steps, diff }, result }
+        Plan { steps: self.steps, diff, result }
     }
 
-    fn absent(mut self) -> Decision {
+    fn absent(mut self) -> Plan {
         if self.now.path.is_some() {
             self.state_changes(self.was(), "absent");
             self.steps.push(Step::Remove { path: self.path().to_owned() });
@@ -269,7 +264,7 @@ impl Draft<'_> {
         self.done("path", path, None)
     }
 
-    fn existing(mut self) -> Result<Decision, ModuleError> {
+    fn existing(mut self) -> Result<Plan, ModuleError> {
         let (path, inode) = self.followed();
         match inode {
             Some(inode) if !matches!(inode.kind, Kind::Directory | Kind::Link) => {
@@ -289,7 +284,7 @@ impl Draft<'_> {
         }
     }
 
-    fn touch(mut self) -> Decision {
+    fn touch(mut self) -> Plan {
         let (path, inode) = self.followed();
         let made = inode.is_none();
         let inode = inode.unwrap_or_else(|| Attributes::newborn(Kind::File, self.now.me.as_ref(), 0));
@@ -308,7 +303,7 @@ impl Draft<'_> {
         self.done("dest", path, Some(&after))
     }
 
-    fn directory(mut self) -> Result<Decision, ModuleError> {
+    fn directory(mut self) -> Result<Plan, ModuleError> {
         let (path, inode) = self.followed();
         let after = match inode {
             Some(inode) if inode.is_directory() => self.adjust_meant(&inode),
@@ -378,7 +373,7 @@ impl Draft<'_> {
         }
     }
 
-    fn link(mut self) -> Result<Decision, ModuleError> {
+    fn link(mut self) -> Result<Plan, ModuleError> {
         let path = self.path().to_owned();
         let was = self.was();
         let Some(src) = self.file.src.clone() else {
@@ -436,7 +431,7 @@ impl Draft<'_> {
         Ok(self.done("dest", path, Some(&after)))
     }
 
-    fn hard(mut self) -> Result<Decision, ModuleError> {
+    fn hard(mut self) -> Result<Plan, ModuleError> {
         let path = self.path().to_owned();
         let was = self.was();
         let Some(src) = self.file.src.clone() else {

@@ -7,11 +7,10 @@ use serde::Deserialize;
 
 use crate::host::{Content, Digest, Link, Reply, Script, Secret, Step, quote};
 use crate::value::Map;
-use crate::{Diff, Guess, Mode, ModuleError, Plan, Resource, TaskContext};
+use crate::{Diff, Guess, Mode, ModuleError, Plan, RunMode, ShellResource};
 
 use super::attributes::{Attributes, Principals};
 use super::content::base_name;
-use super::decision::{Decision, decides};
 use super::inode::{Inode, Kind};
 use super::placement::{Destination, parent};
 use super::probe::{Answer, Me, Probe};
@@ -38,6 +37,7 @@ pub(super) struct GetUrl {
     #[schemars(with = "Option<String>")]
     url_password: Option<Secret>,
     /// Send the password without being asked; it is always so.
+    #[expect(dead_code, reason = "Ansible's playbooks give it")]
     #[serde(default)]
     force_basic_auth: bool,
     #[serde(default = "ten")]
@@ -49,10 +49,6 @@ pub(super) struct GetUrl {
     mode: Option<Mode>,
     owner: Option<String>,
     group: Option<String>,
-    #[serde(skip)]
-    environment: Vec<(String, String)>,
-    #[serde(skip)]
-    check: bool,
 }
 
 fn ten() -> u32 {
@@ -80,7 +76,7 @@ pub(super) struct Seen {
 }
 
 #[async_trait]
-impl Resource for GetUrl {
+impl ShellResource for GetUrl {
     const NAME: &'static str = "get_url";
     const FQCN: &'static [&'static str] = &["ansible.builtin.get_url", "ansible.legacy.get_url"];
     // It downloads what it compares with.
@@ -99,13 +95,6 @@ impl Resource for GetUrl {
                 "the checksum {checksum:?} is not of the form algorithm:digest, such as sha256:0123..."
             ))),
         }
-    }
-
-    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.environment.clone_from(&cx.environment);
-        self.check = cx.check;
-        let _ = self.force_basic_auth;
-        Ok(())
     }
 
     fn probe(&self) -> Script {
@@ -135,9 +124,7 @@ impl Resource for GetUrl {
                 quote(&self.url)
             ));
         }
-        let mut script = probe.script().stdin(self.curl_config());
-        script.environment.clone_from(&self.environment);
-        script
+        probe.script().stdin(self.curl_config())
     }
 
     fn read(&self, reply: &Reply) -> Result<Seen, ModuleError> {
@@ -168,12 +155,14 @@ impl Resource for GetUrl {
             wanted,
             differs: answer.get("old") != answer.get("new"),
             me: answer.me(),
-            ids: self.attributes().resolve(&answer, self.check)?,
+            ids: self.attributes().resolve(&answer),
             stamp: answer.get("stamp").map(Into::into),
         })
     }
 
-    decides!();
+    fn plan(&self, now: &Seen, mode: RunMode) -> Result<Plan, ModuleError> {
+        self.decide(now, mode)
+    }
 }
 
 impl GetUrl {
@@ -254,14 +243,15 @@ else echo 'neither curl nor wget is on the target' >&2; return 69; fi; }}"#
         )
     }
 
-    fn decide(&self, now: &Seen) -> Result<Decision, ModuleError> {
+    fn decide(&self, now: &Seen, mode: RunMode) -> Result<Plan, ModuleError> {
+        let attributes = self.attributes();
+        attributes.judge(now.ids, mode)?;
         let mut result = Map::new();
         result.insert("url".into(), self.url.clone().into());
         result.insert("dest".into(), now.at.clone().into());
         if now.inode.as_ref().is_some_and(Inode::is_directory) {
             return Err(ModuleError::failed(format!("{} is a directory", now.at)));
         }
-        let attributes = self.attributes();
         let stays = match (&now.inode, &now.wanted) {
             (None, _) => false,
             (Some(_), Some(wanted)) => now.sum.as_ref() == Some(wanted),
@@ -271,18 +261,18 @@ else echo 'neither curl nor wget is on the target' >&2; return 69; fi; }}"#
             let adjustment = attributes.adjust(&now.at, Link::Followed, inode, now.ids);
             adjustment.after.describe(&mut result);
             result.insert("msg".into(), "file already exists".into());
-            let mut plan = Plan { steps: adjustment.steps, diff: Vec::new() };
+            let mut plan = Plan::new(adjustment.steps, Vec::new());
             if !plan.steps.is_empty() {
                 plan.diff.push(Diff::new(&now.at, adjustment.before_text, adjustment.after_text));
             }
-            return Ok(Decision { plan, result });
+            return Ok(Plan { result, ..plan });
         }
-        if !now.has_tool && !self.check {
+        if !now.has_tool && !mode.check {
             return Err(ModuleError::failed("neither curl nor wget is on the target")
                 .hint("install one of them with the package module first"));
         }
         let folder = parent(&now.at);
-        if !now.parent_is_there && !self.check {
+        if !now.parent_is_there && !mode.check {
             return Err(ModuleError::failed(format!("Destination {folder} does not exist")));
         }
         let before = now.inode.clone().unwrap_or_else(|| Attributes::newborn(Kind::File, now.me.as_ref(), 0));
@@ -308,12 +298,12 @@ else echo 'neither curl nor wget is on the target' >&2; return 69; fi; }}"#
         });
         let old = if now.inode.is_some() { "another content\n" } else { "" };
         plan.diff = vec![Diff::new(&now.at, old, format!("downloaded from {}\n", self.url))];
-        Ok(Decision { plan, result })
+        Ok(Plan { result, ..plan })
     }
 
     fn download(&self) -> Script {
         let text = format!("{}\ndownload {} -", self.download_function(), quote(&self.url));
-        Script { environment: self.environment.clone(), ..Script::new(text).stdin(self.curl_config()) }
+        Script::new(text).stdin(self.curl_config())
     }
 
     fn digest(&self, now: &Seen) -> Option<Digest> {

@@ -32,8 +32,6 @@ pub(super) struct HtPasswd {
     mode: Option<Mode>,
     owner: Option<String>,
     group: Option<String>,
-    #[serde(skip)]
-    check: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -65,7 +63,6 @@ impl Edit for HtPasswd {
             backup: false,
             validate: None,
             secret: true,
-            check: self.check,
         }
     }
 

@@ -48,8 +48,6 @@ pub(super) struct IniFile {
     mode: Option<Mode>,
     owner: Option<String>,
     group: Option<String>,
-    #[serde(skip)]
-    check: bool,
 }
 
 edits!(IniFile, "ini_file", &["community.general.ini_file"]);
@@ -66,7 +64,6 @@ impl Edit for IniFile {
             backup: self.backup,
             validate: None,
             secret: false,
-            check: self.check,
         }
     }
 

@@ -7,7 +7,7 @@ use quaylab_language::vault;
 use quaylab_module::from_args;
 use quaylab_module::{
     Action, CheckMode, Controller, Diff, FileKind, Guess, Mode, Module, ModuleError, Outcome, Plan,
-    RemotePath, Resource, TaskContext, Touch, action, args, resource,
+    RemotePath, RunMode, ShellResource, TaskContext, Touch, action, args, resource,
 };
 
 mod apr1;
@@ -17,7 +17,6 @@ mod blockinfile;
 mod command;
 mod content;
 mod copy;
-mod decision;
 mod difference;
 mod edit;
 mod execution;

@@ -42,8 +42,6 @@ pub(super) struct LineInFile {
     mode: Option<Mode>,
     owner: Option<String>,
     group: Option<String>,
-    #[serde(skip)]
-    check: bool,
 }
 
 edits!(LineInFile, "lineinfile", &["ansible.builtin.lineinfile", "ansible.legacy.lineinfile"]);
@@ -68,7 +66,6 @@ impl Edit for LineInFile {
             backup: self.backup,
             validate: self.validate.as_deref(),
             secret: false,
-            check: self.check,
         }
     }
 

@@ -43,7 +43,7 @@ impl Action for Pause {
         let seconds = self.seconds.unwrap_or_default() + self.minutes.unwrap_or_default() * 60.0;
         // Less than a second is one, as Ansible has it.
         let seconds = seconds.max(1.0);
-        if !cx.check {
+        if !cx.mode.check {
             let why = self.prompt.map(|p| format!(": {p}")).unwrap_or_default();
             cx.controller.progress(&format!("pausing for {seconds} seconds{why}"));
             tokio::time::sleep(Duration::from_secs_f64(seconds)).await;

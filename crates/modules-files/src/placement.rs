@@ -3,11 +3,10 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::host::{Link, Place as Spot, Reply, Script, Step};
 use crate::value::{Map, Value};
-use crate::{Diff, Mode, ModuleError, Plan, RemotePath};
+use crate::{Diff, Mode, ModuleError, Plan, RemotePath, RunMode};
 
 use super::attributes::{Attributes, Principals};
 use super::content::{Entry, Source};
-use super::decision::Decision;
 use super::difference;
 use super::file::missing;
 use super::inode::{Inode, Kind};
@@ -69,7 +68,6 @@ pub(super) struct Placement {
     pub(super) force: bool,
     pub(super) follow: bool,
     pub(super) validate: Option<String>,
-    pub(super) check: bool,
     pub(super) diff: bool,
 }
 
@@ -153,28 +151,28 @@ impl Placement {
         Ok(Seen {
             places,
             me: answer.me(),
-            ids: self.attributes(None).resolve(&answer, self.check)?,
+            ids: self.attributes(None).resolve(&answer),
             stamp: answer.get("stamp").map(Into::into),
             old: answer.content,
         })
     }
 
-    pub(super) fn decide(&self, now: &Seen) -> Result<Decision, ModuleError> {
+    pub(super) fn plan(&self, now: &Seen, run: RunMode) -> Result<Plan, ModuleError> {
+        self.attributes(None).judge(now.ids, run)?;
         let mut plan = Plan::default();
-        let mut result = Map::new();
         let mut made = Vec::new();
         for (item, place) in self.items.iter().zip(&now.places) {
             match &item.entry {
-                Entry::File(source) => self.file(source, place, now, &mut made, &mut plan, &mut result)?,
+                Entry::File(source) => self.file(source, place, now, run, &mut made, &mut plan)?,
                 Entry::Directory => self.folder(place, now, &mut made, &mut plan)?,
                 Entry::Link(target) => self.link(target, place, now, &mut made, &mut plan)?,
             }
         }
         if self.is_tree {
-            result = Map::new();
-            result.insert("dest".into(), format!("{}/", self.dest.path).into());
+            plan.result = Map::new();
+            plan.result.insert("dest".into(), format!("{}/", self.dest.path).into());
         }
-        Ok(Decision { plan, result })
+        Ok(plan)
     }
 
     /// Makes the folders that are missing between what exists and `path`, each once.
@@ -257,9 +255,9 @@ impl Placement {
         source: &Source,
         place: &Place,
         now: &Seen,
+        run: RunMode,
         made: &mut Vec<String>,
         plan: &mut Plan,
-        result: &mut Map,
     ) -> Result<(), ModuleError> {
         if place.dest_is_folder {
             return Err(ModuleError::failed("can not use content with a dir as dest")
@@ -275,13 +273,13 @@ impl Placement {
                 "cannot write the file {path}: a directory stands there"
             )));
         }
-        result.insert("dest".into(), path.clone().into());
-        result.insert("checksum".into(), source.sha1.clone().into());
+        plan.result.insert("dest".into(), path.clone().into());
+        plan.result.insert("checksum".into(), source.sha1.clone().into());
         if let Some(inode) = inode.filter(|_| !self.force) {
-            inode.describe(result);
-            result.insert("msg".into(), "file already exists".into());
+            inode.describe(&mut plan.result);
+            plan.result.insert("msg".into(), "file already exists".into());
             if let Some(sha1) = &place.sha1 {
-                result.insert("checksum".into(), sha1.clone().into());
+                plan.result.insert("checksum".into(), sha1.clone().into());
             }
             return Ok(());
         }
@@ -290,8 +288,8 @@ impl Placement {
         if let Some(inode) = inode.filter(|_| same) {
             let adjustment = attributes.adjust(&place.at, link, inode, now.ids);
             // Where the content is right core leaves the rest to `file`, whose results have this.
-            result.insert("path".into(), path.clone().into());
-            adjustment.after.describe(result);
+            plan.result.insert("path".into(), path.clone().into());
+            adjustment.after.describe(&mut plan.result);
             push(plan, path, adjustment);
             return Ok(());
         }
@@ -300,7 +298,7 @@ impl Placement {
         if !missing(&place.base, folder).is_empty() {
             if self.is_tree || self.dest.is_folder {
                 self.folders(&place.base, folder, now, made, plan);
-            } else if !self.check {
+            } else if !run.check {
                 // In check mode an earlier task may be what makes it.
                 return Err(ModuleError::failed(format!("Destination directory {folder} does not exist"))
                     .hint("make it with the file module (state=directory) first"));
@@ -318,7 +316,7 @@ impl Placement {
         if let (Some(_), Some(stamp)) = (inode, &now.stamp) {
             let copy = format!("{path}.{stamp}");
             plan.steps.push(Step::Backup { path: place.at.clone(), copy: copy.clone() });
-            result.insert("backup_file".into(), copy.into());
+            plan.result.insert("backup_file".into(), copy.into());
         }
         if is_link && !followed {
             plan.steps.push(Step::Remove { path: path.clone() });
@@ -332,8 +330,8 @@ impl Placement {
             backup: false,
             validate: self.validate.clone(),
         });
-        after.describe(result);
-        result.insert("md5sum".into(), source.md5.clone().into());
+        after.describe(&mut plan.result);
+        plan.result.insert("md5sum".into(), source.md5.clone().into());
         Ok(())
     }
 

@@ -1,10 +1,9 @@
 use crate::host::{Content, Link, Reply, Script, Step, quote};
 use crate::value::Map;
-use crate::{Diff, Mode, ModuleError, Plan};
+use crate::{Diff, Mode, ModuleError, Plan, RunMode};
 
 use super::attributes::{Attributes, Principals};
 use super::content::base_name;
-use super::decision::Decision;
 use super::file::missing;
 use super::inode::{Inode, Kind};
 use super::placement::{CopyMode, Destination, parent};
@@ -22,7 +21,6 @@ pub(super) struct RemoteCopy {
     pub(super) force: bool,
     pub(super) validate: Option<String>,
     pub(super) checksum: Option<String>,
-    pub(super) check: bool,
 }
 
 pub(super) struct RemoteSeen {
@@ -42,6 +40,10 @@ pub(super) struct RemoteSeen {
 }
 
 impl RemoteCopy {
+    fn names(&self) -> Attributes {
+        Attributes { mode: None, owner: self.owner.clone(), group: self.group.clone() }
+    }
+
     fn attributes(&self, source: &Inode) -> Attributes {
         let mode = match &self.mode {
             Some(CopyMode::Is(mode)) => Some(mode.clone()),
@@ -82,7 +84,6 @@ fi"#
 
     pub(super) fn read(&self, reply: &Reply) -> Result<RemoteSeen, ModuleError> {
         let answer = Answer::read(reply)?;
-        let names = Attributes { mode: None, owner: self.owner.clone(), group: self.group.clone() };
         Ok(RemoteSeen {
             source: answer.inode("src")?,
             source_sum: answer.get("srcsum").map(Into::into),
@@ -93,12 +94,13 @@ fi"#
             base: answer.get("base").unwrap_or("/").to_owned(),
             same_tree: answer.get("same").is_some(),
             me: answer.me(),
-            ids: names.resolve(&answer, self.check)?,
+            ids: self.names().resolve(&answer),
             stamp: answer.get("stamp").map(Into::into),
         })
     }
 
-    pub(super) fn decide(&self, now: &RemoteSeen) -> Result<Decision, ModuleError> {
+    pub(super) fn plan(&self, now: &RemoteSeen, run: RunMode) -> Result<Plan, ModuleError> {
+        self.names().judge(now.ids, run)?;
         let Some(source) = &now.source else {
             return Err(ModuleError::failed(format!("Source {} not found", self.src)));
         };
@@ -124,7 +126,7 @@ fi"#
         if let Some(inode) = now.inode.as_ref().filter(|_| !self.force) {
             inode.describe(&mut result);
             result.insert("msg".into(), "file already exists".into());
-            return Ok(Decision { plan: Plan::default(), result });
+            return Ok(Plan { result, ..Plan::default() });
         }
         let attributes = self.attributes(source);
         if let Some(inode) = now.inode.as_ref().filter(|i| i.kind == Kind::File && now.sum == now.source_sum)
@@ -135,7 +137,7 @@ fi"#
             return Err(ModuleError::failed(format!("{} is a directory", now.at)));
         }
         let folder = parent(&now.at);
-        if !now.parent_is_there && !self.dest.is_folder && !self.check {
+        if !now.parent_is_there && !self.dest.is_folder && !run.check {
             return Err(ModuleError::failed(format!("Destination directory {folder} does not exist")));
         }
         let mut plan = Plan::default();
@@ -168,10 +170,10 @@ fi"#
         });
         let before = now.inode.as_ref().map(|i| summary(i, now.sum.as_deref())).unwrap_or_default();
         plan.diff = vec![Diff::new(&now.at, before, summary(source, now.source_sum.as_deref()))];
-        Ok(Decision { plan, result })
+        Ok(Plan { result, ..plan })
     }
 
-    fn folder(&self, source: &Inode, now: &RemoteSeen, mut result: Map) -> Decision {
+    fn folder(&self, source: &Inode, now: &RemoteSeen, mut result: Map) -> Plan {
         if let Some(inode) = now.inode.as_ref().filter(|_| now.same_tree) {
             inode.describe(&mut result);
             let adjustment = self.attributes(source).adjust(&now.at, Link::Followed, inode, now.ids);
@@ -197,7 +199,7 @@ fi"#
         plan.steps.extend(adjustment.steps);
         let before = if now.inode.is_some() { "files: differ\n" } else { "state: absent\n" };
         plan.diff = vec![Diff::new(&now.at, before, format!("copy of: {}\n", self.src))];
-        Decision { plan, result }
+        Plan { result, ..plan }
     }
 }
 
@@ -205,11 +207,11 @@ fn summary(inode: &Inode, sum: Option<&str>) -> String {
     format!("({} bytes, sha1 {})\n", inode.size, sum.unwrap_or("unknown"))
 }
 
-fn settle(adjustment: super::attributes::Adjustment, at: &str, mut result: Map) -> Decision {
+fn settle(adjustment: super::attributes::Adjustment, at: &str, mut result: Map) -> Plan {
     adjustment.after.describe(&mut result);
-    let mut plan = Plan { steps: adjustment.steps, diff: Vec::new() };
+    let mut plan = Plan::new(adjustment.steps, Vec::new());
     if !plan.steps.is_empty() {
         plan.diff.push(Diff::new(at, adjustment.before_text, adjustment.after_text));
     }
-    Decision { plan, result }
+    Plan { result, ..plan }
 }

@@ -33,8 +33,6 @@ pub(super) struct Replace {
     mode: Option<Mode>,
     owner: Option<String>,
     group: Option<String>,
-    #[serde(skip)]
-    check: bool,
 }
 
 fn utf8() -> String {
@@ -55,7 +53,6 @@ impl Edit for Replace {
             backup: self.backup,
             validate: self.validate.as_deref(),
             secret: false,
-            check: self.check,
         }
     }
 

@@ -3,11 +3,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host::{Reply, Script};
-use crate::value::Map;
-use crate::{FileKind, Mode, ModuleError, Plan, Resource, TaskContext};
+use crate::{FileKind, Mode, ModuleError, Plan, RunMode, ShellResource, TaskContext};
 
 use super::content::{Entry, Source, base_name};
-use super::decision::{Decision, decides};
 use super::placement::{CopyMode, Destination, Item, Placement, Seen, check_validate};
 
 /// A rendered template as a file on the target.
@@ -46,7 +44,7 @@ pub(super) struct Template {
 }
 
 #[async_trait]
-impl Resource for Template {
+impl ShellResource for Template {
     const NAME: &'static str = "template";
     const FQCN: &'static [&'static str] = &["ansible.builtin.template", "ansible.legacy.template"];
     type Observed = Seen;
@@ -87,8 +85,7 @@ impl Resource for Template {
             force: self.force,
             follow: self.follow,
             validate: self.validate.clone(),
-            check: cx.check,
-            diff: cx.diff,
+            diff: cx.mode.diff,
         });
         Ok(())
     }
@@ -101,16 +98,14 @@ impl Resource for Template {
         self.placement()?.read(reply)
     }
 
-    decides!();
+    fn plan(&self, now: &Seen, mode: RunMode) -> Result<Plan, ModuleError> {
+        self.placement()?.plan(now, mode)
+    }
 }
 
 impl Template {
     fn placement(&self) -> Result<&Placement, ModuleError> {
         self.placement.as_ref().ok_or_else(|| ModuleError::failed("the template was not rendered"))
-    }
-
-    fn decide(&self, now: &Seen) -> Result<Decision, ModuleError> {
-        self.placement()?.decide(now)
     }
 
     fn newline(&self) -> Result<&'static str, ModuleError> {

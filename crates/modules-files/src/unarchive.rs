@@ -86,7 +86,7 @@ impl Action for Unarchive {
             return Ok(Outcome::ok(result));
         }
         let mut outcome = Outcome::changed(result);
-        if cx.diff {
+        if cx.mode.diff {
             outcome.diff.push(Diff::new(self.dest.as_str(), "", differing.join("\n") + "\n"));
         }
         Ok(outcome)
@@ -127,9 +127,9 @@ impl Unarchive {
     /// Sends the archive along with the script that unpacks it, so that it has no name that others could meet.
     async fn unpack(&self, cx: &TaskContext) -> Result<Reply, ModuleError> {
         if self.is_remote() {
-            return Ok(cx.shell.run(&self.script(&quote(&self.src), None, cx.check)).await?);
+            return Ok(cx.shell.run(&self.script(&quote(&self.src), None, cx.mode.check)).await?);
         }
-        let script = |size| self.script("\"$w/archive\"", Some(size), cx.check);
+        let script = |size| self.script("\"$w/archive\"", Some(size), cx.mode.check);
         let Ok(path) = cx.controller.locate(FileKind::Files, &self.src) else {
             let (_, bytes) = cx.controller.load(FileKind::Files, &self.src)?;
             return Ok(cx.shell.run(&script(bytes.len() as u64).stdin(bytes)).await?);

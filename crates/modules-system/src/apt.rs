@@ -2,11 +2,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::kept::Kept;
 use super::sections::{Sections, probe, run};
 use crate::host::{Reply, Script, Step, quote};
 use crate::value::Map;
-use crate::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
+use crate::{Diff, Guess, ModuleError, Plan, RemotePath, RunMode, ShellResource, Upkeep};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -231,10 +230,11 @@ fn apt_environment() -> Vec<(String, String)> {
         .to_vec()
 }
 
-impl Resource for Apt {
+impl ShellResource for Apt {
     const NAME: &'static str = "apt";
     const FQCN: &'static [&'static str] = &["ansible.builtin.apt", "ansible.legacy.apt"];
     const GUESS: Guess = Guess::Dear;
+    const LOOKS_AGAIN: bool = true;
     type Observed = Packages;
 
     fn validate(&self) -> Result<(), ModuleError> {
@@ -268,7 +268,7 @@ impl Resource for Apt {
         Ok(Self::read_sections(&Sections::read(reply)?))
     }
 
-    fn plan(&self, now: &Packages) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Packages, _: RunMode) -> Result<Plan, ModuleError> {
         let mut plan = Plan::default();
         let command = self.command(true);
         if let Some(refusal) = &now.refusal
@@ -304,39 +304,31 @@ impl Resource for Apt {
         Ok(plan)
     }
 
-    fn result(&self, now: &Packages, _plan: &Plan) -> Map {
+    fn result(&self, now: &Packages) -> Map {
         [("cache_update_time".to_owned(), json!(now.lists_updated))].into_iter().collect()
     }
-}
 
-impl Kept for Apt {
-    fn upkeep(&self, now: &Packages) -> Vec<Step> {
-        if !self.lists_are_stale(now) {
-            return Vec::new();
-        }
-        // The lists' lock is not covered by DPkg::Lock::Timeout, so a refused refresh is tried again.
-        let text = format!(
-            "i=0
+    fn upkeep(&self, now: &Packages) -> Upkeep {
+        let mut steps = Vec::new();
+        if self.lists_are_stale(now) {
+            // The lists' lock is not covered by DPkg::Lock::Timeout, so a refused refresh is tried again.
+            let text = format!(
+                "i=0
 until apt-get -q -o APT::Update::Error-Mode=any update; do
   i=$((i + 1)); [ $i -gt {retries} ] && exit 1
   sleep $((i * 2))
 done",
-            retries = self.update_cache_retries.unwrap_or(5)
-        );
-        // Through Run, so that the task's environment (a proxy) reaches it.
-        vec![Step::Run {
-            argv: vec!["sh".into(), "-c".into(), text],
-            stdin: Vec::new(),
-            environment: apt_environment(),
-        }]
-    }
-
-    fn upkeep_result(&self, done: bool) -> Map {
-        [("cache_updated".to_owned(), json!(done))].into_iter().collect()
-    }
-
-    fn upkeep_is_all(&self) -> bool {
-        self.verb().is_empty()
+                retries = self.update_cache_retries.unwrap_or(5)
+            );
+            // Through Run, so that the task's environment (a proxy) reaches it.
+            steps.push(Step::Run {
+                argv: vec!["sh".into(), "-c".into(), text],
+                stdin: Vec::new(),
+                environment: apt_environment(),
+            });
+        }
+        let result = Map::from_iter([("cache_updated".to_owned(), json!(!steps.is_empty()))]);
+        Upkeep { steps, is_change: self.verb().is_empty(), result }
     }
 }
 
@@ -389,7 +381,11 @@ mod tests {
             let apt: Apt = args(arguments.clone());
             apt.validate().expect("valid");
             let now = apt.read(&answer(&observed)).expect("readable");
-            assert_eq!(told(&apt.plan(&now).expect("a plan").steps), expected, "{arguments}");
+            assert_eq!(
+                told(&apt.plan(&now, RunMode::default()).expect("a plan").steps),
+                expected,
+                "{arguments}"
+            );
         }
     }
 
@@ -403,7 +399,7 @@ mod tests {
         ] {
             let apt: Apt = args(arguments.clone());
             let now = apt.read(&answer(&[("time", "100"), ("lists", "20")])).expect("readable");
-            assert_eq!(!apt.upkeep(&now).is_empty(), stale, "{arguments}");
+            assert_eq!(!apt.upkeep(&now).steps.is_empty(), stale, "{arguments}");
         }
     }
 
@@ -413,7 +409,7 @@ mod tests {
         let now = apt
             .read(&answer(&[("concerned", "nosuch"), ("refusal", "E: Unable to locate package nosuch")]))
             .expect("readable");
-        let error = apt.plan(&now).expect_err("refused");
+        let error = apt.plan(&now, RunMode::default()).expect_err("refused");
         assert_eq!(error.to_string(), "apt-get install cannot be done: Unable to locate package nosuch");
     }
 }

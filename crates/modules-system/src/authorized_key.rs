@@ -8,7 +8,7 @@ use super::sections::{Sections, probe};
 use crate::args::Presence;
 use crate::host::{Content, Link, Reply, Script, Step, at, make_directory, quote};
 use crate::value::Map;
-use crate::{Diff, ModuleError, Plan, RemotePath, Resource};
+use crate::{Diff, ModuleError, Plan, RemotePath, RunMode, ShellResource};
 
 /// Keys with which a user may log in by SSH.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -166,7 +166,7 @@ impl AuthorizedKey {
     }
 }
 
-impl Resource for AuthorizedKey {
+impl ShellResource for AuthorizedKey {
     const NAME: &'static str = "authorized_key";
     const FQCN: &'static [&'static str] = &["ansible.posix.authorized_key"];
     type Observed = Keys;
@@ -210,7 +210,7 @@ mark file; [ ! -p \"$f\" ] && cat \"$f\" 2>/dev/null",
         })
     }
 
-    fn plan(&self, now: &Keys) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Keys, _: RunMode) -> Result<Plan, ModuleError> {
         let mut plan = Plan::default();
         let text = self.edited(&now.file);
         if text == now.file {
@@ -248,7 +248,7 @@ mark file; [ ! -p \"$f\" ] && cat \"$f\" 2>/dev/null",
         Ok(plan)
     }
 
-    fn result(&self, now: &Keys, _plan: &Plan) -> Map {
+    fn result(&self, now: &Keys) -> Map {
         [
             ("user".to_owned(), json!(self.user)),
             ("keyfile".to_owned(), json!(self.file_of(now.user.as_ref()))),

@@ -1,11 +1,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::kept::Kept;
 use super::sections::{Sections, probe};
 use crate::host::{Reply, Script, Step, quote};
-use crate::value::{Map, Value};
-use crate::{Diff, Guess, ModuleError, Plan, RemotePath, Resource};
+use crate::{Diff, Guess, ModuleError, Plan, RemotePath, RunMode, ShellResource, Upkeep};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -206,7 +204,7 @@ done
     }
 }
 
-impl Resource for Dnf {
+impl ShellResource for Dnf {
     const NAME: &'static str = "dnf";
     const FQCN: &'static [&'static str] = &[
         "ansible.builtin.dnf",
@@ -218,6 +216,7 @@ impl Resource for Dnf {
         "ansible.legacy.yum",
     ];
     const GUESS: Guess = Guess::Dear;
+    const LOOKS_AGAIN: bool = true;
     type Observed = Rpms;
 
     fn validate(&self) -> Result<(), ModuleError> {
@@ -244,7 +243,7 @@ impl Resource for Dnf {
         Ok(self.read_sections(&Sections::read(reply)?))
     }
 
-    fn plan(&self, now: &Rpms) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Rpms, _: RunMode) -> Result<Plan, ModuleError> {
         if let Some(refusal) = &now.refusal {
             return Err(ModuleError::failed(format!("{} cannot do it: {refusal}", now.program)));
         }
@@ -278,20 +277,13 @@ impl Resource for Dnf {
         if !lines.is_empty() {
             plan.diff.push(Diff::new("packages", "", lines.join("\n") + "\n"));
         }
+        plan.result.insert("results".into(), lines.into());
+        plan.result.insert("rc".into(), 0.into());
         Ok(plan)
     }
 
-    fn result(&self, _now: &Rpms, plan: &Plan) -> Map {
-        let results = plan.diff.iter().flat_map(|d| d.after.lines()).map(Value::from).collect();
-        [("results".to_owned(), Value::Array(results)), ("rc".to_owned(), Value::from(0))]
-            .into_iter()
-            .collect()
-    }
-}
-
-impl Kept for Dnf {
-    fn upkeep(&self, now: &Rpms) -> Vec<Step> {
-        if self.update_cache { vec![self.command(now, "makecache", &[])] } else { Vec::new() }
+    fn upkeep(&self, now: &Rpms) -> Upkeep {
+        if self.update_cache { vec![self.command(now, "makecache", &[])].into() } else { Upkeep::default() }
     }
 }
 
@@ -337,7 +329,11 @@ mod tests {
             dnf.validate().expect("valid");
             let sections: Vec<_> = [("program", "dnf")].into_iter().chain(observed).collect();
             let now = dnf.read(&answer(&sections)).expect("readable");
-            assert_eq!(told(&dnf.plan(&now).expect("a plan").steps), expected, "{arguments}");
+            assert_eq!(
+                told(&dnf.plan(&now, RunMode::default()).expect("a plan").steps),
+                expected,
+                "{arguments}"
+            );
         }
     }
 }

@@ -1,4 +1,3 @@
-use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -7,7 +6,7 @@ use super::sections::{Sections, probe, run, script};
 use crate::args::Presence;
 use crate::host::{Reply, Script, Step, quote};
 use crate::value::Map;
-use crate::{Diff, Guess, ModuleError, Plan, RemotePath, Resource, TaskContext};
+use crate::{Diff, Guess, ModuleError, Plan, RemotePath, RunMode, ShellResource};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -42,9 +41,6 @@ pub(super) struct Filesystem {
     /// Further options for mkfs.
     opts: Option<String>,
     uuid: Option<String>,
-    /// Set from the task: a device that an earlier task would only have made is foreseen.
-    #[serde(skip)]
-    check: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -140,8 +136,7 @@ exit $r",
     }
 }
 
-#[async_trait]
-impl Resource for Filesystem {
+impl ShellResource for Filesystem {
     const NAME: &'static str = "filesystem";
     const FQCN: &'static [&'static str] = &["community.general.filesystem"];
     const GUESS: Guess = Guess::Dear;
@@ -155,11 +150,6 @@ impl Resource for Filesystem {
             }
             _ => Ok(()),
         }
-    }
-
-    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.check = cx.check;
-        Ok(())
     }
 
     fn probe(&self) -> Script {
@@ -201,7 +191,7 @@ mark blocks; [ -z \"$r\" ] || {{ {sizes}; }}",
         })
     }
 
-    fn plan(&self, now: &OnDisk) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &OnDisk, mode: RunMode) -> Result<Plan, ModuleError> {
         let dev = self.dev.as_str();
         let mut plan = Plan::default();
         let content = now.device.content();
@@ -209,7 +199,7 @@ mark blocks; [ -z \"$r\" ] || {{ {sizes}; }}",
             if self.state == Presence::Absent {
                 return Ok(plan);
             }
-            if let (true, Some(kind)) = (self.check, self.fstype) {
+            if let (true, Some(kind)) = (mode.check, self.fstype) {
                 plan.steps.push(run([kind.program(), dev]));
                 plan.diff.push(Diff::new(dev, "nothing\n", format!("{}\n", kind.signature())));
                 return Ok(plan);
@@ -271,7 +261,7 @@ mark blocks; [ -z \"$r\" ] || {{ {sizes}; }}",
         Ok(plan)
     }
 
-    fn result(&self, _now: &OnDisk, _plan: &Plan) -> Map {
+    fn result(&self, _now: &OnDisk) -> Map {
         Map::new()
     }
 }
@@ -348,7 +338,8 @@ mod tests {
             let filesystem: Filesystem = args(arguments.clone());
             filesystem.validate().expect("valid");
             let now = filesystem.read(&answer(&observed)).expect("readable");
-            let plan = filesystem.plan(&now).map(|p| told(&p.steps)).map_err(|e| e.to_string());
+            let plan =
+                filesystem.plan(&now, RunMode::default()).map(|p| told(&p.steps)).map_err(|e| e.to_string());
             assert_eq!(
                 plan.as_ref().map_err(String::as_str),
                 expected
@@ -362,10 +353,10 @@ mod tests {
 
     #[test]
     fn check_mode_foresees_a_file_system_on_a_device_to_come() {
-        let mut filesystem: Filesystem = args(json!({"dev": "/dev/vg/data", "fstype": "xfs"}));
+        let filesystem: Filesystem = args(json!({"dev": "/dev/vg/data", "fstype": "xfs"}));
         let now = filesystem.read(&answer(&[("real0", "")])).expect("readable");
-        assert!(filesystem.plan(&now).is_err());
-        filesystem.check = true;
-        assert_eq!(told(&filesystem.plan(&now).expect("a plan").steps), ["mkfs.xfs /dev/vg/data"]);
+        assert!(filesystem.plan(&now, RunMode::default()).is_err());
+        let check = RunMode { check: true, ..RunMode::default() };
+        assert_eq!(told(&filesystem.plan(&now, check).expect("a plan").steps), ["mkfs.xfs /dev/vg/data"]);
     }
 }

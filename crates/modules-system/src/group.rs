@@ -3,12 +3,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::accounts::Group as Entry;
-use super::kept::Kept;
 use super::sections::{Sections, probe, run};
 use crate::args::Presence;
 use crate::host::{Reply, Script, quote};
 use crate::value::Map;
-use crate::{Diff, ModuleError, Plan, Resource};
+use crate::{Diff, ModuleError, Plan, RunMode, ShellResource};
 
 /// A group of users.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -32,9 +31,10 @@ pub(super) struct Group {
     local: bool,
 }
 
-impl Resource for Group {
+impl ShellResource for Group {
     const NAME: &'static str = "group";
     const FQCN: &'static [&'static str] = &["ansible.builtin.group", "ansible.legacy.group"];
+    const LOOKS_AGAIN: bool = true;
     type Observed = Option<Entry>;
 
     fn validate(&self) -> Result<(), ModuleError> {
@@ -61,7 +61,7 @@ impl Resource for Group {
         Ok(Sections::read(reply)?.lines("group").filter_map(Entry::parse).find(|g| g.name == self.name))
     }
 
-    fn plan(&self, now: &Option<Entry>) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Option<Entry>, _: RunMode) -> Result<Plan, ModuleError> {
         let local = |tool: &str| if self.local { format!("l{tool}") } else { tool.to_owned() };
         let mut argv = match (self.state, now) {
             (Presence::Present, None) => {
@@ -96,10 +96,10 @@ impl Resource for Group {
             Presence::Present => self.gid.map_or("present\n".to_owned(), |gid| format!("gid {gid}\n")),
         };
         let diff = Diff::new(&format!("group {}", self.name), show(now.as_ref().map(|g| g.gid)), after);
-        Ok(Plan { steps: vec![run(argv)], diff: vec![diff] })
+        Ok(Plan::new(vec![run(argv)], vec![diff]))
     }
 
-    fn result(&self, now: &Option<Entry>, _plan: &Plan) -> Map {
+    fn result(&self, now: &Option<Entry>) -> Map {
         let mut result = Map::new();
         result.insert("name".into(), json!(self.name));
         result.insert("state".into(), json!(if now.is_some() { "present" } else { "absent" }));
@@ -110,8 +110,6 @@ impl Resource for Group {
         result
     }
 }
-
-impl Kept for Group {}
 
 /// Refuses what the account tools would take for an option or would not take at all.
 pub(super) fn account_name(name: &str) -> Result<(), ModuleError> {
@@ -138,7 +136,11 @@ mod tests {
         ] {
             let group: Group = args(arguments.clone());
             let now = group.read(&answer(&[("group", line)])).expect("readable");
-            assert_eq!(told(&group.plan(&now).expect("a plan").steps), expected, "{arguments}");
+            assert_eq!(
+                told(&group.plan(&now, RunMode::default()).expect("a plan").steps),
+                expected,
+                "{arguments}"
+            );
         }
     }
 

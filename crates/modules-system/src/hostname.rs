@@ -2,11 +2,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::kept::Kept;
 use super::sections::{Sections, probe, run};
-use crate::host::{Content, Reply, Script, Step};
+use crate::host::{Reply, Script, Step};
 use crate::value::Map;
-use crate::{Diff, ModuleError, Plan, Resource};
+use crate::{Diff, ModuleError, Plan, RunMode, ShellResource};
 
 /// The host's own name, now and after a reboot.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -25,7 +24,7 @@ pub(super) struct Names {
     systemd: bool,
 }
 
-impl Resource for Hostname {
+impl ShellResource for Hostname {
     const NAME: &'static str = "hostname";
     const FQCN: &'static [&'static str] = &["ansible.builtin.hostname"];
     type Observed = Names;
@@ -64,7 +63,7 @@ mark systemd; [ -d /run/systemd/system ] && has hostnamectl && echo 1",
         })
     }
 
-    fn plan(&self, now: &Names) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Names, _: RunMode) -> Result<Plan, ModuleError> {
         let mut plan = Plan::default();
         let (current, permanent) = (now.current == self.name, now.permanent == self.name);
         if current && permanent {
@@ -74,15 +73,7 @@ mark systemd; [ -d /run/systemd/system ] && has hostnamectl && echo 1",
             plan.steps.push(run(["hostnamectl", "set-hostname", &self.name]));
         } else {
             if !permanent {
-                plan.steps.push(Step::WriteFile {
-                    path: "/etc/hostname".into(),
-                    content: Content::Bytes(format!("{}\n", self.name).into_bytes()),
-                    mode: None,
-                    owner: None,
-                    group: None,
-                    backup: false,
-                    validate: None,
-                });
+                plan.steps.push(Step::write_file("/etc/hostname", format!("{}\n", self.name), None));
             }
             if !current {
                 plan.steps.push(run(["hostname", &self.name]));
@@ -94,12 +85,10 @@ mark systemd; [ -d /run/systemd/system ] && has hostnamectl && echo 1",
         Ok(plan)
     }
 
-    fn result(&self, _now: &Names, _plan: &Plan) -> Map {
+    fn result(&self, _now: &Names) -> Map {
         [("name".to_owned(), json!(self.name))].into_iter().collect()
     }
-}
 
-impl Kept for Hostname {
     fn facts(&self) -> Map {
         let (short, domain) = self.name.split_once('.').unwrap_or((&self.name, ""));
         [
@@ -132,7 +121,7 @@ mod tests {
         ] {
             let hostname: Hostname = args(json!({"name": "a.b"}));
             let now = hostname.read(&answer(&observed)).expect("readable");
-            assert_eq!(told(&hostname.plan(&now).expect("a plan").steps), expected);
+            assert_eq!(told(&hostname.plan(&now, RunMode::default()).expect("a plan").steps), expected);
         }
     }
 

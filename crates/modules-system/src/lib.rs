@@ -2,9 +2,11 @@
 
 use quaylab_base::{diag, value};
 use quaylab_host as host;
+#[cfg(test)]
+use quaylab_module::from_args;
 use quaylab_module::{
-    Action, Ahead, CheckMode, Diff, Effect, Guess, Module, ModuleError, ModuleSpec, Outcome, Plan,
-    RemotePath, Resource, TaskContext, Touch, action, args, from_args, guessed, resource,
+    Action, CheckMode, Diff, Guess, Module, ModuleError, Outcome, Plan, RemotePath, RunMode, ShellResource,
+    TaskContext, Touch, Upkeep, action, args, resource,
 };
 
 mod accounts;
@@ -21,7 +23,6 @@ mod getent;
 mod group;
 mod hostname;
 mod inventories;
-mod kept;
 mod lvg;
 mod lvol;
 mod modprobe;
@@ -31,37 +32,41 @@ mod reboot;
 mod redhat_subscription;
 mod rhsm;
 mod rhsm_repository;
+mod seboolean;
 mod sections;
 mod service;
 mod setup;
 mod sysctl;
 mod systemd;
+mod timezone;
 mod user;
 
 /// The modules of this family.
 pub fn all() -> Vec<Box<dyn Module>> {
     vec![
-        kept::kept::<apt::Apt>(),
+        resource::<apt::Apt>(),
         resource::<authorized_key::AuthorizedKey>(),
-        kept::kept::<dnf::Dnf>(),
+        resource::<dnf::Dnf>(),
         action::<getent::Getent>(),
-        kept::kept::<group::Group>(),
+        resource::<group::Group>(),
         action::<inventories::PackageFacts>(),
         action::<inventories::ServiceFacts>(),
-        kept::kept::<hostname::Hostname>(),
+        resource::<hostname::Hostname>(),
         resource::<filesystem::Filesystem>(),
         resource::<lvg::Lvg>(),
         resource::<lvol::Lvol>(),
         resource::<modprobe::Modprobe>(),
         resource::<mount::Mount>(),
-        kept::kept::<package::Package>(),
+        resource::<package::Package>(),
         action::<reboot::Reboot>(),
         action::<redhat_subscription::RedhatSubscription>(),
-        kept::kept::<rhsm_repository::RhsmRepository>(),
-        kept::kept::<service::Service>(),
+        resource::<rhsm_repository::RhsmRepository>(),
+        resource::<service::Service>(),
+        resource::<seboolean::Seboolean>(),
         action::<setup::Setup>(),
         resource::<sysctl::Sysctl>(),
-        kept::kept::<systemd::Systemd>(),
-        kept::kept::<user::User>(),
+        resource::<systemd::Systemd>(),
+        resource::<timezone::Timezone>(),
+        resource::<user::User>(),
     ]
 }

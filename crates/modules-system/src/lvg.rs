@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 
-use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -8,7 +7,7 @@ use super::disk::{DEVICE, Device, look};
 use super::sections::{Sections, probe, run};
 use crate::host::{Reply, Script, quote};
 use crate::value::Map;
-use crate::{Diff, Guess, ModuleError, Plan, RemotePath, Resource, TaskContext};
+use crate::{Diff, Guess, ModuleError, Plan, RemotePath, RunMode, ShellResource};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -51,9 +50,6 @@ pub(super) struct Lvg {
     /// Take devices that are not named out of the group.
     #[serde(default = "crate::args::yes")]
     remove_extra_pvs: bool,
-    /// Set from the task: LVM that an earlier task would only have brought is foreseen.
-    #[serde(skip)]
-    check: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -65,10 +61,24 @@ pub(super) struct Groups {
     volumes: u64,
     active: u64,
     extent: u64,
+    lacks_lvm: bool,
 }
 
-pub(super) const LVM: &str =
-    "has lvs || { echo 'this host has no LVM; install the package lvm2' >&2; exit 127; }\n";
+/// Whether LVM is there, in a section of its own.
+pub(super) const LVM: &str = "mark lvm; has lvs && echo there\n";
+
+/// Whether LVM is missing; an answer that does not say has it.
+pub(super) fn lacks_lvm(sections: &Sections) -> bool {
+    sections.has("lvm") && sections.text("lvm").is_empty()
+}
+
+/// In check mode an earlier task may be what installs it.
+pub(super) fn wants_lvm(lacking: bool, mode: RunMode) -> Result<(), ModuleError> {
+    if lacking && !mode.check {
+        return Err(ModuleError::failed("this host has no LVM").hint("install the package lvm2"));
+    }
+    Ok(())
+}
 
 /// Names as LVM allows them, so that none is taken for an option or a path.
 pub(super) fn lvm_name(name: &str) -> Result<(), ModuleError> {
@@ -108,8 +118,7 @@ impl Lvg {
     }
 }
 
-#[async_trait]
-impl Resource for Lvg {
+impl ShellResource for Lvg {
     const NAME: &'static str = "lvg";
     const FQCN: &'static [&'static str] = &["community.general.lvg"];
     const GUESS: Guess = Guess::Dear;
@@ -119,17 +128,11 @@ impl Resource for Lvg {
         lvm_name(&self.vg)
     }
 
-    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.check = cx.check;
-        Ok(())
-    }
-
     fn probe(&self) -> Script {
         let devices: String = self.pvs.iter().enumerate().map(|(i, d)| look(d.as_str(), i)).collect();
         let vg = quote(&self.vg);
-        let lvm = if self.check { "" } else { LVM };
         probe(&format!(
-            "{lvm}{DEVICE}{devices}mark pvs
+            "{LVM}{DEVICE}{devices}mark pvs
 pvs --noheadings --nosuffix --units b --separator ';' -o pv_name,vg_name,dev_size,pv_size,pe_start 2>/dev/null |
 while IFS=';' read -r p g d s e; do
   p=${{p#\"${{p%%[! ]*}}\"}}
@@ -155,6 +158,7 @@ mark active; lvs --noheadings -o lv_active {vg} 2>/dev/null"
         }
         let vg: Vec<&str> = sections.text("vg").split(';').map(str::trim).collect();
         Ok(Groups {
+            lacks_lvm: lacks_lvm(&sections),
             devices,
             physical,
             exists: vg.first() == Some(&self.vg.as_str()),
@@ -164,7 +168,8 @@ mark active; lvs --noheadings -o lv_active {vg} 2>/dev/null"
         })
     }
 
-    fn plan(&self, now: &Groups) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Groups, mode: RunMode) -> Result<Plan, ModuleError> {
+        wants_lvm(now.lacks_lvm, mode)?;
         let mut plan = Plan::default();
         let vg = self.vg.as_str();
         let members: Vec<&String> =
@@ -243,7 +248,7 @@ mark active; lvs --noheadings -o lv_active {vg} 2>/dev/null"
         Ok(plan)
     }
 
-    fn result(&self, _now: &Groups, _plan: &Plan) -> Map {
+    fn result(&self, _now: &Groups) -> Map {
         Map::new()
     }
 }
@@ -331,7 +336,7 @@ mod tests {
             let lvg: Lvg = args(arguments.clone());
             lvg.validate().expect("valid");
             let now = lvg.read(&answer(&observed)).expect("readable");
-            let plan = lvg.plan(&now).map(|p| told(&p.steps)).map_err(|e| e.to_string());
+            let plan = lvg.plan(&now, RunMode::default()).map(|p| told(&p.steps)).map_err(|e| e.to_string());
             let expected = expected.map(|e: Vec<&str>| e.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
             assert_eq!(plan, expected.map_err(str::to_owned), "{arguments}");
         }

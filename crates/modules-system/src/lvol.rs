@@ -1,17 +1,16 @@
 use std::str::FromStr;
 
-use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::disk::bytes;
-use super::lvg::{LVM, lvm_name};
+use super::lvg::{LVM, lacks_lvm, lvm_name, wants_lvm};
 use super::sections::{Sections, probe, run};
 use crate::args::Presence;
 use crate::host::{Reply, Script, quote};
 use crate::value::Map;
-use crate::{Diff, Guess, ModuleError, Plan, RemotePath, Resource, TaskContext};
+use crate::{Diff, Guess, ModuleError, Plan, RemotePath, RunMode, ShellResource};
 
 /// An LVM logical volume.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -44,9 +43,6 @@ pub(super) struct Lvol {
     #[serde(default)]
     pvs: Vec<RemotePath>,
     thinpool: Option<String>,
-    /// Set from the task: a volume group that an earlier task would only have made is foreseen.
-    #[serde(skip)]
-    check: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +103,7 @@ pub(super) struct Vg {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Volumes {
+    lacks_lvm: bool,
     vg: Option<Vg>,
     /// Name, size, active.
     volumes: Vec<(String, u64, bool)>,
@@ -137,8 +134,8 @@ impl Lvol {
     }
 
     /// Whether a group that is not there may be yet to come.
-    fn foresees(&self) -> bool {
-        self.check && self.state == Presence::Present
+    fn foresees(&self, mode: RunMode) -> bool {
+        mode.check && self.state == Presence::Present
     }
 
     /// The volume that this is about.
@@ -251,8 +248,7 @@ fn share(whole: u64, percent: u32) -> u64 {
     whole / 100 * percent + whole % 100 * percent / 100
 }
 
-#[async_trait]
-impl Resource for Lvol {
+impl ShellResource for Lvol {
     const NAME: &'static str = "lvol";
     const FQCN: &'static [&'static str] = &["community.general.lvol"];
     const GUESS: Guess = Guess::Dear;
@@ -272,16 +268,10 @@ impl Resource for Lvol {
         self.parsed_size().map(|_| ())
     }
 
-    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.check = cx.check;
-        Ok(())
-    }
-
     fn probe(&self) -> Script {
         let vg = quote(&self.vg);
-        let lvm = if self.check { "" } else { LVM };
         probe(&format!(
-            "{lvm}o='--noheadings --nosuffix --units b --separator ;'
+            "{LVM}o='--noheadings --nosuffix --units b --separator ;'
 mark vg; vgs $o -o vg_size,vg_free,vg_extent_size {vg} 2>/dev/null
 mark lvs; lvs -a $o -o lv_name,lv_size,lv_active {vg} 2>/dev/null"
         ))
@@ -304,15 +294,16 @@ mark lvs; lvs -a $o -o lv_name,lv_size,lv_active {vg} 2>/dev/null"
                 Some((name, size, fields.next() == Some("active")))
             })
             .collect();
-        Ok(Volumes { vg, volumes })
+        Ok(Volumes { vg, volumes, lacks_lvm: lacks_lvm(&sections) })
     }
 
-    fn plan(&self, now: &Volumes) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Volumes, mode: RunMode) -> Result<Plan, ModuleError> {
+        wants_lvm(now.lacks_lvm, mode)?;
         let mut plan = Plan::default();
         let name = self.name().unwrap_or_default();
         let path = format!("{}/{name}", self.vg);
         let to_come = Vg { size: u64::MAX, free: u64::MAX, extent: 4 << 20 };
-        let Some(vg) = now.vg.as_ref().or_else(|| self.foresees().then_some(&to_come)) else {
+        let Some(vg) = now.vg.as_ref().or_else(|| self.foresees(mode).then_some(&to_come)) else {
             return if self.state == Presence::Absent {
                 Ok(plan)
             } else {
@@ -355,7 +346,7 @@ mark lvs; lvs -a $o -o lv_name,lv_size,lv_active {vg} 2>/dev/null"
         Ok(plan)
     }
 
-    fn result(&self, _now: &Volumes, _plan: &Plan) -> Map {
+    fn result(&self, _now: &Volumes) -> Map {
         let mut result = Map::new();
         result.insert("vg".into(), json!(self.vg));
         result.insert("lv".into(), json!(self.name()));
@@ -454,7 +445,7 @@ mod tests {
             let lvol: Lvol = args(arguments.clone());
             lvol.validate().expect("valid");
             let now = lvol.read(&answer(&[("vg", vg), ("lvs", lvs)])).expect("readable");
-            let plan = lvol.plan(&now).map(|p| told(&p.steps)).map_err(|e| e.to_string());
+            let plan = lvol.plan(&now, RunMode::default()).map(|p| told(&p.steps)).map_err(|e| e.to_string());
             let expected = expected.map(|e: Vec<&str>| e.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
             assert_eq!(plan, expected.map_err(str::to_owned), "{arguments}");
         }
@@ -472,22 +463,24 @@ mod tests {
             ("10g", None),
         ] {
             let lvol: Lvol = args(json!({"vg": "vg", "lv": "data", "size": size, "shrink": false}));
-            let plan = lvol.plan(&lvol.read(&answer(&grown)).expect("readable")).expect("a plan");
+            let plan = lvol
+                .plan(&lvol.read(&answer(&grown)).expect("readable"), RunMode::default())
+                .expect("a plan");
             assert_eq!(told(&plan.steps).first().map(String::as_str), expected, "{size}");
         }
     }
 
     #[test]
     fn check_mode_foresees_a_volume_in_a_group_to_come() {
-        let mut lvol: Lvol = args(json!({"vg": "vg", "lv": "data", "size": "20g"}));
+        let lvol: Lvol = args(json!({"vg": "vg", "lv": "data", "size": "20g"}));
         let now = lvol.read(&answer(&[("vg", ""), ("lvs", "")])).expect("readable");
         assert_eq!(
-            lvol.plan(&now).map_err(|e| e.to_string()).err().as_deref(),
+            lvol.plan(&now, RunMode::default()).map_err(|e| e.to_string()).err().as_deref(),
             Some("there is no volume group vg")
         );
-        lvol.check = true;
+        let check = RunMode { check: true, ..RunMode::default() };
         assert_eq!(
-            told(&lvol.plan(&now).expect("a plan").steps),
+            told(&lvol.plan(&now, check).expect("a plan").steps),
             ["lvcreate --yes -L 21474836480b -n data vg"]
         );
     }

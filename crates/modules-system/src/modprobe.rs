@@ -3,10 +3,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::sections::{Sections, probe, run};
-use crate::args::Presence;
-use crate::host::{Content, Reply, Script, Step, contents, quote};
+use crate::args::{Presence, require_name};
+use crate::host::{Reply, Script, Step, contents, quote};
 use crate::value::Map;
-use crate::{Diff, ModuleError, Plan, Resource};
+use crate::{Diff, ModuleError, Plan, RunMode, ShellResource};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -50,17 +50,13 @@ impl Modprobe {
     }
 }
 
-impl Resource for Modprobe {
+impl ShellResource for Modprobe {
     const NAME: &'static str = "modprobe";
     const FQCN: &'static [&'static str] = &["community.general.modprobe"];
     type Observed = Loaded;
 
     fn validate(&self) -> Result<(), ModuleError> {
-        let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if self.name.is_empty() || self.name.starts_with('-') || !self.name.chars().all(good) {
-            return Err(ModuleError::Arguments(format!("{:?} is not a kernel module's name", self.name)));
-        }
-        Ok(())
+        require_name("a kernel module's name", &self.name)
     }
 
     fn probe(&self) -> Script {
@@ -87,7 +83,7 @@ mark options; ({}) 2>/dev/null",
         })
     }
 
-    fn plan(&self, now: &Loaded) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Loaded, _: RunMode) -> Result<Plan, ModuleError> {
         let mut plan = Plan::default();
         let name = self.name.as_str();
         match self.state {
@@ -126,21 +122,13 @@ mark options; ({}) 2>/dev/null",
             plan.steps.push(if wanted.is_empty() {
                 Step::Remove { path }
             } else {
-                Step::WriteFile {
-                    path,
-                    content: Content::Bytes(format!("{wanted}\n").into_bytes()),
-                    mode: Some(0o644),
-                    owner: None,
-                    group: None,
-                    backup: false,
-                    validate: None,
-                }
+                Step::write_file(path, format!("{wanted}\n"), Some(0o644))
             });
         }
         Ok(plan)
     }
 
-    fn result(&self, _now: &Loaded, _plan: &Plan) -> Map {
+    fn result(&self, _now: &Loaded) -> Map {
         [("name".to_owned(), json!(self.name)), ("params".to_owned(), json!(self.params))]
             .into_iter()
             .collect()
@@ -181,7 +169,11 @@ mod tests {
             arguments["name"] = json!("br_netfilter");
             let module: Modprobe = args(arguments.clone());
             let now = module.read(&answer(&observed)).expect("readable");
-            assert_eq!(told(&module.plan(&now).expect("a plan").steps), expected, "{arguments}");
+            assert_eq!(
+                told(&module.plan(&now, RunMode::default()).expect("a plan").steps),
+                expected,
+                "{arguments}"
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ use super::fstab::{self, Entry, unescape};
 use super::sections::{Sections, probe, run, script};
 use crate::host::{Content, Reply, Script, Step, contents, quote};
 use crate::value::Map;
-use crate::{Diff, ModuleError, Plan, RemotePath, Resource};
+use crate::{Diff, ModuleError, Plan, RemotePath, RunMode, ShellResource};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -110,7 +110,7 @@ impl Mount {
     }
 }
 
-impl Resource for Mount {
+impl ShellResource for Mount {
     const NAME: &'static str = "mount";
     const FQCN: &'static [&'static str] = &["ansible.posix.mount"];
     type Observed = Mounts;
@@ -155,7 +155,7 @@ mark mounts; cat /proc/self/mounts",
         })
     }
 
-    fn plan(&self, now: &Mounts) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Mounts, _: RunMode) -> Result<Plan, ModuleError> {
         let mut plan = Plan::default();
         let turn = |plan: &mut Plan, steps: Vec<Step>, before: &str, after: &str| {
             plan.steps.extend(steps);
@@ -249,7 +249,7 @@ mark mounts; cat /proc/self/mounts",
         Ok(plan)
     }
 
-    fn result(&self, _now: &Mounts, _plan: &Plan) -> Map {
+    fn result(&self, _now: &Mounts) -> Map {
         let mut result = Map::new();
         result.insert("name".into(), json!(self.path));
         result.insert("fstab".into(), json!(self.table_path()));
@@ -314,7 +314,11 @@ mod tests {
             let now = mount
                 .read(&answer(&[("table", table), ("mounts", mounts), ("directory", directory)]))
                 .expect("readable");
-            assert_eq!(told(&mount.plan(&now).expect("a plan").steps), expected, "{state}");
+            assert_eq!(
+                told(&mount.plan(&now, RunMode::default()).expect("a plan").steps),
+                expected,
+                "{state}"
+            );
         }
     }
 

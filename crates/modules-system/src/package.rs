@@ -3,11 +3,10 @@ use serde::Deserialize;
 
 use super::apt::{Apt, AptState, Packages};
 use super::dnf::{Dnf, DnfState, Rpms};
-use super::kept::Kept;
 use super::sections::{Sections, probe, run};
-use crate::host::{Reply, Script, Step, quote};
+use crate::host::{Reply, Script, quote};
 use crate::value::Map;
-use crate::{Diff, Guess, ModuleError, Plan, Resource};
+use crate::{Diff, Guess, ModuleError, Plan, RunMode, ShellResource, Upkeep};
 
 /// Packages, with whichever package manager the host has.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -67,10 +66,11 @@ impl Package {
     }
 }
 
-impl Resource for Package {
+impl ShellResource for Package {
     const NAME: &'static str = "package";
     const FQCN: &'static [&'static str] = &["ansible.builtin.package", "ansible.legacy.package"];
     const GUESS: Guess = Guess::Dear;
+    const LOOKS_AGAIN: bool = true;
     type Observed = Found;
 
     fn validate(&self) -> Result<(), ModuleError> {
@@ -137,10 +137,10 @@ esac",
         }
     }
 
-    fn plan(&self, now: &Found) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Found, mode: RunMode) -> Result<Plan, ModuleError> {
         match now {
-            Found::Apt(packages) => self.as_apt().plan(packages),
-            Found::Rpm(rpms) => self.as_dnf().plan(rpms),
+            Found::Apt(packages) => self.as_apt().plan(packages, mode),
+            Found::Rpm(rpms) => self.as_dnf().plan(rpms, mode),
             Found::Apk { installed, missing, outdated } => {
                 let (verb, names): (&[&str], Vec<String>) = match self.state {
                     DnfState::Present => (&["add"], missing.clone()),
@@ -156,27 +156,24 @@ esac",
                     .chain(verb.iter().map(|w| (*w).to_owned()))
                     .chain(names.iter().cloned());
                 let diff = Diff::new("packages", "", format!("{} {}\n", verb.join(" "), names.join(" ")));
-                Ok(Plan { steps: vec![run(argv)], diff: vec![diff] })
+                Ok(Plan::new(vec![run(argv)], vec![diff]))
             }
         }
     }
 
-    fn result(&self, now: &Found, plan: &Plan) -> Map {
+    fn result(&self, now: &Found) -> Map {
         match now {
-            Found::Apt(packages) => self.as_apt().result(packages, plan),
-            Found::Rpm(rpms) => self.as_dnf().result(rpms, plan),
-            Found::Apk { .. } => Map::new(),
+            Found::Apt(packages) => self.as_apt().result(packages),
+            Found::Rpm(_) | Found::Apk { .. } => Map::new(),
         }
     }
-}
 
-impl Kept for Package {
-    fn upkeep(&self, now: &Found) -> Vec<Step> {
+    fn upkeep(&self, now: &Found) -> Upkeep {
         match now {
             Found::Apt(packages) => self.as_apt().upkeep(packages),
             Found::Rpm(rpms) => self.as_dnf().upkeep(rpms),
-            Found::Apk { .. } if self.update_cache => vec![run(["apk", "update"])],
-            Found::Apk { .. } => Vec::new(),
+            Found::Apk { .. } if self.update_cache => vec![run(["apk", "update"])].into(),
+            Found::Apk { .. } => Upkeep::default(),
         }
     }
 }
@@ -205,7 +202,11 @@ mod tests {
         ] {
             let package: Package = args(arguments.clone());
             let now = package.read(&answer(&observed)).expect("readable");
-            assert_eq!(told(&package.plan(&now).expect("a plan").steps), expected, "{arguments}");
+            assert_eq!(
+                told(&package.plan(&now, RunMode::default()).expect("a plan").steps),
+                expected,
+                "{arguments}"
+            );
         }
     }
 }

@@ -113,7 +113,7 @@ impl Action for Reboot {
                 "Running reboot with local connection would reboot the control node.",
             ));
         }
-        if cx.check {
+        if cx.mode.check {
             let result = [("rebooted".to_owned(), json!(true))].into_iter().collect();
             return Ok(Outcome::changed(result));
         }

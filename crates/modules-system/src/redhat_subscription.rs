@@ -234,11 +234,11 @@ impl Action for RedhatSubscription {
             let mut result = Map::new();
             result.insert("msg".into(), json!(message));
             let diff =
-                if changed && cx.diff { vec![Diff::new("subscription", before, after)] } else { vec![] };
+                if changed && cx.mode.diff { vec![Diff::new("subscription", before, after)] } else { vec![] };
             Outcome { changed, result, diff, ..Outcome::default() }
         };
         if self.state == Presence::Absent {
-            if now.registered && !cx.check {
+            if now.registered && !cx.mode.check {
                 self.call(&["unregister".to_owned()], cx).await?;
             }
             let message = if now.registered {
@@ -249,7 +249,7 @@ impl Action for RedhatSubscription {
             return Ok(outcome(now.registered, message, "registered\n", "not registered\n"));
         }
         let registers = !now.registered || self.force_register;
-        if registers && cx.check {
+        if registers && cx.mode.check {
             return Ok(outcome(true, "the host would be registered", "not registered\n", "registered\n"));
         }
         if registers {
@@ -267,7 +267,7 @@ impl Action for RedhatSubscription {
             }
         }
         let pools = self.missing_pools(&now)?;
-        if !pools.is_empty() && !cx.check {
+        if !pools.is_empty() && !cx.mode.check {
             self.call(&["refresh".to_owned()], cx).await?;
             for pool in &pools {
                 self.call(&["attach".to_owned(), format!("--pool={pool}")], cx).await?;

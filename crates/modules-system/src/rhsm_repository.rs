@@ -2,13 +2,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::kept::Kept;
 use super::rhsm::FIND;
 use super::sections::{Sections, probe, run};
 use super::setup::matches;
 use crate::host::{Reply, Script};
 use crate::value::Map;
-use crate::{Diff, Guess, ModuleError, Plan, Resource};
+use crate::{Diff, Guess, ModuleError, Plan, RunMode, ShellResource};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -61,10 +60,11 @@ fn parse(text: &str) -> Vec<Repository> {
     all
 }
 
-impl Resource for RhsmRepository {
+impl ShellResource for RhsmRepository {
     const NAME: &'static str = "rhsm_repository";
     const FQCN: &'static [&'static str] = &["community.general.rhsm_repository"];
     const GUESS: Guess = Guess::Never;
+    const LOOKS_AGAIN: bool = true;
     type Observed = Vec<Repository>;
 
     fn validate(&self) -> Result<(), ModuleError> {
@@ -92,7 +92,7 @@ mark repos; printf '%s\\n' \"$o\""
         Ok(repositories)
     }
 
-    fn plan(&self, now: &Vec<Repository>) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Vec<Repository>, _: RunMode) -> Result<Plan, ModuleError> {
         let named = |id: &str| self.name.iter().any(|pattern| matches(pattern, id));
         for pattern in &self.name {
             if !now.iter().any(|r| matches(pattern, &r.id)) {
@@ -121,10 +121,10 @@ mark repos; printf '%s\\n' \"$o\""
         if before.is_empty() {
             return Ok(Plan::default());
         }
-        Ok(Plan { steps: vec![run(argv)], diff: vec![Diff::new("RHSM repositories", before, after)] })
+        Ok(Plan::new(vec![run(argv)], vec![Diff::new("RHSM repositories", before, after)]))
     }
 
-    fn result(&self, now: &Vec<Repository>, _plan: &Plan) -> Map {
+    fn result(&self, now: &Vec<Repository>) -> Map {
         let list: Vec<_> = now
             .iter()
             .map(|r| json!({"id": r.id, "name": r.name, "url": r.url, "enabled": r.enabled}))
@@ -132,8 +132,6 @@ mark repos; printf '%s\\n' \"$o\""
         [("repositories".to_owned(), json!(list))].into_iter().collect()
     }
 }
-
-impl Kept for RhsmRepository {}
 
 #[cfg(test)]
 mod tests {
@@ -159,7 +157,7 @@ mod tests {
         ] {
             let module: RhsmRepository = args(arguments.clone());
             let now = module.read(&answer(&[("repos", list)])).expect("readable");
-            let steps = module.plan(&now).ok().map(|p| told(&p.steps));
+            let steps = module.plan(&now, RunMode::default()).ok().map(|p| told(&p.steps));
             let expected = expected.map(|e| e.iter().map(|s: &&str| (*s).to_owned()).collect::<Vec<_>>());
             assert_eq!(steps, expected, "{arguments}");
         }

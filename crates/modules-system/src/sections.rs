@@ -81,6 +81,11 @@ impl Sections {
         names
     }
 
+    /// Whether a section says anything.
+    pub(super) fn says(&self, name: &str) -> bool {
+        !self.text(name).is_empty()
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }

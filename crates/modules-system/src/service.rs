@@ -1,14 +1,12 @@
-use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::kept::Kept;
 use super::sections::{Sections, probe, script};
 use super::systemd::{ServiceState, Systemd, Unit};
 use crate::host::{Reply, Script, quote};
 use crate::value::Map;
-use crate::{Diff, ModuleError, Plan, Resource, TaskContext};
+use crate::{Diff, ModuleError, Plan, RunMode, ShellResource};
 
 /// A service under whichever init system the host runs: systemd, `OpenRC` or init scripts.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -28,8 +26,6 @@ pub(super) struct Service {
     runlevel: Option<String>,
     #[serde(default)]
     r#use: Manager,
-    #[serde(skip)]
-    check: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -54,12 +50,17 @@ impl Service {
             name: Some(self.name.clone()),
             state: self.state,
             enabled: self.enabled,
-            check: self.check,
             ..Systemd::default()
         }
     }
 
-    fn script_steps(&self, there: bool, runs: bool, enabled: bool) -> Result<Plan, ModuleError> {
+    fn script_steps(
+        &self,
+        there: bool,
+        runs: bool,
+        enabled: bool,
+        mode: RunMode,
+    ) -> Result<Plan, ModuleError> {
         let name = quote(&self.name);
         let arguments = self.arguments.split_whitespace().map(quote).collect::<Vec<_>>().join(" ");
         let call = |verb: &str| {
@@ -67,7 +68,7 @@ impl Service {
                 "s={name}; if has service; then service \"$s\" {verb} {arguments}; elif has rc-service; then rc-service \"$s\" {verb}; else /etc/init.d/\"$s\" {verb} {arguments}; fi </dev/null"
             )
         };
-        if !there && !self.check {
+        if !there && !mode.check {
             return Err(ModuleError::failed(format!(
                 "Could not find the requested service {}: host",
                 self.name
@@ -113,15 +114,15 @@ else update-rc.d {name} {sysv} && {{ update-rc.d {name} {verb} 2>/dev/null || :;
             return Ok(Plan::default());
         }
         let diff = Diff::new(&self.name, before.join("\n") + "\n", after.join("\n") + "\n");
-        Ok(Plan { steps: texts.iter().map(|t| script(t)).collect(), diff: vec![diff] })
+        Ok(Plan::new(texts.iter().map(|t| script(t)).collect(), vec![diff]))
     }
 }
 
-#[async_trait]
-impl Resource for Service {
+impl ShellResource for Service {
     const NAME: &'static str = "service";
     const FQCN: &'static [&'static str] =
         &["ansible.builtin.service", "ansible.legacy.service", "sysvinit", "ansible.builtin.sysvinit"];
+    const LOOKS_AGAIN: bool = true;
     type Observed = Running;
 
     fn validate(&self) -> Result<(), ModuleError> {
@@ -131,11 +132,6 @@ impl Resource for Service {
         if self.name.contains('/') || self.name.starts_with('-') {
             return Err(ModuleError::Arguments(format!("{:?} is not a service's name", self.name)));
         }
-        Ok(())
-    }
-
-    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.check = cx.check;
         Ok(())
     }
 
@@ -173,16 +169,16 @@ fi",
         })
     }
 
-    fn plan(&self, now: &Running) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Running, mode: RunMode) -> Result<Plan, ModuleError> {
         match now {
-            Running::Systemd(unit) => self.as_systemd().plan(unit),
-            Running::Script { there, runs, enabled } => self.script_steps(*there, *runs, *enabled),
+            Running::Systemd(unit) => self.as_systemd().plan(unit, mode),
+            Running::Script { there, runs, enabled } => self.script_steps(*there, *runs, *enabled, mode),
         }
     }
 
-    fn result(&self, now: &Running, plan: &Plan) -> Map {
+    fn result(&self, now: &Running) -> Map {
         match now {
-            Running::Systemd(unit) => self.as_systemd().result(unit, plan),
+            Running::Systemd(unit) => self.as_systemd().result(unit),
             Running::Script { runs, enabled, .. } => {
                 let state = if *runs { "started" } else { "stopped" };
                 [("name", json!(self.name)), ("state", json!(state)), ("enabled", json!(enabled))]
@@ -193,8 +189,6 @@ fi",
         }
     }
 }
-
-impl Kept for Service {}
 
 #[cfg(test)]
 mod tests {
@@ -214,7 +208,11 @@ mod tests {
         ] {
             let service: Service = args(arguments.clone());
             let now = service.read(&answer(&observed)).expect("readable");
-            assert_eq!(told(&service.plan(&now).expect("a plan").steps).len(), steps, "{arguments}");
+            assert_eq!(
+                told(&service.plan(&now, RunMode::default()).expect("a plan").steps).len(),
+                steps,
+                "{arguments}"
+            );
         }
     }
 
@@ -228,6 +226,9 @@ mod tests {
                 ("enabled", ""),
             ]))
             .expect("readable");
-        assert!(told(&service.plan(&now).expect("a plan").steps)[0].contains("systemctl stop -- x"));
+        assert!(
+            told(&service.plan(&now, RunMode::default()).expect("a plan").steps)[0]
+                .contains("systemctl stop -- x")
+        );
     }
 }

@@ -3,9 +3,9 @@ use serde::Deserialize;
 
 use super::sections::{Sections, probe, run, script};
 use crate::args::Presence;
-use crate::host::{Content, Reply, Script, Step, contents, quote};
+use crate::host::{Reply, Script, Step, contents, quote};
 use crate::value::Map;
-use crate::{Diff, ModuleError, Plan, RemotePath, Resource};
+use crate::{Diff, ModuleError, Plan, RemotePath, RunMode, ShellResource};
 
 /// A kernel setting: its line in a file and, with `sysctl_set`, its value now.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -99,7 +99,7 @@ impl Sysctl {
     }
 }
 
-impl Resource for Sysctl {
+impl ShellResource for Sysctl {
     const NAME: &'static str = "sysctl";
     const FQCN: &'static [&'static str] = &["ansible.posix.sysctl"];
     type Observed = Settings;
@@ -136,7 +136,7 @@ impl Resource for Sysctl {
         })
     }
 
-    fn plan(&self, now: &Settings) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Settings, _: RunMode) -> Result<Plan, ModuleError> {
         let mut plan = Plan::default();
         let text = self.edited(&now.file);
         let ignore = self.ignoreerrors.then_some("-e");
@@ -154,15 +154,7 @@ impl Resource for Sysctl {
         }
         if text != now.file {
             plan.diff.push(Diff::new(self.path(), &now.file, &text));
-            plan.steps.push(Step::WriteFile {
-                path: self.path().into(),
-                content: Content::Bytes(text.into_bytes()),
-                mode: None,
-                owner: None,
-                group: None,
-                backup: false,
-                validate: None,
-            });
+            plan.steps.push(Step::write_file(self.path(), text, None));
             if self.reload {
                 let ignore = if self.ignoreerrors { "-e " } else { "" };
                 plan.steps.push(script(&format!("sysctl {ignore}-p {} >/dev/null", quote(self.path()))));
@@ -171,7 +163,7 @@ impl Resource for Sysctl {
         Ok(plan)
     }
 
-    fn result(&self, _now: &Settings, _plan: &Plan) -> Map {
+    fn result(&self, _now: &Settings) -> Map {
         Map::new()
     }
 }
@@ -208,7 +200,11 @@ mod tests {
             // A file's text ends where it ends.
             reply.stdout.extend(format!("\u{1e}file\n{file}").into_bytes());
             let now = sysctl.read(&reply).expect("readable");
-            assert_eq!(told(&sysctl.plan(&now).expect("a plan").steps), expected, "{arguments}");
+            assert_eq!(
+                told(&sysctl.plan(&now, RunMode::default()).expect("a plan").steps),
+                expected,
+                "{arguments}"
+            );
         }
     }
 }

@@ -1,13 +1,11 @@
-use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::kept::Kept;
 use super::sections::{Sections, probe, script};
 use crate::host::{Reply, Script, Step, quote};
 use crate::value::{Map, Value};
-use crate::{Diff, ModuleError, Plan, Resource, TaskContext};
+use crate::{Diff, ModuleError, Plan, RunMode, ShellResource, Upkeep};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -49,9 +47,6 @@ pub(super) struct Systemd {
     pub(super) daemon_reexec: bool,
     pub(super) scope: ManagerScope,
     pub(super) no_block: bool,
-    /// Set from the task: a unit that an earlier task would only have brought is foreseen.
-    #[serde(skip)]
-    pub(super) check: bool,
 }
 
 /// What systemd says of the unit.
@@ -142,8 +137,7 @@ mark enabled; {systemctl} is-enabled -- {name} 2>/dev/null
     }
 }
 
-#[async_trait]
-impl Resource for Systemd {
+impl ShellResource for Systemd {
     const NAME: &'static str = "systemd";
     const FQCN: &'static [&'static str] = &[
         "ansible.builtin.systemd",
@@ -151,6 +145,7 @@ impl Resource for Systemd {
         "ansible.builtin.systemd_service",
         "ansible.legacy.systemd",
     ];
+    const LOOKS_AGAIN: bool = true;
     type Observed = Unit;
 
     fn validate(&self) -> Result<(), ModuleError> {
@@ -167,11 +162,6 @@ impl Resource for Systemd {
         }
     }
 
-    async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.check = cx.check;
-        Ok(())
-    }
-
     fn probe(&self) -> Script {
         probe(&format!(
             "has systemctl || {{ echo 'this host has no systemctl; the service module takes other init systems as well' >&2; exit 127; }}\n{}",
@@ -183,10 +173,10 @@ impl Resource for Systemd {
         Ok(Unit::read_sections(&Sections::read(reply)?))
     }
 
-    fn plan(&self, now: &Unit) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Unit, mode: RunMode) -> Result<Plan, ModuleError> {
         let Some(name) = self.name.as_deref() else { return Ok(Plan::default()) };
         let asked = self.state.is_some() || self.enabled == Some(true) || self.masked == Some(false);
-        if !now.is_there() && asked && !self.check {
+        if !now.is_there() && asked && !mode.check {
             return Err(ModuleError::failed(format!("Could not find the requested service {name}: host"))
                 .hint(
                     "is its package installed, and was daemon_reload done after its unit file was written?",
@@ -248,7 +238,7 @@ impl Resource for Systemd {
         Ok(plan)
     }
 
-    fn result(&self, now: &Unit, _plan: &Plan) -> Map {
+    fn result(&self, now: &Unit) -> Map {
         let mut result = Map::new();
         if let Some(name) = &self.name {
             result.insert("name".into(), json!(name));
@@ -260,15 +250,14 @@ impl Resource for Systemd {
         }
         result
     }
-}
 
-impl Kept for Systemd {
-    fn upkeep(&self, _now: &Unit) -> Vec<Step> {
+    fn upkeep(&self, _now: &Unit) -> Upkeep {
         [(self.daemon_reexec, "daemon-reexec"), (self.daemon_reload, "daemon-reload")]
             .into_iter()
             .filter(|(wanted, _)| *wanted)
             .map(|(_, verb)| script(&format!("{}{} {verb}", self.preamble(), self.systemctl())))
-            .collect()
+            .collect::<Vec<_>>()
+            .into()
     }
 }
 
@@ -329,16 +318,20 @@ mod tests {
             let unit: Systemd = args(arguments.clone());
             unit.validate().expect("valid");
             let now = unit.read(&answer(&observed)).expect("readable");
-            assert_eq!(verbs(&unit.plan(&now).expect("a plan").steps), expected, "{arguments}");
+            assert_eq!(
+                verbs(&unit.plan(&now, RunMode::default()).expect("a plan").steps),
+                expected,
+                "{arguments}"
+            );
         }
     }
 
     #[test]
     fn a_missing_unit_is_an_error_except_in_check_mode() {
-        let mut unit: Systemd = args(json!({"name": "x", "state": "started"}));
+        let unit: Systemd = args(json!({"name": "x", "state": "started"}));
         let now = unit.read(&answer(&[("show", "LoadState=not-found"), ("enabled", "")])).expect("readable");
-        assert!(unit.plan(&now).is_err());
-        unit.check = true;
-        assert_eq!(verbs(&unit.plan(&now).expect("foreseen").steps), ["systemctl start -- x"]);
+        assert!(unit.plan(&now, RunMode::default()).is_err());
+        let check = RunMode { check: true, ..RunMode::default() };
+        assert_eq!(verbs(&unit.plan(&now, check).expect("foreseen").steps), ["systemctl start -- x"]);
     }
 }

@@ -6,12 +6,11 @@ use serde_json::json;
 
 use super::accounts::{Group, Passwd};
 use super::group::account_name;
-use super::kept::Kept;
 use super::sections::{Sections, probe, run, script};
 use crate::args::Presence;
 use crate::host::{Link, Reply, Script, Step, at, make_directory, quote};
 use crate::value::Map;
-use crate::{Diff, ModuleError, Plan, RemotePath, Resource};
+use crate::{Diff, ModuleError, Plan, RemotePath, RunMode, ShellResource};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -221,9 +220,10 @@ ssh-keygen -q -t {kind}{bits} -N '' -C {comment} -f \"$k\" && chown -- {who} \"$
     }
 }
 
-impl Resource for User {
+impl ShellResource for User {
     const NAME: &'static str = "user";
     const FQCN: &'static [&'static str] = &["ansible.builtin.user", "ansible.legacy.user"];
+    const LOOKS_AGAIN: bool = true;
     type Observed = Account;
 
     fn validate(&self) -> Result<(), ModuleError> {
@@ -289,7 +289,7 @@ mark home; [ -n \"$h\" ] && [ -d \"$h\" ] && echo 1
         })
     }
 
-    fn plan(&self, now: &Account) -> Result<Plan, ModuleError> {
+    fn plan(&self, now: &Account, _: RunMode) -> Result<Plan, ModuleError> {
         let mut plan = Plan::default();
         let mut lines = Vec::new();
         if self.state == Presence::Absent {
@@ -369,7 +369,7 @@ mark home; [ -n \"$h\" ] && [ -d \"$h\" ] && echo 1
         Ok(plan)
     }
 
-    fn result(&self, now: &Account, _plan: &Plan) -> Map {
+    fn result(&self, now: &Account) -> Map {
         let mut result = Map::new();
         result.insert("name".into(), json!(self.name));
         result.insert("state".into(), json!(if now.passwd.is_some() { "present" } else { "absent" }));
@@ -399,8 +399,6 @@ mark home; [ -n \"$h\" ] && [ -d \"$h\" ] && echo 1
         result
     }
 }
-
-impl Kept for User {}
 
 #[cfg(test)]
 mod tests {
@@ -447,7 +445,11 @@ mod tests {
             let user: User = args(arguments.clone());
             user.validate().expect("valid");
             let now = user.read(&answer(&observed)).expect("readable");
-            assert_eq!(told(&user.plan(&now).expect("a plan").steps), expected, "{arguments}");
+            assert_eq!(
+                told(&user.plan(&now, RunMode::default()).expect("a plan").steps),
+                expected,
+                "{arguments}"
+            );
         }
     }
 
@@ -461,7 +463,7 @@ mod tests {
     fn a_hash_is_never_an_argument() {
         let user: User = args(json!({"name": "ann", "password": "$6$b"}));
         let now = user.read(&answer(&[("passwd", ANN), ("home", "1")])).expect("readable");
-        let plan = user.plan(&now).expect("a plan");
+        let plan = user.plan(&now, RunMode::default()).expect("a plan");
         assert!(!told(&plan.steps).join(" ").contains("$6$b"));
         assert!(!plan.diff.iter().any(|d| d.after.contains("$6$b")));
     }

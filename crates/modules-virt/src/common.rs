@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::lab::{
     DEFAULT_URI, GIB, Hypervisor, Hypervisors, LabError, Ledger, Mark, SourceImage, VolumeFormat,
 };
-use crate::{Diff, ModuleError, NativePlan, TaskContext};
+use crate::{Diff, ModuleError, Plan, TaskContext};
 
 /// The libvirt URI that is meant when a task gives none.
 pub(super) fn default_uri() -> String {
@@ -17,7 +17,7 @@ pub(super) fn default_uri() -> String {
 pub(super) async fn connect(uri: &str, cx: &TaskContext) -> Result<Hypervisor, ModuleError> {
     let hypervisor = cx.run.get::<Hypervisors>().through(uri, &cx.shell).await?;
     // In check mode it is only asked: one that hangs is not waited for.
-    Ok(if cx.check { hypervisor.only_asked() } else { hypervisor })
+    Ok(if cx.mode.check { hypervisor.only_asked() } else { hypervisor })
 }
 
 /// What `virt_image` found out about an image.
@@ -51,11 +51,9 @@ pub(super) fn mark(cx: &TaskContext) -> Mark {
 }
 
 /// A lab's plan as a module's.
-pub(super) fn native_plan<S>(
-    planned: Result<(Vec<S>, Option<Diff>), LabError>,
-) -> Result<NativePlan<S>, ModuleError> {
+pub(super) fn plan_of<S>(planned: Result<(Vec<S>, Option<Diff>), LabError>) -> Result<Plan<S>, ModuleError> {
     let (steps, diff) = planned?;
-    Ok(NativePlan { steps, diff: diff.into_iter().collect() })
+    Ok(Plan::new(steps, diff.into_iter().collect()))
 }
 
 /// A name that becomes part of a path, an XML document and a file name on the hypervisor.

@@ -5,8 +5,8 @@ use quaylab_host as host;
 use quaylab_lab as lab;
 use quaylab_language::inventory;
 use quaylab_module::{
-    Action, CheckMode, Diff, Module, ModuleError, NativePlan, NativeResource, Outcome, TaskContext, action,
-    args, from_args, native,
+    Action, CheckMode, Diff, Module, ModuleError, Outcome, Plan, Resource, RunMode, TaskContext, action,
+    args, from_args, resource,
 };
 
 mod common;
@@ -26,12 +26,12 @@ pub use virt_net::declared_network;
 /// The modules of this family.
 pub fn all() -> Vec<Box<dyn Module>> {
     vec![
-        native::<virt_net::VirtNet>(),
-        native::<virt_pool::VirtPool>(),
-        native::<virt_image::VirtImage>(),
-        native::<virt_volume::VirtVolume>(),
-        native::<virt_install::VirtInstall>(),
-        native::<virt_domain::VirtDomain>(),
+        resource::<virt_net::VirtNet>(),
+        resource::<virt_pool::VirtPool>(),
+        resource::<virt_image::VirtImage>(),
+        resource::<virt_volume::VirtVolume>(),
+        resource::<virt_install::VirtInstall>(),
+        resource::<virt_domain::VirtDomain>(),
         action::<virt_wait::VirtWait>(),
         action::<virt_capacity::VirtCapacity>(),
         action::<virt_place::VirtPlace>(),

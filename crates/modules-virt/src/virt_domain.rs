@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::common::{check_name, connect, default_uri, ledger, mark, native_plan};
+use super::common::{check_name, connect, default_uri, ledger, mark, plan_of};
 use super::machine::{
     Boot, Choice, Disk, accelerator, check_network, commands, default_log_dir, default_memory, default_user,
     keys, one, resolve, secret, settle_formats,
@@ -18,7 +18,7 @@ use crate::lab::{
     login_key, mac_address, plan_domain, plan_reservation, unexpected, used_disks,
 };
 use crate::value::{Map, Value};
-use crate::{ModuleError, NativePlan, NativeResource, TaskContext};
+use crate::{ModuleError, Plan, Resource, RunMode, TaskContext};
 
 /// How long a guest may take to power off when it is asked to.
 const SHUTDOWN_SECONDS: u64 = 120;
@@ -98,8 +98,6 @@ pub(super) struct VirtDomain {
     /// The folder on the hypervisor for the serial console's log.
     #[serde(default = "default_log_dir")]
     console_log_dir: String,
-    #[serde(skip)]
-    check: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -224,7 +222,7 @@ impl VirtDomain {
 }
 
 #[async_trait]
-impl NativeResource for VirtDomain {
+impl Resource for VirtDomain {
     const NAME: &'static str = "virt_domain";
     const FQCN: &'static [&'static str] = &["quaylab.lab.virt_domain"];
     type Observed = Observed;
@@ -264,8 +262,7 @@ impl NativeResource for VirtDomain {
     }
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.check = cx.check;
-        if self.state == State::Absent || cx.check {
+        if self.state == State::Absent || cx.mode.check {
             return Ok(());
         }
         let (disks, network, name) = (self.disks.clone(), self.network.clone(), self.name.clone());
@@ -365,17 +362,17 @@ impl NativeResource for VirtDomain {
         Ok(Observed { domain, spec, mark: mark(cx), reason, lease_of_other })
     }
 
-    fn plan(&self, now: &Observed) -> Result<NativePlan<DomainStep>, ModuleError> {
+    fn plan(&self, now: &Observed, _: RunMode) -> Result<Plan<DomainStep>, ModuleError> {
         let state = match self.state {
             State::Running => VmState::Running,
             State::Stopped => VmState::Stopped,
             State::Absent => VmState::Absent,
         };
         let wish = DomainWish { state, autostart: self.autostart, allow_restart: self.allow_restart };
-        native_plan(plan_domain(&now.spec, wish, &now.domain, &now.mark))
+        plan_of(plan_domain(&now.spec, wish, &now.domain, &now.mark))
     }
 
-    fn warnings(&self, now: &Observed) -> Vec<String> {
+    fn warnings(&self, now: &Observed, mode: RunMode) -> Vec<String> {
         if self.state == State::Absent {
             return Vec::new();
         }
@@ -385,7 +382,7 @@ impl NativeResource for VirtDomain {
                 format!("VM {}: {}; it gets another address until then", self.name, lent(lease))
             }),
         );
-        match at_next_boot(&now.spec, &now.domain, self.check) {
+        match at_next_boot(&now.spec, &now.domain, mode.check) {
             Ok(waiting) if !waiting.is_empty() && self.state == State::Running => told.push(format!(
                 "VM {} runs, and gets this with its next boot: {}; `--allow-restart` restarts it for it",
                 self.name,
@@ -440,7 +437,7 @@ impl NativeResource for VirtDomain {
     fn result(&self, after: &Observed) -> Map {
         let domain = after.domain.domain.as_ref();
         let restarts = self
-            .plan(after)
+            .plan(after, RunMode::default())
             .is_ok_and(|p| p.steps.contains(&DomainStep::Shutdown) && p.steps.contains(&DomainStep::Start));
         Map::from_iter([
             // In check mode: what would come of it.

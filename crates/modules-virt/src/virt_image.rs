@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::lab::{ImageRequest, SourceImage, default_cache_dir};
 use crate::value::{Map, Value};
-use crate::{Diff, ModuleError, NativePlan, NativeResource, TaskContext};
+use crate::{Diff, ModuleError, Plan, Resource, RunMode, TaskContext};
 
 /// A disk image in the controller's cache: fetched once, checked, described.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -35,7 +35,7 @@ impl VirtImage {
 }
 
 #[async_trait]
-impl NativeResource for VirtImage {
+impl Resource for VirtImage {
     const NAME: &'static str = "virt_image";
     const FQCN: &'static [&'static str] = &["quaylab.lab.virt_image"];
     type Observed = Option<SourceImage>;
@@ -49,17 +49,16 @@ impl NativeResource for VirtImage {
         Ok(self.request().cached().await?)
     }
 
-    fn warnings(&self, _: &Self::Observed) -> Vec<String> {
+    fn warnings(&self, _: &Self::Observed, _: RunMode) -> Vec<String> {
         self.request().warning().into_iter().collect()
     }
 
-    fn plan(&self, now: &Self::Observed) -> Result<NativePlan<Fetch>, ModuleError> {
+    fn plan(&self, now: &Self::Observed, _: RunMode) -> Result<Plan<Fetch>, ModuleError> {
         Ok(match now {
-            Some(_) => NativePlan::default(),
-            None => NativePlan {
-                steps: vec![Fetch],
-                diff: vec![Diff::new("image cache", "", format!("{}\n", self.image_uri))],
-            },
+            Some(_) => Plan::default(),
+            None => {
+                Plan::new(vec![Fetch], vec![Diff::new("image cache", "", format!("{}\n", self.image_uri))])
+            }
         })
     }
 

@@ -5,7 +5,7 @@ use rand::RngExt as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::common::{Image, check_name, connect, default_uri, ledger, mark, native_plan};
+use super::common::{Image, check_name, connect, default_uri, ledger, mark, plan_of};
 use super::machine::{
     Boot, Choice, Disk, accelerator, check_network, default_log_dir, default_memory, default_user, keys, one,
     resolve, settle_formats,
@@ -17,7 +17,7 @@ use crate::lab::{
     login_key, mac_address, plan_install, with_access,
 };
 use crate::value::{Map, Value};
-use crate::{ModuleError, NativePlan, NativeResource, TaskContext};
+use crate::{ModuleError, Plan, Resource, RunMode, TaskContext};
 
 /// How long an installation may take unless it is said; five times that under software emulation.
 const USUAL_LIMIT: u64 = 3600;
@@ -115,7 +115,7 @@ impl VirtInstall {
 }
 
 #[async_trait]
-impl NativeResource for VirtInstall {
+impl Resource for VirtInstall {
     const NAME: &'static str = "virt_install";
     const FQCN: &'static [&'static str] = &["quaylab.lab.virt_install"];
     type Observed = Observed;
@@ -187,14 +187,14 @@ impl NativeResource for VirtInstall {
         let observed = Observed { state: InstallState { source, media_ready, domain }, spec, mark: mark(cx) };
         // Another kind of ISO is refused before gigabytes of it are uploaded. In check mode it may not be here yet.
         let iso = observed.spec.image.path.clone();
-        if iso.exists() && !self.plan(&observed)?.steps.is_empty() {
+        if iso.exists() && !self.plan(&observed, RunMode::default())?.steps.is_empty() {
             blocking(move || Installer::on(&iso).map(drop)).await?;
         }
         Ok(observed)
     }
 
-    fn plan(&self, now: &Observed) -> Result<NativePlan<InstallStep>, ModuleError> {
-        native_plan(plan_install(&now.spec, &now.state, &now.mark))
+    fn plan(&self, now: &Observed, _: RunMode) -> Result<Plan<InstallStep>, ModuleError> {
+        plan_of(plan_install(&now.spec, &now.state, &now.mark))
     }
 
     async fn apply(&self, step: &InstallStep, cx: &TaskContext) -> Result<(), ModuleError> {

@@ -2,13 +2,13 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::common::{check_name, connect, default_uri, mark, native_plan};
+use super::common::{check_name, connect, default_uri, mark, plan_of};
 use crate::lab::{
     Defined, DnsHost, Element, Mark, NetworkSpec, NetworkState, NetworkStep, NetworkWanted, NetworkWish,
     Subnet, WrittenNetwork, plan_network, prefix_of, replug,
 };
 use crate::value::{Map, Value};
-use crate::{ModuleError, NativePlan, NativeResource, TaskContext, from_args};
+use crate::{ModuleError, Plan, Resource, RunMode, TaskContext, from_args};
 
 /// A libvirt network. A running network of this lab is changed in place where its VMs keep their link; one that quaylab did
 /// not make is used when it matches and never changed.
@@ -210,7 +210,7 @@ pub fn declared_network(args: &Map) -> Result<NetworkSpec, ModuleError> {
 }
 
 #[async_trait]
-impl NativeResource for VirtNet {
+impl Resource for VirtNet {
     const NAME: &'static str = "virt_net";
     const FQCN: &'static [&'static str] = &["community.libvirt.virt_net"];
     type Observed = Observed;
@@ -227,7 +227,7 @@ impl NativeResource for VirtNet {
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
         // What would be restarted is foretold; a run asks first.
-        self.allow_restart |= cx.check;
+        self.allow_restart |= cx.mode.check;
         Ok(())
     }
 
@@ -245,7 +245,7 @@ impl NativeResource for VirtNet {
         Ok(Observed { defined, mark: mark(cx), written })
     }
 
-    fn plan(&self, now: &Observed) -> Result<NativePlan<NetworkStep>, ModuleError> {
+    fn plan(&self, now: &Observed, _: RunMode) -> Result<Plan<NetworkStep>, ModuleError> {
         let state = match self.state {
             State::Active => NetworkState::Active,
             State::Present if now.defined.as_ref().is_some_and(|d| d.active) => NetworkState::Active,
@@ -259,10 +259,10 @@ impl NativeResource for VirtNet {
         };
         let wanted = now.written.as_ref().map_or(NetworkWanted::Parts(&spec), NetworkWanted::Whole);
         let wish = NetworkWish { state, autostart: self.autostart, allow_restart: self.allow_restart };
-        native_plan(plan_network(wanted, wish, now.defined.as_ref(), &now.mark))
+        plan_of(plan_network(wanted, wish, now.defined.as_ref(), &now.mark))
     }
 
-    fn warnings(&self, now: &Observed) -> Vec<String> {
+    fn warnings(&self, now: &Observed, _: RunMode) -> Vec<String> {
         now.written.as_ref().map(WrittenNetwork::warnings).unwrap_or_default()
     }
 
@@ -296,7 +296,8 @@ impl NativeResource for VirtNet {
             .defined
             .as_ref()
             .and_then(|d| Element::parse(&d.xml).ok()?.path_attr("bridge", "name").map(str::to_owned));
-        let restarts = self.plan(after).is_ok_and(|p| p.steps.contains(&NetworkStep::Replug));
+        let restarts =
+            self.plan(after, RunMode::default()).is_ok_and(|p| p.steps.contains(&NetworkStep::Replug));
         Map::from_iter([
             ("name".into(), Value::from(self.name.clone())),
             ("state".into(), state.into()),

@@ -2,14 +2,14 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::common::{check_name, connect, default_uri, ledger, mark, native_plan};
+use super::common::{check_name, connect, default_uri, ledger, mark, plan_of};
 use crate::host::{Script, quote};
 use crate::lab::{
     BUILT_FOLDER, BUILT_VOLUME_GROUP, Element, Hypervisor, MadeKind, PoolKind, PoolNow, PoolSpec, PoolState,
     PoolStep, PoolWanted, Tags, WrittenPool, plan_pool,
 };
 use crate::value::{Map, Value};
-use crate::{ModuleError, NativePlan, NativeResource, TaskContext};
+use crate::{ModuleError, Plan, Resource, RunMode, TaskContext};
 
 /// A libvirt storage pool: a folder, or an LVM volume group that is made on a device which holds nothing.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -113,7 +113,7 @@ impl VirtPool {
 }
 
 #[async_trait]
-impl NativeResource for VirtPool {
+impl Resource for VirtPool {
     const NAME: &'static str = "virt_pool";
     const FQCN: &'static [&'static str] = &["community.libvirt.virt_pool"];
     type Observed = Observed;
@@ -154,7 +154,7 @@ impl NativeResource for VirtPool {
         Ok(Observed { now: PoolNow { ours: ours && defined.is_some(), defined, volume_group }, written })
     }
 
-    fn plan(&self, Observed { now, written }: &Observed) -> Result<NativePlan<PoolStep>, ModuleError> {
+    fn plan(&self, Observed { now, written }: &Observed, _: RunMode) -> Result<Plan<PoolStep>, ModuleError> {
         let state = match self.state {
             State::Active => PoolState::Active,
             State::Present if now.defined.as_ref().is_some_and(|d| d.active) => PoolState::Active,
@@ -162,7 +162,7 @@ impl NativeResource for VirtPool {
             State::Absent => PoolState::Absent,
         };
         if let Some(written) = written {
-            return native_plan(plan_pool(PoolWanted::Whole(written), state, self.autostart, now));
+            return plan_of(plan_pool(PoolWanted::Whole(written), state, self.autostart, now));
         }
         let spec = match self.spec() {
             Ok(spec) => spec,
@@ -171,10 +171,10 @@ impl NativeResource for VirtPool {
             }
             Err(e) => return Err(e),
         };
-        native_plan(plan_pool(PoolWanted::Parts(&spec), state, self.autostart, now))
+        plan_of(plan_pool(PoolWanted::Parts(&spec), state, self.autostart, now))
     }
 
-    fn warnings(&self, now: &Observed) -> Vec<String> {
+    fn warnings(&self, now: &Observed, _: RunMode) -> Vec<String> {
         now.written.as_ref().map(WrittenPool::warnings).unwrap_or_default()
     }
 

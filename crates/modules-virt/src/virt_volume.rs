@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::common::{Image, check_name, connect, default_uri, ledger, native_plan};
+use super::common::{Image, check_name, connect, default_uri, ledger, plan_of};
 use crate::args::Presence;
 use crate::inventory::short_name;
 use crate::lab::{
@@ -10,7 +10,7 @@ use crate::lab::{
     VolumeStep, below, plan_volume, used_disks, volume_warnings,
 };
 use crate::value::{Map, Value};
-use crate::{ModuleError, NativePlan, NativeResource, TaskContext};
+use crate::{ModuleError, Plan, Resource, RunMode, TaskContext};
 
 /// A volume in a libvirt pool: an empty disk, an overlay on an image, or an image converted into a logical volume.
 /// What holds data is never written over: a conversion happens once, and sizes only grow.
@@ -112,7 +112,7 @@ fn disk_user(used: &UsedDisk, through_overlay: bool) -> DiskUser {
 }
 
 #[async_trait]
-impl NativeResource for VirtVolume {
+impl Resource for VirtVolume {
     const NAME: &'static str = "virt_volume";
     const FQCN: &'static [&'static str] = &["quaylab.lab.virt_volume", "community.libvirt.virt_volume"];
     type Observed = VolumeState;
@@ -133,7 +133,7 @@ impl NativeResource for VirtVolume {
         match defined {
             Some(defined) => self.logical = Element::parse(&defined.xml)?.get("type") == Some("logical"),
             // In check mode the pool may be one that would have been made.
-            None if cx.check || self.state == Presence::Absent => {}
+            None if cx.mode.check || self.state == Presence::Absent => {}
             None => {
                 return Err(ModuleError::failed(format!("there is no pool {}", self.pool))
                     .hint("declare it in libvirt_pools, or name one that `virsh pool-list --all` shows"));
@@ -183,16 +183,16 @@ impl NativeResource for VirtVolume {
         Ok(state)
     }
 
-    fn warnings(&self, now: &VolumeState) -> Vec<String> {
+    fn warnings(&self, now: &VolumeState, _: RunMode) -> Vec<String> {
         match self.spec() {
             Ok(spec) if self.state == Presence::Present => volume_warnings(&spec, now),
             _ => Vec::new(),
         }
     }
 
-    fn plan(&self, now: &VolumeState) -> Result<NativePlan<VolumeStep>, ModuleError> {
+    fn plan(&self, now: &VolumeState, _: RunMode) -> Result<Plan<VolumeStep>, ModuleError> {
         let absent = self.state == Presence::Absent;
-        native_plan(plan_volume(&self.spec()?, absent, self.vm.as_deref(), now))
+        plan_of(plan_volume(&self.spec()?, absent, self.vm.as_deref(), now))
     }
 
     async fn apply(&self, step: &VolumeStep, cx: &TaskContext) -> Result<(), ModuleError> {

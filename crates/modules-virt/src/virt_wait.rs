@@ -145,7 +145,7 @@ impl Action for VirtWait {
         let name = self.name.clone();
         let domain = hypervisor.call(move |d| d.domain(&name)).await?;
         let running = domain.as_ref().is_some_and(|d| d.state == crate::lab::DomainState::Running);
-        if cx.check && !running {
+        if cx.mode.check && !running {
             return Ok(Outcome::skipped(format!("VM {} does not run yet", self.name)));
         }
         let Some(domain) = domain else {
@@ -173,7 +173,7 @@ impl Action for VirtWait {
                 Until::CloudInit => Stage::CloudInit,
             },
         };
-        let waited = if cx.check {
+        let waited = if cx.mode.check {
             let stage = Mutex::new(String::new());
             let tell =
                 |text: &str| text.clone_into(&mut stage.lock().unwrap_or_else(PoisonError::into_inner));

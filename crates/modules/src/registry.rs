@@ -41,7 +41,10 @@ pub fn registry() -> &'static Registry {
     REGISTRY.get_or_init(|| {
         let families = [
             quaylab_modules_files::all(),
-            quaylab_modules_services::all(),
+            quaylab_modules_clients::all(),
+            quaylab_modules_containers::all(),
+            quaylab_modules_data::all(),
+            quaylab_modules_quay::all(),
             quaylab_modules_system::all(),
             quaylab_modules_virt::all(),
         ];

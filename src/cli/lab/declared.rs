@@ -6,10 +6,10 @@ use super::host_vars::HostVars;
 use super::unread::unread;
 use crate::diag::{Diagnostic, closest};
 use crate::inventory::{Inventory, VarMap};
-use crate::lab::{NetworkSpec, check_address, guest_hostname};
+use crate::lab::{GuestSpec, HypervisorSpec, NetworkSpec, Placed, check_address, guest_hostname};
 use crate::modules::{ModuleError, declared_network, registry};
 use crate::playbook::{Playbook, Role};
-use crate::value::{Map, Value, plain, truth};
+use crate::value::{Map, plain};
 
 /// The role that makes networks and pools.
 const HYPERVISOR: &str = "hypervisor";
@@ -45,7 +45,7 @@ impl Declared<'_> {
             .iter()
             .filter(|_| vm_role.is_some())
             .map(|host| (host, self.vars(host)))
-            .filter(|(_, vars)| vars.known("provision").as_ref().and_then(truth).unwrap_or(true))
+            .filter(|(_, vars)| GuestSpec::is_made(vars).unwrap_or(true))
             .collect();
         let mut networks = Vec::new();
         for host in hypervisor_role.iter().flat_map(|_| &hypervisors) {
@@ -53,9 +53,12 @@ impl Declared<'_> {
             if let Some(role) = hypervisor_role {
                 found.role(role);
             }
-            networks.extend(found.networks());
-            found.pools();
-            found.session(!guests.is_empty());
+            // What cannot be told before a run is judged in it.
+            if let Ok(spec) = HypervisorSpec::read(host, found.vars) {
+                networks.extend(found.networks(&spec));
+                found.pools(&spec);
+                found.session(&spec, !guests.is_empty());
+            }
             if hosts.contains(host) {
                 judged.refused.extend(found.all);
             }
@@ -183,59 +186,50 @@ impl Findings<'_> {
     }
 
     /// The networks that are declared and can be made.
-    fn networks(&mut self) -> Vec<NetworkSpec> {
-        let declared = self.vars.known("libvirt_bridges").unwrap_or_default();
+    fn networks(&mut self, spec: &HypervisorSpec) -> Vec<NetworkSpec> {
         let mut specs = Vec::new();
-        for (index, bridge) in declared.as_array().into_iter().flatten().enumerate() {
-            let (place, Some(args)) = (format!("libvirt_bridges[{index}]"), bridge.as_object()) else {
-                continue;
-            };
+        for Placed { value: args, path, .. } in &spec.networks {
             // What the role does not know it refuses by itself.
-            if args.contains_key("name") && self.module(&place, "virt_net", args) {
+            if args.contains_key("name") && self.module(path, "virt_net", args) {
                 specs.extend(declared_network(args));
             }
         }
         specs
     }
 
-    fn pools(&mut self) {
-        let declared = self.vars.known("libvirt_pools").unwrap_or_default();
-        for (index, pools) in declared.as_array().into_iter().flatten().enumerate() {
-            for (name, pool) in pools.as_object().into_iter().flatten() {
-                let place = format!("libvirt_pools[{index}].{name}");
-                let Some(given) = pool.as_object() else {
-                    self.refuse(
-                        &place,
-                        &format!("{place} is no mapping"),
-                        Some("write {type: dir, path: FOLDER}".into()),
-                    );
-                    continue;
-                };
-                let unknown = given.keys().find(|key| !["type", "path"].contains(&key.as_str()));
-                if let Some(key) = unknown {
-                    let near = closest(key, ["type", "path"]).map(|near| format!("did you mean {near}?"));
-                    let takes = "a pool here takes type and path; any other is made with community.libvirt.virt_pool and its xml";
-                    self.refuse(
-                        &format!("{place}.{key}"),
-                        &format!("{place}: unknown option {key}"),
-                        near.or_else(|| Some(takes.into())),
-                    );
-                    continue;
-                }
-                let mut args = given.clone();
-                args.insert("name".into(), json!(name));
-                self.module(&place, "virt_pool", &args);
+    fn pools(&mut self, spec: &HypervisorSpec) {
+        for Placed { value: pool, path: place, .. } in &spec.pools {
+            let Some(given) = pool.given.as_object() else {
+                self.refuse(
+                    place,
+                    &format!("{place} is no mapping"),
+                    Some("write {type: dir, path: FOLDER}".into()),
+                );
+                continue;
+            };
+            let unknown = given.keys().find(|key| !["type", "path"].contains(&key.as_str()));
+            if let Some(key) = unknown {
+                let near = closest(key, ["type", "path"]).map(|near| format!("did you mean {near}?"));
+                let takes = "a pool here takes type and path; any other is made with community.libvirt.virt_pool and its xml";
+                self.refuse(
+                    &format!("{place}.{key}"),
+                    &format!("{place}: unknown option {key}"),
+                    near.or_else(|| Some(takes.into())),
+                );
+                continue;
             }
+            let mut args = given.clone();
+            args.insert("name".into(), json!(pool.name));
+            self.module(place, "virt_pool", &args);
         }
     }
 
     /// libvirt of a user has no networks that this machine reaches.
-    fn session(&mut self, guests: bool) {
-        let Some(uri) = self.vars.known("libvirt_uri").map(|uri| plain(&uri)) else { return };
+    fn session(&mut self, spec: &HypervisorSpec, guests: bool) {
+        let Some(uri) = &spec.uri else { return };
         let path = uri.split(['?', '#']).next().unwrap_or_default();
-        let bridges = self.vars.known("libvirt_bridges");
-        let bridges = bridges.as_ref().and_then(Value::as_array).is_some_and(|b| !b.is_empty());
-        if path.starts_with("qemu") && path.ends_with("/session") && (guests || bridges) {
+        let reaches = guests || !spec.networks.is_empty();
+        if path.starts_with("qemu") && path.ends_with("/session") && reaches {
             self.refuse(
                 "libvirt_uri",
                 &format!(
@@ -247,22 +241,21 @@ impl Findings<'_> {
     }
 
     fn vm(&mut self, networks: &[NetworkSpec]) {
-        let resources = self.vars.known("resources").unwrap_or_default();
-        let of = |name: &str| resources.get(name).filter(|v| !v.is_null()).cloned();
-        let installed = self.vars.known("vm_is_installed").as_ref().and_then(truth).unwrap_or(false);
-        let network = of("network").unwrap_or_else(|| json!("default"));
-        let name =
-            self.vars.known("vm_name").unwrap_or_else(|| json!(crate::inventory::short_name(self.host)));
+        let vm = self.vars.known("vm_name");
+        let vm = vm.map_or_else(|| crate::inventory::short_name(self.host).to_owned(), |name| plain(&name));
+        // What cannot be told before a run is judged in it.
+        let Ok(guest) = GuestSpec::read(self.host, &vm, self.vars) else { return };
+        let installed = guest.is_installed;
         let given = |name: &str, argument: &str| Some((argument.to_owned(), self.vars.known(name)?));
         let mut args = Map::from_iter([
-            ("name".to_owned(), name),
+            ("name".to_owned(), json!(vm)),
             ("fqdn".to_owned(), json!(self.host)),
-            ("network".to_owned(), network.clone()),
+            ("network".to_owned(), json!(guest.network)),
             ("cloud_init".to_owned(), json!(!installed)),
             ("disks".to_owned(), json!(["pool/volume"])),
         ]);
-        args.extend(of("vcpus").map(|v| ("vcpus".to_owned(), v)));
-        args.extend(of("ram").map(|v| ("memory".to_owned(), v)));
+        args.extend(guest.vcpus.map(|vcpus| ("vcpus".to_owned(), vcpus)));
+        args.extend(guest.ram.map(|ram| ("memory".to_owned(), ram)));
         args.extend(given("ip", "ip"));
         args.extend(given("run_cmds", "run_cmds"));
         if !installed {
@@ -281,9 +274,8 @@ impl Findings<'_> {
             self.refuse(place.map_or("vm_name", |(_, place)| place), &text, hint_of(&error));
             return;
         }
-        let Some(ip) = self.vars.known("ip").and_then(|ip| plain(&ip).parse().ok()) else { return };
-        let network = plain(&network);
-        for spec in networks.iter().filter(|spec| spec.name == network) {
+        let Some(ip) = guest.ip else { return };
+        for spec in networks.iter().filter(|spec| spec.name == guest.network) {
             if let Err(error) = check_address(spec, ip) {
                 self.refuse("ip", &error.to_string(), error.hint());
             }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::Lab;
 use super::declared::Declared;
@@ -22,13 +21,14 @@ use crate::cli::say::{show_exactly, show_json};
 use crate::diag::Diagnostic;
 use crate::inventory::{Inventory, VarMap};
 use crate::lab::{
-    Accelerator, DeclaredNetwork, Element, Finding, HostDns, Hypervisor, ImageRequest, LabError, Level,
-    Resolver, Subnet, default_cache_dir, kvm_of, lab_status, listeners, memory_budget, network_findings,
-    port_findings, prefix_of, private, probe_kvm, qemu_person, routes, space_budget, traversable,
+    Accelerator, DeclaredNetwork, Element, Finding, GuestDisk, GuestSpec, HostDns, Hypervisor,
+    HypervisorSpec, ImageRequest, LabError, Level, Resolver, Subnet, default_cache_dir, kvm_of, lab_status,
+    listeners, memory_budget, network_findings, port_findings, prefix_of, private, probe_kvm, qemu_person,
+    routes, space_budget, traversable,
 };
 use crate::playbook::{Folder, Loader};
 use crate::report::{Palette, unclaimed_hint, visible};
-use crate::value::{plain, truth};
+use crate::value::{Map, plain};
 
 /// Options of `quaylab doctor`.
 #[derive(Debug, Args)]
@@ -55,20 +55,12 @@ struct Wanted {
     networks: Vec<DeclaredNetwork>,
     /// Pools by name: their kind and path.
     pools: BTreeMap<String, (String, String)>,
-    vms: Vec<Vm>,
+    guests: Vec<GuestSpec>,
     images: BTreeMap<String, Option<String>>,
     /// Services by host, each with the variable that names its port.
     ports: Vec<(String, Vec<(String, u16)>)>,
     keys: Vec<(String, PathBuf)>,
     findings: Vec<Finding>,
-}
-
-#[derive(Debug)]
-struct Vm {
-    name: String,
-    mib: u64,
-    /// Volume name, pool and size of each disk.
-    disks: Vec<(String, String, u64)>,
 }
 
 /// Variables that name the port of a service in a guest.
@@ -110,16 +102,10 @@ fn wanted(inventory: &Inventory) -> Result<Wanted> {
     let faults = names.faults().into_iter();
     wanted.findings.extend(faults.map(|(found, remedy)| Finding::problem("vm", found, remedy)));
     for host in members("hypervisor") {
-        let vars = HostVars::new(inventory, &playbook, &host);
-        for bridge in vars.get("libvirt_bridges")?.as_ref().and_then(Value::as_array).into_iter().flatten() {
-            wanted.networks.push(network(bridge));
-        }
-        for pools in vars.get("libvirt_pools")?.as_ref().and_then(Value::as_array).into_iter().flatten() {
-            for (name, pool) in pools.as_object().into_iter().flatten() {
-                let of = |key: &str| pool.get(key).map(plain).unwrap_or_default();
-                wanted.pools.insert(name.clone(), (of("type"), of("path")));
-            }
-        }
+        let spec = HypervisorSpec::read(&host, &HostVars::new(inventory, &playbook, &host))?;
+        wanted.networks.extend(spec.networks.iter().map(|declared| network(&declared.value)));
+        let pools = spec.pools.into_iter().map(|pool| pool.value);
+        wanted.pools.extend(pools.map(|pool| (pool.name.clone(), (pool.kind(), pool.path()))));
     }
     for host in members("lab") {
         let vars = HostVars::new(inventory, &playbook, &host);
@@ -133,9 +119,17 @@ fn wanted(inventory: &Inventory) -> Result<Wanted> {
                 wanted.keys.push((host.clone(), crate::store::expanded(&file)));
             }
         }
-        let provision = vars.get("provision")?.as_ref().and_then(truth).unwrap_or(true);
-        if provision && !members("hypervisor").is_empty() {
-            vm(&host, names.vm_of(&host).unwrap_or(&host), &vars, &mut wanted)?;
+        if GuestSpec::is_made(&vars)? && !members("hypervisor").is_empty() {
+            let guest = GuestSpec::read(&host, names.vm_of(&host).unwrap_or(&host), &vars)?;
+            match &guest.image {
+                Some(image) => drop(wanted.images.insert(image.uri.clone(), image.checksum.clone())),
+                None => wanted.findings.push(Finding::problem(
+                    "image",
+                    format!("{host} has no image_uri"),
+                    "set it, or provision=false when the host exists already",
+                )),
+            }
+            wanted.guests.push(guest);
         }
     }
     Ok(wanted)
@@ -147,7 +141,7 @@ fn declared(mut told: Diagnostic, finding: fn(&str, String, String) -> Finding) 
     finding("inventory", told.to_string(), remedy)
 }
 
-fn network(bridge: &Value) -> DeclaredNetwork {
+fn network(bridge: &Map) -> DeclaredNetwork {
     let of = |key: &str| bridge.get(key).map(plain).filter(|t| !t.is_empty());
     let subnet = of("ip_address").and_then(|a| a.parse().ok()).map(|address| Subnet {
         address,
@@ -155,59 +149,6 @@ fn network(bridge: &Value) -> DeclaredNetwork {
         dhcp: None,
     });
     DeclaredNetwork { name: of("name").unwrap_or_default(), bridge: of("bridge"), subnet, active: false }
-}
-
-fn vm(host: &str, name: &str, vars: &HostVars, wanted: &mut Wanted) -> Result<()> {
-    let resources = vars.get("resources")?.unwrap_or_default();
-    let name = name.to_owned();
-    let mib = resources.get("ram").and_then(|r| plain(r).parse().ok()).unwrap_or(512);
-    let default_pool = vars.text("vm_pool")?.unwrap_or_else(|| "default".into());
-    let image = vars.text("image_uri")?;
-    let convert = vars.text("convert_to_lv_on_vg")?;
-    let root = vars.text("vm_root_size")?.and_then(|s| size(&s)).unwrap_or(0);
-    let root_pool = convert.clone().unwrap_or_else(|| default_pool.clone());
-    let root_name = if convert.is_some() { name.clone() } else { format!("{name}.qcow2") };
-    let mut disks = vec![(root_name, root_pool, root)];
-    let more = resources.get("disks").and_then(Value::as_array);
-    for (letter, disk) in ('b'..='y').zip(more.into_iter().flatten()) {
-        let pool = disk.get("pool").map_or_else(|| default_pool.clone(), plain);
-        let bytes = disk.get("size").map(plain).and_then(|s| size(&s)).unwrap_or(0);
-        disks.push((format!("{name}-vd{letter}"), pool, bytes));
-    }
-    match image {
-        Some(uri) => {
-            wanted.images.insert(uri, vars.text("image_checksum")?);
-        }
-        None => wanted.findings.push(Finding::problem(
-            "image",
-            format!("{host} has no image_uri"),
-            "set it, or provision=false when the host exists already",
-        )),
-    }
-    wanted.vms.push(Vm { name, mib, disks });
-    Ok(())
-}
-
-/// A size as `resources` takes it, in bytes: GB unless it says otherwise.
-fn size(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..end].parse().ok()?;
-    let unit = match text[end..].trim().chars().next().map(|c| c.to_ascii_uppercase()) {
-        Some('K') => 1_u64 << 10,
-        Some('M') => 1 << 20,
-        None | Some('G') => 1 << 30,
-        Some('T') => 1 << 40,
-        Some(_) => return None,
-    };
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a disk's size to the nearest byte"
-    )]
-    let bytes = (number * unit as f64) as u64;
-    Some(bytes)
 }
 
 async fn look(
@@ -337,17 +278,17 @@ async fn budget(lab: &Lab, wanted: &mut Wanted, hypervisors: &[Hypervisor], to_c
     }
     let first = hypervisors.first();
     let to_start: Vec<(String, u64)> = wanted
-        .vms
+        .guests
         .iter()
-        .filter(|vm| !running.contains(&vm.name))
-        .map(|vm| (vm.name.clone(), vm.mib))
+        .filter(|guest| !running.contains(&guest.vm))
+        .map(|guest| (guest.vm.clone(), guest.ram_mib()))
         .collect();
     let free = match first {
         Some(hypervisor) if !hypervisor.is_local() => hypervisor.call(|d| d.free_memory()).await.ok(),
         _ if to_come || first.is_some() => available(),
         _ => None,
     };
-    if let Some(free) = free.filter(|_| !wanted.vms.is_empty()) {
+    if let Some(free) = free.filter(|_| !wanted.guests.is_empty()) {
         all.push(memory_budget(&to_start, free));
     }
     if let Some(hypervisor) = first {
@@ -358,7 +299,7 @@ async fn budget(lab: &Lab, wanted: &mut Wanted, hypervisors: &[Hypervisor], to_c
         }
     }
     let mut by_pool: BTreeMap<String, u64> = BTreeMap::new();
-    for (volume, pool, bytes) in wanted.vms.iter().flat_map(|vm| &vm.disks) {
+    for GuestDisk { volume, pool, bytes } in wanted.guests.iter().flat_map(|guest| &guest.disks) {
         let there = match first {
             Some(hypervisor) => {
                 let (pool, volume) = (pool.clone(), volume.clone());
@@ -553,13 +494,17 @@ mod tests {
         let wanted = wanted(&inventory).expect("understood");
         assert_eq!(wanted.networks[0].bridge.as_deref(), Some("virbr-900"));
         assert_eq!(wanted.pools["virt-pool"], ("lvm".to_owned(), "/dev/nvme0n1p2".to_owned()));
-        let vm = &wanted.vms[0];
-        assert_eq!((vm.name.as_str(), vm.mib), ("quay", 8192));
-        let disks: Vec<_> =
-            vm.disks.iter().map(|(name, pool, bytes)| (name.as_str(), pool.as_str(), bytes >> 30)).collect();
+        let guest = &wanted.guests[0];
+        assert_eq!((guest.vm.as_str(), guest.ram_mib()), ("quay", 8192));
+        let shown = |disk: &GuestDisk| (disk.volume.clone(), disk.pool.clone(), disk.bytes >> 30);
+        let disks: Vec<_> = guest.disks.iter().map(shown).collect();
         assert_eq!(
             disks,
-            [("quay", "virt-pool", 0), ("quay-vdb", "virt-pool", 10), ("quay-vdc", "virt-pool", 10)]
+            [("quay", 0), ("quay-vdb", 10), ("quay-vdc", 10)].map(|(volume, gb)| (
+                volume.to_owned(),
+                "virt-pool".to_owned(),
+                gb
+            ))
         );
         assert_eq!(wanted.images.len(), 1);
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::diag::{Diagnostic, Origin};
 use crate::inventory::{Inventory, VarMap, short_name};
+use crate::lab::Declarations;
 use crate::playbook::Playbook;
 use crate::template::{Templar, TemplarOptions};
 use crate::value::Value;
@@ -85,5 +86,15 @@ impl HostVars {
 
     pub(in crate::cli) fn text(&self, name: &str) -> Result<Option<String>, Diagnostic> {
         Ok(self.get(name)?.map(|v| crate::value::plain(&v)))
+    }
+}
+
+impl Declarations for HostVars {
+    fn get(&self, name: &str) -> Result<Option<Value>, Diagnostic> {
+        Self::get(self, name)
+    }
+
+    fn origin(&self, path: &str) -> Option<Origin> {
+        Self::origin(self, path)
     }
 }

@@ -1,11 +1,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::host_vars::HostVars;
-use super::identity::text;
 use crate::diag::{Diagnostic, closest};
 use crate::inventory::{Inventory, VarMap, short_name};
+use crate::lab::GuestSpec;
 use crate::playbook::Playbook;
-use crate::value::{plain, truth};
+use crate::value::plain;
 
 /// The variable that names a host's VM.
 const VM_NAME: &str = "vm_name";
@@ -170,18 +170,24 @@ const HINT: &str = "give each host a VM of its own: vm_name=\"{{ inventory_hostn
 
 /// Whether the role `vm` makes a VM for the host, where there is a hypervisor.
 pub(in crate::cli) fn is_provisioned(inventory: &Inventory, host: &str) -> bool {
-    text(inventory, host, "provision").and_then(|p| truth(&p.into())).unwrap_or(true)
+    let given = inventory.host_var(host, "provision").is_some();
+    // What cannot be told before a run shows in it.
+    !given || GuestSpec::is_made(&HostVars::new(inventory, &no_playbook(), host)).unwrap_or(true)
 }
 
 fn shared_words(vm: &str, hosts: &[&str]) -> String {
     format!("{} would all be the VM {vm}", hosts.join(" and "))
 }
 
+/// For variables of the inventory's alone.
+fn no_playbook() -> Playbook {
+    Playbook { folder: None, plays: Vec::new(), warnings: Vec::new() }
+}
+
 fn vm_name(inventory: &Inventory, extra: &VarMap, host: &str) -> Result<String, Diagnostic> {
     let own = inventory.host_var(host, VM_NAME);
     let Some(node) = extra.get(VM_NAME).or(own.as_ref()) else { return Ok(short_name(host).to_owned()) };
-    let nothing = Playbook { folder: None, plays: Vec::new(), warnings: Vec::new() };
-    let name = HostVars::with_extra(inventory, &nothing, host, extra).text(VM_NAME).map_err(|e| {
+    let name = HostVars::with_extra(inventory, &no_playbook(), host, extra).text(VM_NAME).map_err(|e| {
         let told = e.at_least(&node.origin).note(format!("{VM_NAME} of {host} cannot be known before a run"));
         if told.hint.is_none() { told.hint(KNOWN) } else { told }
     })?;

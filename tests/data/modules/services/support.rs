@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quaylab::host::{ConnectionSpec, Target};
-use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, TaskContext, registry};
+use quaylab::modules::{Controller, FileKind, ModuleError, Outcome, RunMode, TaskContext, registry};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -70,8 +70,7 @@ pub(super) fn site_as(login_user: &str) -> Site {
     let context = TaskContext {
         shell: target.shell(None),
         host: "localhost".into(),
-        check: false,
-        diff: true,
+        mode: RunMode { check: false, diff: true },
         environment: Vec::new(),
         run: quaylab::run_context::RunContext::default(),
         controller: Arc::new(TestController(state.path().to_owned())),
@@ -93,7 +92,7 @@ async fn attempt(site: &Site, module: &str, args: Value) -> Result<Outcome, Stri
 
 /// Runs what must succeed, in check mode.
 pub(super) async fn run_in_check_mode(site: &Site, module: &str, args: Value) -> Outcome {
-    let context = TaskContext { check: true, ..site.context.clone() };
+    let context = TaskContext { mode: RunMode { check: true, diff: true }, ..site.context.clone() };
     attempt_in(&context, module, args.clone()).await.unwrap_or_else(|e| panic!("{module} {args}: {e}"))
 }
 
