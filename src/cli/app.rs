@@ -4,13 +4,9 @@ use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::program::{self, Program};
+use super::reporter::report;
 use super::say::{print, show_exactly, unwritten};
 use super::{inventory, quay_config, run, secrets, tell, vault};
-use crate::bundle::BundleError;
-use crate::diag::Diagnostic;
-use crate::lab::LabError;
-use crate::lab::private::PrivateError;
-use crate::vault::VaultError;
 
 /// Bad input: syntax, inventory, options.
 pub(super) const EXIT_INPUT: u8 = 5;
@@ -108,7 +104,7 @@ fn run() -> ExitCode {
     };
     match dispatch(cli) {
         Ok(code) => code,
-        Err(error) => report(&error),
+        Err(error) => report(&error, Program::Quaylab),
     }
 }
 
@@ -141,34 +137,4 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn report(error: &anyhow::Error) -> ExitCode {
-    if let Some(diagnostic) = error.downcast_ref::<Diagnostic>() {
-        tell(&format!("error: {diagnostic}"));
-        return ExitCode::from(EXIT_INPUT);
-    }
-    if let Some(vault) = error.downcast_ref::<VaultError>() {
-        tell(&format!("error: {error:#}"));
-        if let Some(hint) = vault.hint() {
-            tell(&format!("  hint: {hint}"));
-        }
-        return ExitCode::from(EXIT_INPUT);
-    }
-    let bundle = error.downcast_ref::<BundleError>();
-    match bundle {
-        // Its text names its cause already.
-        Some(bundle) => tell(&format!("error: {bundle}")),
-        None => tell(&format!("error: {error:#}")),
-    }
-    if let Some(hint) = bundle.and_then(BundleError::hint) {
-        tell(&format!("  hint: {hint}"));
-    }
-    if let Some(hint) = error.downcast_ref::<PrivateError>().and_then(PrivateError::hint) {
-        tell(&format!("  hint: {hint}"));
-    }
-    if let Some(hint) = error.downcast_ref::<LabError>().and_then(LabError::hint) {
-        tell(&format!("  hint: {hint}"));
-    }
-    ExitCode::from(if bundle.is_some_and(BundleError::is_input) { EXIT_INPUT } else { 1 })
 }

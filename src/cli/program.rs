@@ -10,11 +10,10 @@ use clap::Parser;
 use super::adhoc::{self, AdHocArgs};
 use super::here;
 use super::inventory::{self, InventoryArgs};
+use super::reporter::report;
 use super::run::{self, RunArgs};
 use super::say::{print, show};
-use super::tell;
 use super::vault::{self, VaultCli};
-use crate::diag::Diagnostic;
 
 /// The release whose behaviour is followed.
 const CORE: &str = "2.19.14";
@@ -88,7 +87,7 @@ pub(super) fn main() -> Option<ExitCode> {
     } else {
         dispatch(program, &arguments)
     };
-    Some(done.unwrap_or_else(|error| report(&error)))
+    Some(done.unwrap_or_else(|error| report(&error, program)))
 }
 
 fn dispatch(program: Program, arguments: &[OsString]) -> Result<ExitCode> {
@@ -124,16 +123,6 @@ fn version(program: Program) -> Result<ExitCode> {
         env!("CARGO_PKG_VERSION"),
     ))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// An error in Ansible's place, with Ansible's exit codes: 4 for what is written wrongly, 1 for the rest.
-fn report(error: &anyhow::Error) -> ExitCode {
-    if let Some(diagnostic) = error.downcast_ref::<Diagnostic>() {
-        tell(&format!("[ERROR]: {diagnostic}"));
-        return ExitCode::from(if diagnostic.origin.is_some() { 4 } else { 1 });
-    }
-    tell(&format!("[ERROR]: {error:#}"));
-    ExitCode::from(1)
 }
 
 #[cfg(test)]

@@ -86,7 +86,9 @@ fn text(value: &Value) -> String {
 fn reply(observed: &Value) -> Reply {
     let out = match observed {
         Value::Object(sections) => {
-            sections.iter().map(|(name, body)| format!("\u{1e}{name}\n{}\n", text(body))).collect()
+            let line_end = |body: &str| if body.is_empty() || body.ends_with('\n') { "" } else { "\n" };
+            let part = |name: &String, body: String| format!("\u{1e}{name}\n{body}{}", line_end(&body));
+            sections.iter().map(|(name, body)| part(name, text(body))).collect()
         }
         Value::Null => String::new(),
         other => text(other),
