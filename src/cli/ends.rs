@@ -24,6 +24,9 @@ const TIDYING: Duration = Duration::from_secs(5);
 /// How long a last word may take: the output may be full.
 const LAST_WORD: Duration = Duration::from_millis(80);
 
+/// The exit code of a Rust program that an internal error ended.
+const INTERNAL_ERROR: i32 = 101;
+
 /// What ends a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
@@ -86,9 +89,24 @@ pub(super) fn listen(program: Program) {
     if first {
         let (ready, is_ready) = mpsc::channel();
         // Without the thread a signal still ends the program, only without a word.
-        if std::thread::Builder::new().name("signals".into()).spawn(move || hear(&ready)).is_ok() {
+        let hearing = move || {
+            let _end = EndWithIt;
+            hear(&ready);
+        };
+        if std::thread::Builder::new().name("signals".into()).spawn(hearing).is_ok() {
             // An error: it has ended, and is in nobody's way.
             let _ready = is_ready.recv();
+        }
+    }
+}
+
+/// An internal error on the signals' thread ends the program: nobody could, from then on.
+struct EndWithIt;
+
+impl Drop for EndWithIt {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::exit(INTERNAL_ERROR);
         }
     }
 }

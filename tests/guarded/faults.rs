@@ -12,7 +12,7 @@ const OLD: &str = "old\n";
 const LARGE: &str = "{{ 'x' * 400000 }}";
 
 #[expect(clippy::print_stderr, reason = "why a test did not run is for people to read")]
-fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
 

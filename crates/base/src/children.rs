@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::process::{Pid, Signal, getpid, getsid, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getpid, kill_process, set_parent_process_death_signal};
 
 /// The programs that are being waited for, by number.
 static WAITED_FOR: Mutex<Option<HashSet<i32>>> = Mutex::new(None);
@@ -34,18 +34,19 @@ pub fn output(command: &mut Command) -> std::io::Result<Output> {
 pub fn end() {
     let roots: Vec<i32> = waited_for(|all| all.iter().copied().collect());
     if !roots.is_empty() {
-        end_all_of(|| [roots.clone(), below(&roots, &parents())].concat());
+        end_all_of(|| [roots.clone(), below(&roots, &processes())].concat());
     }
 }
 
 /// Ends everything that this process has started and that belongs to its session: daemons have one of their own.
 pub fn end_all() {
-    let Ok(own) = getsid(None) else { return };
-    let is_ours = |pid: &i32| Pid::from_raw(*pid).is_some_and(|pid| getsid(Some(pid)) == Ok(own));
+    let own = getpid().as_raw_nonzero().get();
     end_all_of(|| {
-        let mut all = below(&[getpid().as_raw_nonzero().get()], &parents());
-        all.retain(is_ours);
-        all
+        let all = processes();
+        let session = |pid| all.iter().find(|process| process.pid == pid).map(|process| process.session);
+        let mut found = below(&[own], &all);
+        found.retain(|pid| session(*pid) == session(own));
+        found
     });
 }
 
@@ -73,24 +74,37 @@ fn send<'a>(to: impl IntoIterator<Item = &'a i32>, signal: Signal) {
     }
 }
 
-/// Every process with its parent.
-fn parents() -> Vec<(i32, i32)> {
+/// A process as `/proc/PID/stat` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Process {
+    pid: i32,
+    parent: i32,
+    /// 0 where the session was begun outside, as in a container; that is no process number, and a session all the same.
+    session: i32,
+}
+
+impl Process {
+    /// A program's name may hold anything, brackets too.
+    fn of(pid: i32, stat: &str) -> Option<Self> {
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(1);
+        let parent = fields.next()?.parse().ok()?;
+        let session = fields.nth(1)?.parse().ok()?;
+        Some(Self { pid, parent, session })
+    }
+}
+
+fn processes() -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     numbers
-        .filter_map(|pid| Some((pid, parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?)))
+        .filter_map(|pid| Process::of(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
         .collect()
 }
 
-/// The parent in a line of `/proc/PID/stat`. A program's name may hold anything, brackets too.
-fn parent(stat: &str) -> Option<i32> {
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
 /// All that descend from these, children before grandchildren.
-fn below(roots: &[i32], parents: &[(i32, i32)]) -> Vec<i32> {
+fn below(roots: &[i32], processes: &[Process]) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    for (pid, parent) in parents {
+    for Process { pid, parent, .. } in processes {
         children.entry(*parent).or_default().push(*pid);
     }
     let mut found: Vec<i32> = Vec::new();
@@ -109,9 +123,11 @@ mod tests {
 
     #[test]
     fn descendants_are_found_whatever_they_are_called() {
-        assert_eq!(parent("12 (a) b (c) S 7 12 12 0"), Some(7));
-        assert_eq!(parent("12"), None);
-        let mut found = below(&[1], &[(2, 1), (3, 2), (4, 9), (5, 3), (6, 1)]);
+        let odd = Process { pid: 12, parent: 7, session: 0 };
+        assert_eq!(Process::of(12, "12 (a) b (c) S 7 12 0 0"), Some(odd));
+        assert_eq!(Process::of(12, "12"), None);
+        let all = [(2, 1), (3, 2), (4, 9), (5, 3), (6, 1)].map(|(pid, parent)| Process { pid, parent, session: 1 });
+        let mut found = below(&[1], &all);
         found.sort_unstable();
         assert_eq!(found, [2, 3, 5, 6]);
     }
