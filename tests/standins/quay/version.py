@@ -3,13 +3,13 @@
 import os
 
 
-def _numbers(text):
+def numbers(text):
     return tuple(int(part) for part in text.lstrip("v").split(".")[:2])
 
 
 NAME = os.environ.get("QUAY_STANDIN_VERSION") or "3.18"
-VERSION = _numbers(NAME)
+VERSION = numbers(NAME)
 
 
 def since(text):
-    return VERSION >= _numbers(text)
+    return VERSION >= numbers(text)
