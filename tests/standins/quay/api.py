@@ -3,7 +3,7 @@
 import re, secrets, time
 
 import api_orgs, api_repos, api_users, names
-from answers import Answer, csrf_failure, front, message, page, problem
+from answers import Answer, csrf_failure, message, page
 from rights import Rights
 from schema import FLAG, TEXT, checked, mapping
 
@@ -100,10 +100,3 @@ class Api:
             raise Answer(403, {"needsEmailVerification": False, "invalidCredentials": True, "message": "Invalid Username or Password"})
         _, headers = self.new_session(asked["username"])
         return 200, {"success": True}, headers
-
-
-def method_not_allowed():
-    return message("The method is not allowed for the requested URL.", 405)
-
-
-__all__ = ["Api", "Call", "front", "problem"]

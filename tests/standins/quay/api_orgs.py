@@ -5,7 +5,6 @@ import secrets, time, uuid
 import names, ssrf, views
 from answers import broken, message, not_found, problem
 from schema import FLAG, NUMBER, TEXT, TEXT_OR_NULL, mapping, one_of
-from version import since
 
 # How long the name of an organization that was removed cannot be had again: until its workers have cleared it away.
 CLEARING_SECONDS = 10
@@ -315,5 +314,3 @@ ROUTES = [
     (f"organization/{NAME}/proxycache", proxy_cache, "FEATURE_PROXY_CACHE"),
     (f"organization/{NAME}/quota", quota, "FEATURE_QUOTA_MANAGEMENT"),
 ]
-
-__all__ = ["ROUTES", "since"]

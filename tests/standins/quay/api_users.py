@@ -14,8 +14,7 @@ def oneself(call):
     name = call.rights.name
     if name is None:
         raise problem(401, session_required=False)
-    organizations = [key for (key,) in call.store.query("SELECT name FROM standin_object WHERE name LIKE 'org/%' ORDER BY name")]
-    own = [key[4:] for key in organizations if call.rights.belongs_to(key[4:])]
+    own = [org for org in call.store.organizations() if call.rights.belongs_to(org)]
     shown = [{"name": org, "avatar": views.avatar(org, call.store.load(f"org/{org}")["email"], "org"), "public": False,
               "can_create_repo": call.rights.may_create_in(org), "is_org_admin": call.rights.administers(org)} for org in own]
     return 200, {"anonymous": False, "username": name, "avatar": views.user_avatar(call.store, name), "is_me": True,
@@ -98,8 +97,8 @@ def user(call, name):
 
 
 def teams_of(call, name):
-    rows = call.store.query("SELECT name FROM standin_object WHERE name LIKE 'org/%'")
-    return {key[4:] for (key,) in rows if any(name in t["members"] for t in call.store.load(key)["teams"].values())}
+    teams = lambda org: call.store.load(f"org/{org}")["teams"].values()
+    return {org for org in call.store.organizations() if any(name in team["members"] for team in teams(org))}
 
 
 ROUTES = [

@@ -1,6 +1,6 @@
 """Where the stand-in for Quay keeps what it holds besides images: users, tokens, repositories, and documents of all else."""
 
-import base64, hashlib, hmac, json, secrets, sqlite3, threading, time
+import base64, hashlib, hmac, json, secrets, threading, time
 
 TABLES = ["standin_user (name text PRIMARY KEY, email text, salt bytea, hash bytea)",
           "standin_token (hash text PRIMARY KEY, name text)",
@@ -9,34 +9,36 @@ TABLES = ["standin_user (name text PRIMARY KEY, email text, salt bytea, hash byt
 
 
 class Postgres:
-    """A connection of each thread's own, opened again where it broke."""
+    """One connection for all requests, opened again where it broke."""
 
     def __init__(self, connect):
-        self.connect, self.local = connect, threading.local()
+        self.connect, self.held, self.lock = connect, None, threading.RLock()
 
     def query(self, text, *values):
         import psycopg2
 
-        for last in (False, True):
-            held = getattr(self.local, "connection", None)
-            last = last or held is None
-            try:
-                if held is None:
-                    held = self.local.connection = self.connect()
-                    held.autocommit = True
-                with held.cursor() as cursor:
-                    cursor.execute(text, values)
-                    return cursor.fetchall() if cursor.description else []
-            except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                self.local.connection = None
-                if last:
-                    raise
+        with self.lock:
+            while True:
+                is_fresh = self.held is None
+                try:
+                    if is_fresh:
+                        self.held = self.connect()
+                        self.held.autocommit = True
+                    with self.held.cursor() as cursor:
+                        cursor.execute(text, values)
+                        return cursor.fetchall() if cursor.description else []
+                except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                    self.held = None
+                    if is_fresh:
+                        raise
 
 
 class File:
     """A database of the stand-in's own, for the test of its answers."""
 
     def __init__(self, path):
+        import sqlite3
+
         self.held, self.lock = sqlite3.connect(path, check_same_thread=False, isolation_level=None), threading.Lock()
 
     def query(self, text, *values):
@@ -66,6 +68,9 @@ class Store:
 
     def drop(self, name):
         self.query("DELETE FROM standin_object WHERE name = %s", name)
+
+    def organizations(self):
+        return [name[4:] for (name,) in self.query("SELECT name FROM standin_object WHERE name LIKE %s ORDER BY name", "org/%")]
 
     # Users.
     def email(self, name):
