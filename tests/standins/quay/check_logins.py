@@ -13,11 +13,15 @@ def answers(host, port):
         return False
 
 
+def is_on(config, key):
+    """GitHub and Google are switched on by themselves; any other is there because its settings are."""
+    return not key.startswith(("GITHUB_", "GOOGLE_")) or config.get(f"FEATURE_{key.removesuffix('_CONFIG')}")
+
+
 def faults(config, folder):
     kind = config.get("AUTHENTICATION_TYPE", "Database")
     direct = config.get("FEATURE_DIRECT_LOGIN", True)
-    others = {key: value for key, value in config.items() if key.endswith("_LOGIN_CONFIG") and (
-        key.startswith(("GITHUB_", "GOOGLE_")) is False or config.get(f"FEATURE_{key.removesuffix('_CONFIG')}"))}
+    others = {key: value for key, value in config.items() if key.endswith("_LOGIN_CONFIG") and is_on(config, key)}
     if kind not in TYPES:
         yield f"AUTHENTICATION_TYPE must be one of {', '.join(TYPES)}"
     if kind == "AppToken" and direct:
