@@ -107,7 +107,10 @@ async fn changes(site: &Site, admin: &impl Fn(Value) -> Value) {
             "quay_default_permission",
             json!({"organization": "lab", "name": "readers", "type": "team", "role": "write"}),
         ),
-        ("quay_proxy_cache", json!({"organization": "cache", "registry": "127.0.0.1:5000", "expiration": "2d"})),
+        (
+            "quay_proxy_cache",
+            json!({"organization": "cache", "registry": "127.0.0.1:5000", "expiration": "2d"}),
+        ),
         (
             "quay_mirror",
             json!({"name": "lab/copy", "external_reference": "127.0.0.1:5000/a/c", "robot_username": "lab+puller", "image_tags": ["v*"]}),
