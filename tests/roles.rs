@@ -471,13 +471,14 @@ fn variables() -> Option<String> {
          'teams': [{{'name': 'readers', 'members': ['lab+puller']}}], \
          'default_permissions': [{{'name': 'readers', 'type': 'team'}}], \
          'repositories': [{{'name': 'app', 'visibility': 'public'}}, \
-         {{'name': 'copy', 'mirror': {{'external_reference': 'registry.lab.test/copy', 'robot': 'puller'}}}}]}}, \
-         {{'name': 'cache', 'proxy_cache': {{'registry': 'registry.lab.test/library', 'expiration': '2d'}}}}]\n\
-         quay_config={{'FEATURE_REPO_MIRROR': True, 'FEATURE_PROXY_CACHE': True}}\n\
+         {{'name': 'copy', 'mirror': {{'external_reference': '{embedded}:5000/copy', 'robot': 'puller'}}}}]}}, \
+         {{'name': 'cache', 'proxy_cache': {{'registry': '{embedded}:5000/library', 'expiration': '2d'}}}}]\n\
+         quay_config={{'FEATURE_REPO_MIRROR': True, 'FEATURE_PROXY_CACHE': True, 'SSRF_ALLOWED_HOSTS': ['{embedded}']}}\n\
          quay_images=[{{'name': 'lab/redis:7', 'source': 'localhost/quaylab/redis:7', 'archive': '{{{{ redis_image_archive }}}}', 'visibility': 'public'}}]\n",
         EMBEDDED.0,
         name = QUAY.0,
         address = QUAY.1,
+        embedded = EMBEDDED.1,
     ))
 }
 

@@ -1,16 +1,26 @@
-"""Where the stand-in for Quay keeps images: a folder, or a bucket of an S3 storage. Both take the settings that Quay's own
-drivers take, and refuse others."""
+"""Where the stand-in for Quay keeps images: a folder, or a bucket of an S3 storage. Of Quay's other drivers it knows only what
+they are told (`check_storage`), and keeps their images in a folder of its own."""
 
-import datetime, hashlib, hmac, http.client, os, re, ssl, urllib.parse, uuid
+import datetime, hashlib, hmac, http.client, os, re, ssl, tempfile, urllib.parse, uuid
+
+MOUNTS = os.environ.get("QUAY_STANDIN_MOUNTS") or "/proc/self/mountinfo"
 
 
 class StorageError(Exception):
     """Why the storage does not do what it was asked."""
 
 
-class LocalStorage:
-    NEEDS, TAKES = {"storage_path"}, set()
+def is_mounted(path):
+    """Whether a path is on another mount than the root's, as Quay's storage looks for it."""
+    try:
+        with open(MOUNTS) as file:
+            points = [line.split()[4] for line in file]
+    except OSError:
+        return True
+    return any(point != "/" and path.startswith(point) for point in points)
 
+
+class LocalStorage:
     def __init__(self, storage_path):
         self.root = storage_path
 
@@ -46,9 +56,6 @@ class LocalStorage:
 
 
 class RadosGWStorage:
-    NEEDS = {"hostname", "is_secure", "storage_path", "access_key", "secret_key", "bucket_name"}
-    TAKES = {"region_name", "signature_version", "port", "minimum_chunk_size_mb", "maximum_chunk_size_mb", "server_side_assembly"}
-
     def __init__(self, hostname, is_secure, storage_path, access_key, secret_key, bucket_name, port=None,
                  region_name="us-east-1", **_):
         self.host = hostname if port is None else f"{hostname}:{port}"
@@ -112,4 +119,12 @@ class RadosGWStorage:
         return sorted(key.removeprefix(prefix) for key in keys)
 
 
-DRIVERS = {"LocalStorage": LocalStorage, "RadosGWStorage": RadosGWStorage}
+class Elsewhere(LocalStorage):
+    """For a driver whose storage this stand-in cannot speak to."""
+
+    def __init__(self, **_):
+        super().__init__(tempfile.mkdtemp(prefix="quay-standin-"))
+
+
+def opened(driver, settings):
+    return {"LocalStorage": LocalStorage, "RadosGWStorage": RadosGWStorage}.get(driver, Elsewhere)(**settings)

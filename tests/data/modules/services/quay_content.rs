@@ -56,12 +56,12 @@ async fn what_quay_holds_is_declared() {
         ("quay_organization", json!({"name": "cache"})),
         (
             "quay_proxy_cache",
-            json!({"organization": "cache", "registry": "docker.io/library", "expiration": "2d"}),
+            json!({"organization": "cache", "registry": "127.0.0.1:5000/library", "expiration": "2d"}),
         ),
         ("quay_repository", json!({"name": "lab/copy"})),
         (
             "quay_mirror",
-            json!({"name": "lab/copy", "external_reference": "quay.io/a/b", "robot_username": "lab+puller",
+            json!({"name": "lab/copy", "external_reference": "127.0.0.1:5000/a/b", "robot_username": "lab+puller",
                 "image_tags": ["v*"], "external_registry_username": "u", "external_registry_password": "p"}),
         ),
     ];
@@ -107,10 +107,13 @@ async fn changes(site: &Site, admin: &impl Fn(Value) -> Value) {
             "quay_default_permission",
             json!({"organization": "lab", "name": "readers", "type": "team", "role": "write"}),
         ),
-        ("quay_proxy_cache", json!({"organization": "cache", "registry": "quay.io", "expiration": "2d"})),
+        (
+            "quay_proxy_cache",
+            json!({"organization": "cache", "registry": "127.0.0.1:5000", "expiration": "2d"}),
+        ),
         (
             "quay_mirror",
-            json!({"name": "lab/copy", "external_reference": "quay.io/a/c", "robot_username": "lab+puller", "image_tags": ["v*"]}),
+            json!({"name": "lab/copy", "external_reference": "127.0.0.1:5000/a/c", "robot_username": "lab+puller", "image_tags": ["v*"]}),
         ),
         ("quay_organization", json!({"name": "lab", "time_machine_expiration": "2w"})),
         ("quay_user", json!({"username": "ann", "password": "new-password"})),
@@ -137,7 +140,10 @@ async fn refusals(site: &Site, url: &str, admin: &impl Fn(Value) -> Value) {
     let with = |user: &str, password: &str| json!({"quay_host": url, "quay_username": user, "quay_password": password, "name": "lab"});
     let said = fail(site, "quay_organization", with("admin", "wrong-password")).await;
     assert_eq!(said, "Quay did not let admin in: Invalid Username or Password");
-    let said = fail(site, "quay_organization", with("ann", "new-password")).await;
+    // She is a member, and sees it; she may not change it.
+    let mut by_ann = with("ann", "new-password");
+    by_ann["email"] = json!("other@b.c");
+    let said = fail(site, "quay_organization", by_ann).await;
     assert!(said.contains("Quay answered 403: Unauthorized"), "{said}");
     let nowhere = json!({"organization": "nowhere", "name": "t"});
     assert_eq!(fail(site, "quay_team", admin(nowhere)).await, "there is no organization nowhere");

@@ -329,7 +329,8 @@ impl StandIn {
              DB_URI: postgresql://quay:db@127.0.0.1:{}/quay\nDEFAULT_TAG_EXPIRATION: 2w\nTAG_EXPIRATION_OPTIONS: [1d, 2w]\n\
              DISTRIBUTED_STORAGE_CONFIG: {{default: [LocalStorage, {{storage_path: {}}}]}}\n\
              DISTRIBUTED_STORAGE_PREFERENCE: [default]\nPREFERRED_URL_SCHEME: http\nSERVER_HOSTNAME: localhost:{port}\n\
-             SUPER_USERS: [admin]\nFEATURE_USER_INITIALIZE: true\nFEATURE_PROXY_CACHE: true\nFEATURE_REPO_MIRROR: true\n",
+             SUPER_USERS: [admin]\nFEATURE_USER_INITIALIZE: true\nFEATURE_PROXY_CACHE: true\nFEATURE_REPO_MIRROR: true\n\
+             SSRF_ALLOWED_HOSTS: [127.0.0.0/8]\n",
             postgres.port,
             folder.path().join("images").display()
         );
@@ -341,7 +342,10 @@ impl StandIn {
         let log = folder.path().join("log");
         log_to(&mut command, &log);
         let server = Server::start(&mut command, "-TERM");
-        wait_until("the stand-in for Quay", &log, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        // It listens before it is up, and answers 502 until then.
+        wait_until("the stand-in for Quay", &log, || {
+            fs::read_to_string(&log).is_ok_and(|said| said.contains("ready on"))
+        });
         Self { port, _server: server, _folder: folder }
     }
 
