@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -46,7 +48,7 @@ impl QuayFirstUser {
         let login = Login::Password { user: self.username.clone(), password: self.password.clone() };
         let enters = match Rest::new(&self.url, web, login).may_enter().await {
             Ok(enters) => enters,
-            Err(QuayError::Unreachable { .. }) => false,
+            Err(QuayError::Unreachable { .. } | QuayError::Starting) => false,
             Err(error) => return Err(ModuleError::failed(error.to_string()).hint(error.hint())),
         };
         let result = Map::from_iter([("username".to_owned(), json!(self.username))]);
@@ -83,7 +85,17 @@ impl Action for QuayFirstUser {
             access_token: self.access_token,
         };
         let failed = |e: &crate::quay::QuayError| ModuleError::failed(e.to_string()).hint(e.hint());
-        let (changed, token) = match quay.initialize(&user).await.map_err(|e| failed(&e))? {
+        let since = Instant::now();
+        let initialized = loop {
+            match quay.initialize(&user).await {
+                Err(QuayError::Starting) if since.elapsed() < Duration::from_secs(self.timeout) => {
+                    cx.controller.progress("Quay is still starting");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                other => break other.map_err(|e| failed(&e))?,
+            }
+        };
+        let (changed, token) = match initialized {
             Initialized::Made { access_token } => (true, access_token),
             Initialized::NotEmpty => (false, None),
         };

@@ -26,6 +26,14 @@ pub enum QuayError {
     Unhealthy(Vec<String>),
     #[error("Quay did not let {user} in: {reason}")]
     Login { user: String, reason: String },
+    #[error("Quay does not know the token: {0}")]
+    Token(String),
+    #[error("Quay is still starting: its web server answers, and Quay behind it does not")]
+    Starting,
+    #[error("Quay speaks https, and {url} is http")]
+    Https { url: String },
+    #[error("{what}: this Quay has no such thing, or it is switched off")]
+    Off { what: String },
     #[error("{what}: Quay answered {status}: {message}")]
     Refused { what: String, status: u16, message: String },
 }
@@ -41,22 +49,44 @@ impl fmt::Display for Failing<'_> {
 impl QuayError {
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } => "is the container running? see docker logs quay",
+            Self::Unreachable { .. } => "is the container running? look at its log",
             Self::InitializeOff(_) => {
                 "set FEATURE_USER_INITIALIZE: true and AUTHENTICATION_TYPE: Database in config.yaml and restart Quay"
             }
             Self::InvalidUser(_) => {
                 "choose another user name, password (8 characters or more) or e-mail address"
             }
-            Self::Unhealthy(_) => "look at that service, then at docker logs quay",
+            Self::Unhealthy(_) => "look at that service, then at Quay's log",
             Self::Login { .. } => "check quay_username and quay_password, or give quay_token",
+            Self::Token(_) => {
+                "make one in Quay: an organization's page, Applications, Generate Token; it may have expired, or been made for another Quay"
+            }
+            Self::Starting => {
+                "wait for it with quaylab.lab.quay_health, and look at the container's log if it does not come up"
+            }
+            Self::Https { .. } => {
+                "give quay_host with https://; Quay speaks it where ssl.cert and ssl.key are in its folder"
+            }
+            Self::Off { .. } => "look for its FEATURE_ in config.yaml, and at Quay's version",
+            Self::Refused { status: 400, message, .. } if speaks_of_private_addresses(message) => {
+                "list that registry's host in SSRF_ALLOWED_HOSTS of config.yaml; its name has to resolve where Quay runs"
+            }
+            Self::Refused { status: 400, message, .. } if message.contains("Cannot update a superuser") => {
+                "superusers are changed by SUPER_USERS in config.yaml, and by themselves"
+            }
             Self::Refused { status: 401 | 403, .. } => {
-                "only an organization's administrators, the repository's, or a superuser may do that"
+                "only an organization's administrators and the repository's may do that; superusers too where FEATURE_SUPERUSERS_FULL_ACCESS is on; a token only what it was made for"
             }
             Self::Refused { status: 404, .. } => "is that feature on in config.yaml, and is the name right?",
-            Self::Refused { .. } => "look at docker logs quay",
+            Self::Refused { status: 400, .. } => "Quay says above what it does not take",
+            Self::Refused { .. } => "look at Quay's log",
         }
     }
+}
+
+/// Quay asks no address that is not a public one, unless it is allowed to by name.
+fn speaks_of_private_addresses(message: &str) -> bool {
+    message.contains("registry URL is not allowed") || message.contains("Cannot resolve hostname")
 }
 
 impl Explained for QuayError {
@@ -171,10 +201,12 @@ pub(super) fn message(body: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return String::from_utf8_lossy(body).chars().take(200).collect::<String>().trim().to_owned();
     };
-    ["message", "error_message", "detail", "error"]
+    let text = ["message", "error_message", "detail", "error"]
         .iter()
         .find_map(|name| value.get(name).and_then(Value::as_str))
-        .map_or_else(|| value.to_string(), str::to_owned)
+        .map_or_else(|| value.to_string(), str::to_owned);
+    // What does not fit its schema it tells with the whole schema, in the lines below.
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
 /// Each 400 means something else; only one of them means that all is well.
@@ -199,6 +231,7 @@ fn read_initialize(status: u16, body: &[u8]) -> Result<Initialized, QuayError> {
         400 if lower.contains("initialize") || lower.contains("database") => {
             Err(QuayError::InitializeOff(text))
         }
+        502..=504 => Err(QuayError::Starting),
         _ => Err(QuayError::Refused { what: "making the first user".into(), status, message: text }),
     }
 }
@@ -257,7 +290,7 @@ mod tests {
             (
                 502,
                 "<html>Bad Gateway</html>".to_owned(),
-                "making the first user: Quay answered 502: <html>Bad Gateway</html>",
+                "Quay is still starting: its web server answers, and Quay behind it does not",
             ),
         ] {
             let shown = match read_initialize(status, body.as_bytes()) {

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, SET_COOKIE};
-use hyper::{Method, Request, Response};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
+use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -43,8 +44,12 @@ impl From<Verb> for Method {
 struct Session {
     cookies: BTreeMap<String, String>,
     csrf: Option<String>,
+    /// The user's session stands, or the token is known to be one.
     signed_in: bool,
 }
+
+/// How often, and after how long, a Quay that is still starting is asked again: its web server answers before it.
+const STARTING: (u32, Duration) = (30, Duration::from_secs(1));
 
 /// A client of Quay's API for somebody who has logged in.
 pub struct Rest<H> {
@@ -66,10 +71,22 @@ impl<H: Http> Rest<H> {
         match answer.status().as_u16() {
             404 => Ok(None),
             200..=299 => Ok(Some(value(&answer))),
-            status => {
-                let message = message(answer.body());
-                Err(QuayError::Refused { what: format!("looking at {path}"), status, message })
+            _ => Err(self.refused(format!("looking at {path}"), &answer)),
+        }
+    }
+
+    /// An answer that is no success, as an error.
+    fn refused(&self, what: String, answer: &Response<Bytes>) -> QuayError {
+        let status = answer.status().as_u16();
+        let leads_to = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
+        match status {
+            301 | 302 if leads_to.starts_with("https://") && self.base.starts_with("http://") => {
+                QuayError::Https { url: self.base.clone() }
             }
+            // Quay redirects what it has no route for: a feature that is off has none.
+            301 | 302 | 307 | 308 => QuayError::Off { what },
+            502..=504 => QuayError::Starting,
+            _ => QuayError::Refused { what, status, message: message(answer.body()) },
         }
     }
 
@@ -82,11 +99,10 @@ impl<H: Http> Rest<H> {
         what: &str,
     ) -> Result<Value, QuayError> {
         let answer = self.api(verb.into(), path, body).await?;
-        let status = answer.status().as_u16();
         if answer.status().is_success() {
             return Ok(value(&answer));
         }
-        Err(QuayError::Refused { what: what.to_owned(), status, message: message(answer.body()) })
+        Err(self.refused(what.to_owned(), &answer))
     }
 
     /// Whether this login is one; any other failure is an error.
@@ -106,15 +122,43 @@ impl<H: Http> Rest<H> {
         body: Option<&Value>,
     ) -> Result<Response<Bytes>, QuayError> {
         let mut session = self.session.lock().await;
+        let path = format!("/api/v1/{path}");
         self.sign_in(&mut session).await?;
-        self.send(&mut session, method, &format!("/api/v1/{path}"), body).await
+        let mut answer = self.send(&mut session, method.clone(), &path, body).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED && matches!(self.login, Login::Password { .. }) {
+            // The session has ended; a restart of Quay may do that.
+            *session = Session::default();
+            self.sign_in(&mut session).await?;
+            answer = self.send(&mut session, method.clone(), &path, body).await?;
+        }
+        for _ in 0..STARTING.0 {
+            if answer.status() != StatusCode::BAD_GATEWAY {
+                break;
+            }
+            tokio::time::sleep(STARTING.1).await;
+            answer = self.send(&mut session, method.clone(), &path, body).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Where a token is none Quay answers as to anybody: with what is public. So it is asked whose the token is.
+    async fn know(&self, session: &mut Session) -> Result<(), QuayError> {
+        let answer = self.send(session, Method::GET, "/api/v1/user/", None).await?;
+        match answer.status().as_u16() {
+            401 => Err(QuayError::Token(message(answer.body()))),
+            // A token that may not tell whose it is, is one all the same.
+            _ => {
+                session.signed_in = true;
+                Ok(())
+            }
+        }
     }
 
     async fn sign_in(&self, session: &mut Session) -> Result<(), QuayError> {
-        let Login::Password { user, password } = &self.login else { return Ok(()) };
         if session.signed_in {
             return Ok(());
         }
+        let Login::Password { user, password } = &self.login else { return self.know(session).await };
         let refused = |reason: String| QuayError::Login { user: user.clone(), reason };
         let token = self.send(session, Method::GET, "/csrf_token", None).await?;
         session.csrf = value(&token).get("csrf_token").and_then(Value::as_str).map(str::to_owned);
@@ -126,9 +170,7 @@ impl<H: Http> Rest<H> {
                 Ok(())
             }
             400..=499 => Err(refused(message(answer.body()))),
-            status => {
-                Err(QuayError::Refused { what: "logging in".into(), status, message: message(answer.body()) })
-            }
+            _ => Err(self.refused("logging in".into(), &answer)),
         }
     }
 

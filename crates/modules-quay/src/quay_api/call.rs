@@ -1,9 +1,8 @@
-use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::OnceCell;
-
-use crate::host::Secret;
+use crate::args::Presence;
+use crate::host::{Secret, Shell};
+use crate::http::percent;
 use crate::quay::{Login, QuayError, Rest, Verb};
 use crate::value::Value;
 use crate::web::{Web, trust, web};
@@ -28,19 +27,18 @@ macro_rules! with_quay {
             #[serde(default, deserialize_with = "crate::words::secret")]
             #[schemars(with = "Option<String>")]
             quay_password: Option<crate::host::Secret>,
-            #[serde(default = "crate::args::yes")]
+            #[serde(default = "crate::args::yes", alias = "verify_ssl")]
             validate_certs: bool,
             /// The certificates (PEM) that are believed; by default the system's.
             ca_cert: Option<String>,
             #[serde(default)]
             state: crate::args::Presence,
-            #[serde(skip)]
-            connection: super::call::Connection,
             $($fields)*
         }
 
         impl $name {
-            async fn quay(
+            /// The run's session with Quay for this login.
+            fn quay(
                 &self,
                 cx: &crate::TaskContext,
             ) -> Result<std::sync::Arc<crate::quay::Rest<crate::web::Web>>, crate::ModuleError> {
@@ -52,7 +50,7 @@ macro_rules! with_quay {
                     verify: self.validate_certs,
                     authorities: self.ca_cert.as_deref(),
                 };
-                self.connection.get(cx, &access).await
+                access.session(cx)
             }
         }
     };
@@ -70,8 +68,41 @@ pub(super) struct Access<'a> {
 }
 
 impl Access<'_> {
+    /// The run's session for this login; it signs in when it is first needed.
+    pub(super) fn session(&self, cx: &TaskContext) -> Result<Arc<Rest<Web>>, ModuleError> {
+        let login = self.login()?;
+        let sessions = cx.run.get::<Sessions>();
+        let mut sessions = sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sessions.iter().find(|session| {
+            session.shell.is(&cx.shell)
+                && session.base == self.host
+                && session.login == login
+                && session.verify == self.verify
+                && session.authorities.as_deref() == self.authorities
+        });
+        if let Some(known) = known {
+            return Ok(Arc::clone(&known.quay));
+        }
+        let quay = Arc::new(self.open(cx)?);
+        sessions.push(Session {
+            shell: cx.shell.clone(),
+            base: self.host.to_owned(),
+            login,
+            verify: self.verify,
+            authorities: self.authorities.map(str::to_owned),
+            quay: Arc::clone(&quay),
+        });
+        Ok(quay)
+    }
+
+    /// A session of its own.
     pub(super) fn open(&self, cx: &TaskContext) -> Result<Rest<Web>, ModuleError> {
-        let login = match (self.token, self.username, self.password) {
+        let client = Web { trust: trust(self.verify, self.authorities)?, ..web(cx, SECONDS, self.verify) };
+        Ok(Rest::new(self.host, client, self.login()?))
+    }
+
+    fn login(&self) -> Result<Login, ModuleError> {
+        Ok(match (self.token, self.username, self.password) {
             (Some(token), None, None) => Login::Token(token.clone()),
             (None, Some(user), Some(password)) => {
                 Login::Password { user: user.to_owned(), password: password.clone() }
@@ -81,33 +112,24 @@ impl Access<'_> {
                     "give quay_token, or quay_username and quay_password".into(),
                 ));
             }
-        };
-        let client = Web { trust: trust(self.verify, self.authorities)?, ..web(cx, SECONDS, self.verify) };
-        Ok(Rest::new(self.host, client, login))
+        })
     }
 }
 
 /// How long one answer may take.
 const SECONDS: u64 = 60;
 
-/// One session a task: it is opened when it is first needed.
+/// The sessions of a run: a login is one for all tasks on a host.
 #[derive(Default)]
-pub(super) struct Connection(OnceCell<Arc<Rest<Web>>>);
+struct Sessions(Mutex<Vec<Session>>);
 
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connection")
-    }
-}
-
-impl Connection {
-    pub(super) async fn get(
-        &self,
-        cx: &TaskContext,
-        access: &Access<'_>,
-    ) -> Result<Arc<Rest<Web>>, ModuleError> {
-        self.0.get_or_try_init(|| async { access.open(cx).map(Arc::new) }).await.map(Arc::clone)
-    }
+struct Session {
+    shell: Shell,
+    base: String,
+    login: Login,
+    verify: bool,
+    authorities: Option<String>,
+    quay: Arc<Rest<Web>>,
 }
 
 /// A request that changes something.
@@ -131,7 +153,11 @@ impl Call {
     }
 
     pub(super) async fn send(&self, quay: &Rest<Web>) -> Result<Value, ModuleError> {
-        quay.call(self.verb, &self.path, self.body.as_ref(), &self.what).await.map_err(ModuleError::from)
+        self.ask(quay).await.map_err(ModuleError::from)
+    }
+
+    pub(super) async fn ask(&self, quay: &Rest<Web>) -> Result<Value, QuayError> {
+        quay.call(self.verb, &self.path, self.body.as_ref(), &self.what).await
     }
 }
 
@@ -143,13 +169,56 @@ pub(super) async fn look(
     path: &str,
 ) -> Result<Option<Value>, ModuleError> {
     match quay.get(path).await {
-        Err(
-            QuayError::Unreachable { .. }
-            | QuayError::Login { .. }
-            | QuayError::Refused { status: 400 | 403, .. },
-        ) if cx.mode.check => Ok(None),
+        Err(error) if foreseen(cx, &error) => Ok(None),
         other => other.map_err(ModuleError::from),
     }
+}
+
+fn foreseen(cx: &TaskContext, error: &QuayError) -> bool {
+    cx.mode.check
+        && matches!(
+            error,
+            QuayError::Unreachable { .. }
+                | QuayError::Starting
+                | QuayError::Https { .. }
+                | QuayError::Login { .. }
+                | QuayError::Refused { status: 400 | 403, .. }
+        )
+}
+
+/// What is at a path below a namespace. Where that is not there Quay answers 403, as to somebody who may not look: then nothing is there
+/// either, and what is wanted below it cannot be made.
+pub(super) async fn look_in(
+    cx: &TaskContext,
+    quay: &Rest<Web>,
+    namespace: &str,
+    path: &str,
+    state: Presence,
+) -> Result<Option<Value>, ModuleError> {
+    match quay.get(path).await {
+        Err(QuayError::Refused { status: 403, .. }) if !cx.mode.check && !is_there(quay, namespace).await => {
+            match state {
+                Presence::Absent => Ok(None),
+                Presence::Present => {
+                    Err(ModuleError::failed(format!("there is no organization or user {namespace}"))
+                        .hint("make it first (quay_organization)"))
+                }
+            }
+        }
+        Err(error) if foreseen(cx, &error) => Ok(None),
+        other => other.map_err(ModuleError::from),
+    }
+}
+
+/// Whether a namespace is there, as far as this login may see.
+async fn is_there(quay: &Rest<Web>, namespace: &str) -> bool {
+    for kind in ["organization", "users"] {
+        let path = format!("{kind}/{}", percent(namespace, false));
+        if !matches!(quay.get(&path).await, Ok(None)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// A plan with one difference to show; none where there are no calls.

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::call::{Call, look, plan, text, with_quay};
+use super::call::{Call, look_in, plan, text, with_quay};
 use super::permission::{Kind, Role};
 use crate::args::Presence;
 use crate::http::percent;
@@ -29,6 +29,9 @@ with_quay! {
 pub(super) struct Found {
     id: String,
     role: String,
+    /// Quay lets the same one be made again: the numbers of the others.
+    #[serde(default)]
+    again: Vec<String>,
 }
 
 impl QuayDefaultPermission {
@@ -59,21 +62,31 @@ impl Resource for QuayDefaultPermission {
     type Step = Call;
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
-        let answer = look(cx, &quay, &self.path()).await?.unwrap_or_default();
+        let quay = self.quay(cx)?;
+        let looked = look_in(cx, &quay, &self.organization, &self.path(), self.state).await?;
+        let answer = looked.unwrap_or_default();
         let all = answer.get("prototypes").and_then(Value::as_array).cloned().unwrap_or_default();
-        let found = all.iter().find(|p| self.is_this(p));
-        Ok(found.and_then(|p| Some(Found { id: text(p, "id")?, role: text(p, "role")? })))
+        let mut these = all.iter().filter(|p| self.is_this(p));
+        let Some(first) = these.next() else { return Ok(None) };
+        let again = these.filter_map(|p| text(p, "id")).collect();
+        Ok(Some(Found {
+            id: text(first, "id").unwrap_or_default(),
+            role: text(first, "role").unwrap_or_default(),
+            again,
+        }))
     }
 
     fn plan(&self, now: &Option<Found>, _: RunMode) -> Result<Plan<Call>, ModuleError> {
         let title = format!("default permission of {} in {}", self.name, self.organization);
         let role = self.role.word();
-        let one = |found: &Found| format!("{}/{}", self.path(), percent(&found.id, false));
+        let one = |id: &str| format!("{}/{}", self.path(), percent(id, false));
         let call = match (self.state, now) {
             (Presence::Absent, None) => None,
             (Presence::Absent, Some(found)) => {
-                Some(Call::new(Verb::Delete, one(found), None, format!("removing the {title}")))
+                let ids = std::iter::once(&found.id).chain(&found.again);
+                let removal =
+                    |id: &String| Call::new(Verb::Delete, one(id), None, format!("removing the {title}"));
+                return Ok(plan(&title, ids.map(removal).collect(), &found.role, "absent"));
             }
             (Presence::Present, None) => {
                 let mut body = json!({"role": role, "delegate": {"name": self.name, "kind": self.kind()}});
@@ -85,7 +98,7 @@ impl Resource for QuayDefaultPermission {
             (Presence::Present, Some(found)) if found.role == role => None,
             (Presence::Present, Some(found)) => Some(Call::new(
                 Verb::Put,
-                one(found),
+                one(&found.id),
                 Some(json!({"role": role})),
                 format!("changing the {title}"),
             )),
@@ -96,7 +109,7 @@ impl Resource for QuayDefaultPermission {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        step.send(&*self.quay(cx).await?).await.map(drop)
+        step.send(&*self.quay(cx)?).await.map(drop)
     }
 
     fn result(&self, after: &Option<Found>) -> Map {

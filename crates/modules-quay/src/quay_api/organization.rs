@@ -24,6 +24,8 @@ with_quay! {
 pub(super) struct Found {
     email: Option<String>,
     expiration: Option<u64>,
+    /// Who asks is no administrator of it: Quay does not show them what there is.
+    reduced: bool,
 }
 
 impl QuayOrganization {
@@ -59,11 +61,12 @@ impl Resource for QuayOrganization {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let answer = look(cx, &quay, &self.path()).await?;
         Ok(answer.map(|organization| Found {
             email: text(&organization, "email"),
             expiration: organization.get("tag_expiration_s").and_then(Value::as_u64),
+            reduced: organization.get("is_admin").and_then(Value::as_bool) == Some(false),
         }))
     }
 
@@ -90,7 +93,7 @@ impl Resource for QuayOrganization {
                 if let Some(email) = &self.email {
                     body["email"] = json!(email);
                 }
-                let made = Found { email: self.email.clone(), expiration: None };
+                let made = Found { email: self.email.clone(), ..Found::default() };
                 let more = self.differences(&made)?;
                 let what = format!("making the organization {name}");
                 let mut calls = vec![Call::new(Verb::Post, "organization/", Some(body), what)];
@@ -99,6 +102,14 @@ impl Resource for QuayOrganization {
             }
             (Presence::Present, Some(found)) => {
                 let body = self.differences(found)?;
+                if found.reduced && !body.is_empty() {
+                    let names: Vec<&str> = body.keys().map(String::as_str).collect();
+                    return Err(ModuleError::failed(format!(
+                        "who asks is no administrator of the organization {name}, and Quay shows them no {}",
+                        names.join(" and no ")
+                    ))
+                    .hint("ask as a member of its owners, or switch FEATURE_SUPERUSERS_FULL_ACCESS on for superusers"));
+                }
                 let was: Vec<String> = body
                     .keys()
                     .map(|key| match key.as_str() {
@@ -117,7 +128,7 @@ impl Resource for QuayOrganization {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        step.send(&*self.quay(cx).await?).await.map(drop)
+        step.send(&*self.quay(cx)?).await.map(drop)
     }
 
     fn result(&self, after: &Option<Found>) -> Map {

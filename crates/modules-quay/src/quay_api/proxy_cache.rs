@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::call::{Call, look, plan, seconds, text, with_quay};
+use super::call::{Call, look_in, plan, seconds, text, with_quay};
 use crate::args::Presence;
 use crate::host::Secret;
 use crate::http::percent;
@@ -62,8 +62,9 @@ impl Resource for QuayProxyCache {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
-        let Some(answer) = look(cx, &quay, &self.path()).await? else { return Ok(None) };
+        let quay = self.quay(cx)?;
+        let looked = look_in(cx, &quay, &self.organization, &self.path(), self.state).await?;
+        let Some(answer) = looked else { return Ok(None) };
         // An organization that is no cache answers with empty fields.
         let Some(registry) = text(&answer, "upstream_registry") else { return Ok(None) };
         Ok(Some(Found {
@@ -108,7 +109,7 @@ impl Resource for QuayProxyCache {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        step.send(&*self.quay(cx).await?).await.map(drop)
+        step.send(&*self.quay(cx)?).await.map(drop)
     }
 
     fn result(&self, after: &Option<Found>) -> Map {

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::call::{Call, look, plan, text, with_quay};
+use super::call::{Call, look, look_in, plan, text, with_quay};
 use crate::args::Presence;
 use crate::docker_config::DockerConfig;
 use crate::host::{Script, Secret, contents, quote};
@@ -86,8 +86,12 @@ impl Resource for QuayRobot {
     type Step = Task;
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
-        let answer = match look(cx, &quay, &self.path()).await {
+        let quay = self.quay(cx)?;
+        let looked = match self.name.split_once('+') {
+            Some((organization, _)) => look_in(cx, &quay, organization, &self.path(), self.state).await,
+            None => look(cx, &quay, &self.path()).await,
+        };
+        let answer = match looked {
             // Quay says so of a robot that is not there.
             Err(ModuleError::Failed { message, .. })
                 if message.to_lowercase().contains("could not find robot") =>
@@ -166,7 +170,7 @@ impl Resource for QuayRobot {
                 return self.configuration(&found)?.write(path, cx).await;
             }
         };
-        call.send(&*self.quay(cx).await?).await.map(drop)
+        call.send(&*self.quay(cx)?).await.map(drop)
     }
 
     fn result(&self, after: &Option<Found>) -> Map {

@@ -93,7 +93,7 @@ impl Resource for QuayTeam {
     type Step = Call;
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let path = format!("organization/{}", percent(&self.organization, false));
         let Some(organization) = look(cx, &quay, &path).await? else {
             if cx.mode.check || self.state == Presence::Absent {
@@ -158,7 +158,7 @@ impl Resource for QuayTeam {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        step.send(&*self.quay(cx).await?).await.map(drop)
+        step.send(&*self.quay(cx)?).await.map(drop)
     }
 
     fn result(&self, after: &Option<Found>) -> Map {

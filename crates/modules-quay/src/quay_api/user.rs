@@ -16,7 +16,7 @@ with_quay! {
         #[serde(alias = "name")]
         username: String,
         email: Option<String>,
-        /// At least 8 characters, no white space.
+        /// At least 8 characters, no white space. Of a disabled user it is not compared.
         #[serde(default, deserialize_with = "crate::words::secret")]
         #[schemars(with = "Option<String>")]
         password: Option<Secret>,
@@ -88,13 +88,13 @@ impl Resource for QuayUser {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let Some(user) = look(cx, &quay, &self.path()).await? else { return Ok(None) };
-        Ok(Some(Found {
-            email: text(&user, "email"),
-            enabled: user.get("enabled").and_then(Value::as_bool).unwrap_or(true),
-            enters: self.state == Presence::Absent || self.enters(cx).await?,
-        }))
+        let enabled = user.get("enabled").and_then(Value::as_bool).unwrap_or(true);
+        // Nobody enters who is disabled: what the password is cannot be told then.
+        let tells = self.state == Presence::Present && enabled && self.enabled != Some(false);
+        let enters = !tells || self.enters(cx).await?;
+        Ok(Some(Found { email: text(&user, "email"), enabled, enters }))
     }
 
     fn plan(&self, now: &Option<Found>, _: RunMode) -> Result<Plan<Call>, ModuleError> {
@@ -110,7 +110,11 @@ impl Resource for QuayUser {
                 plan(&title, vec![call], "present", "absent")
             }
             (Presence::Present, None) => {
-                let body = json!({"username": name, "email": self.email});
+                let mut body = json!({"username": name});
+                // Quay takes none for "no address", and refuses null.
+                if let Some(email) = &self.email {
+                    body["email"] = json!(email);
+                }
                 let mut calls = vec![Call::new(
                     Verb::Post,
                     "superuser/users/",
@@ -132,7 +136,7 @@ impl Resource for QuayUser {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        step.send(&*self.quay(cx).await?).await.map(drop)
+        step.send(&*self.quay(cx)?).await.map(drop)
     }
 
     fn result(&self, after: &Option<Found>) -> Map {
