@@ -209,8 +209,9 @@ fn mending_only_ever_helps() {
         }
         assert!(!after.changes.is_empty(), "{}: nothing was done", row.name);
         let rest = files.check(row, &after.text);
-        assert!(rest.errors() <= before.errors(), "{}\n{}", row.name, after.text);
-        assert!(rest.findings.len() < before.findings.len(), "{}\n{}", row.name, after.text);
+        // What is wrong decreases; a database that is known now may be told to be deprecated.
+        let weight = |checked: &Checked| (checked.errors(), checked.warnings());
+        assert!(weight(&rest) < weight(&before), "{}\n{}", row.name, after.text);
         assert!(
             rest.findings.iter().all(|f| f.mend.is_none()),
             "{}: it is not done\n{}",

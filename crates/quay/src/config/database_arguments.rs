@@ -130,7 +130,7 @@ fn verification(reader: &mut Reader<'_>, arguments: &Mapping) {
     match arguments.get("sslrootcert").and_then(|n| Some((n.as_str()?, &n.origin))) {
         Some((path, at)) if !path.is_empty() => in_bundle(reader, "sslrootcert", path, at),
         _ => {
-            if reader.beside("database.pem") == Some(None) {
+            if reader.lacks("database.pem") {
                 reader.error(
                     Diagnostic::new(format!(
                         "{KEY}: sslmode {mode} needs database.pem beside the configuration"
@@ -147,7 +147,7 @@ fn verification(reader: &mut Reader<'_>, arguments: &Mapping) {
 fn in_bundle(reader: &mut Reader<'_>, key: &str, path: &str, at: &Origin) {
     let name = FOLDERS.iter().find_map(|folder| path.strip_prefix(folder));
     if let Some(name) = name
-        && reader.beside(name) == Some(None)
+        && reader.lacks(name)
     {
         reader.error(
             Diagnostic::new(format!(
@@ -159,7 +159,7 @@ fn in_bundle(reader: &mut Reader<'_>, key: &str, path: &str, at: &Origin) {
     }
 }
 
-/// `ssl`: the certificate of who signed a MySQL's.
+/// `ssl`: the certificate of who signed that of a `MySQL`.
 fn authority(reader: &mut Reader<'_>, arguments: &Mapping, kind: Option<DatabaseKind>) {
     let Some(node) = arguments.get("ssl") else { return };
     let Some(ssl) = node.as_map() else {

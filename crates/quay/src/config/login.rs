@@ -132,20 +132,20 @@ fn jwt(reader: &mut Reader<'_>) {
             );
         }
     }
-    if reader.beside("jwt-authn.cert") == Some(None) {
+    if reader.lacks("jwt-authn.cert") {
         let said = reader.about("AUTHENTICATION_TYPE", "jwt-authn.cert is missing beside the configuration");
         reader.error(said.hint("put the public key of who signs the tokens there, a PEM file"));
     }
 }
 
 fn keystone(reader: &mut Reader<'_>) {
+    const VERSION: &str = "KEYSTONE_AUTH_VERSION";
     for key in KEYSTONE {
         if reader.get(key).is_none() {
             let said = reader.about("AUTHENTICATION_TYPE", format!("nobody can log in without {key}"));
             reader.warning(said.hint("users are authenticated by Keystone"));
         }
     }
-    const VERSION: &str = "KEYSTONE_AUTH_VERSION";
     let Some(node) = reader.get(VERSION) else { return };
     let version = match &node.kind {
         Kind::Int(number) => Some(*number),

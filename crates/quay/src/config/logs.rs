@@ -27,14 +27,12 @@ pub(super) fn read(reader: &mut Reader<'_>) {
 fn part<'a>(reader: &mut Reader<'a>, name: &str) -> Option<(&'a Mapping, Origin)> {
     let found = reader.map(CONFIG).and_then(|(config, _)| config.get(name));
     let at = found.map_or_else(|| reader.at("LOGS_MODEL"), |n| n.origin.clone());
-    match found.and_then(Node::as_map) {
-        Some(settings) => Some((settings, at)),
-        None => {
-            let said = Diagnostic::new(format!("{CONFIG} needs {name}, a mapping")).at(&at);
-            reader.error(said.hint(format!("write {CONFIG}: {{{name}: {{host: ..., port: ...}}}}")));
-            None
-        }
-    }
+    let Some(settings) = found.and_then(Node::as_map) else {
+        let said = Diagnostic::new(format!("{CONFIG} needs {name}, a mapping")).at(&at);
+        reader.error(said.hint(format!("write {CONFIG}: {{{name}: {{host: ..., port: ...}}}}")));
+        return None;
+    };
+    Some((settings, at))
 }
 
 /// Who brings the log entries there.
@@ -84,7 +82,7 @@ fn certificate(reader: &mut Reader<'_>, name: &str, settings: &Mapping) {
     };
     let inside = ["conf/stack/", "/conf/stack/", "/quay-registry/conf/stack/"];
     if let Some(file) = inside.iter().find_map(|folder| path.strip_prefix(folder))
-        && reader.beside(file) == Some(None)
+        && reader.lacks(file)
     {
         let said = Diagnostic::new(format!("{CONFIG}: {name} names {path}, and {file} is missing"));
         reader.error(said.at(at).hint(format!("put {file} beside the configuration")));

@@ -105,9 +105,14 @@ impl<'a> Reader<'a> {
         line.chars().skip(from).take(node.origin.width as usize).collect()
     }
 
-    /// A file beside the configuration: `Some(None)` says that it is missing, `None` that nobody knows.
-    pub(super) fn beside(&self, name: &str) -> Option<Option<Vec<u8>>> {
-        self.circumstances.beside.map(|read| read(name))
+    /// Whether a file is known to be missing beside the configuration.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        self.circumstances.beside.is_some_and(|read| read(name).is_none())
+    }
+
+    /// A file beside the configuration, where somebody knows and it is there.
+    pub(super) fn file(&self, name: &str) -> Option<Vec<u8>> {
+        self.circumstances.beside.and_then(|read| read(name))
     }
 }
 

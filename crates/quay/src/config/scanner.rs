@@ -95,9 +95,9 @@ fn key(reader: &mut Reader<'_>) -> Result<Option<SharedKey>, ()> {
                 "it is written in base64 here as in Clair's configuration; openssl rand -base64 32 makes one",
             );
             if python_reads(text) {
-                reader.warning(said)
+                reader.warning(said);
             } else {
-                reader.error(said)
+                reader.error(said);
             }
             Err(())
         }

@@ -18,6 +18,9 @@ const NEVER_NULL: [&str; 5] = [
 const DECODED_TEXTS: [&str; 4] =
     ["AVATAR_KIND", "ENTERPRISE_LOGO_URL", "REGISTRY_TITLE", "REGISTRY_TITLE_SHORT"];
 
+/// Parts of the names of keys whose texts may be anything.
+const FREE_TEXTS: [&str; 5] = ["PASSW", "SECRET", "USERNAME", "TITLE", "PSK"];
+
 /// Checked words that may be others than Quay knows: it then takes its default.
 const LENIENT: [&str; 1] = ["FEATURE_LISTEN_IP_VERSION"];
 
@@ -131,7 +134,10 @@ fn mend(reader: &Reader<'_>, name: &str, value: &Node, shape: Shape) -> Option<M
             let number: i64 = text.parse().ok()?;
             Mend::scalar(reader, value, number.to_string(), format!("{name} loses its quotes"))
         }
-        (Shape::Text, Kind::Int(_) | Kind::Float(_), _) => {
+        // A number can be a password or a title, but no address.
+        (Shape::Text, Kind::Int(_) | Kind::Float(_), _)
+            if FREE_TEXTS.iter().any(|word| name.contains(word)) =>
+        {
             let quoted = format!("'{}'", reader.written(value));
             Mend::scalar(reader, value, quoted, format!("{name} is put in quotes"))
         }

@@ -270,14 +270,12 @@ fn typed(reader: &mut Reader<'_>, id: &str, key: &str, node: &Node) {
             let said = Diagnostic::new(format!("the storage {id}: port is a number from 1 to 65535"));
             reader.error(said.at(&node.origin).hint("write port: 443"));
         }
-        "hostname" | "host" => {
-            if node.as_str().is_some_and(|host| host.contains('/')) {
-                reader.error(
-                    Diagnostic::new(format!("the storage {id}: {key} is a name only, not a URL"))
-                        .at(&node.origin)
-                        .hint("the scheme is is_secure: true or false, the port is port: NUMBER"),
-                );
-            }
+        "hostname" | "host" if node.as_str().is_some_and(|host| host.contains('/')) => {
+            reader.error(
+                Diagnostic::new(format!("the storage {id}: {key} is a name only, not a URL"))
+                    .at(&node.origin)
+                    .hint("the scheme is is_secure: true or false, the port is port: NUMBER"),
+            );
         }
         "auth_version" => {
             let version = match &node.kind {

@@ -27,12 +27,12 @@ pub(super) fn read(reader: &mut Reader<'_>, id: &str, driver: &Driver, settings:
 fn key_file(reader: &mut Reader<'_>, id: &str, driver: &Driver, settings: &Mapping) {
     let named = driver.key_file.and_then(|key| settings.get(key));
     let Some((name, at)) = named.and_then(|n| Some((n.as_str()?, &n.origin))) else { return };
-    let why = match reader.beside(name) {
-        Some(None) => format!("{name} is missing beside the configuration"),
-        Some(Some(pem)) if PrivateKeyDer::from_pem_slice(&pem).is_err() => {
-            format!("{name} holds no private key")
-        }
-        _ => return,
+    let why = if reader.lacks(name) {
+        format!("{name} is missing beside the configuration")
+    } else if reader.file(name).is_some_and(|pem| PrivateKeyDer::from_pem_slice(&pem).is_err()) {
+        format!("{name} holds no private key")
+    } else {
+        return;
     };
     reader.error(
         Diagnostic::new(format!("the storage {id}: {why}, and Quay would not start"))
