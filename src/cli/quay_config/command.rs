@@ -77,7 +77,8 @@ pub(in crate::cli) fn run(args: &QuayConfigArgs) -> Result<ExitCode> {
     let circumstances = Circumstances { version: args.quay_version, beside: Some(&beside) };
     let bundle = bundle(&folder);
     let now = jiff::Timestamp::now();
-    let check = |name: String, text: &str| check_for(&SourceFile::new(name, text), &bundle, now, circumstances);
+    let check =
+        |name: String, text: &str| check_for(&SourceFile::new(name, text), &bundle, now, circumstances);
     let name = path.display().to_string();
     let checked = check(name.clone(), &text);
     let fixed = if args.fix { Some(fix(&path, &text, &checked, &check)?) } else { None };

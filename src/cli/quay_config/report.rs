@@ -38,7 +38,11 @@ fn count(number: usize, what: &str) -> String {
 /// What was mended, and what is left.
 pub(super) fn changes(fixed: &Fixed, checked: &Checked, name: &str, asks: bool) -> String {
     let Some(file) = &fixed.file else {
-        let none = if checked.findings.is_empty() { "nothing is to be mended" } else { "nothing can be mended safely" };
+        let none = if checked.findings.is_empty() {
+            "nothing is to be mended"
+        } else {
+            "nothing can be mended safely"
+        };
         return format!("{}; {none}", report(checked, name, asks));
     };
     let mut text = String::new();

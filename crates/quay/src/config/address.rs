@@ -38,7 +38,9 @@ pub(super) fn read(reader: &mut Reader<'_>, bundle: &Bundle, now: Timestamp) -> 
     let address = name(reader, termination);
     if termination == Termination::Quay {
         let place = scheme.map_or_else(|| reader.at("SERVER_HOSTNAME"), |(_, at)| at);
-        for (severe, problem) in examine(bundle, address.as_ref().map(|a| a.host.as_str()), now) {
+        // A dot at a name's end is none of a certificate's.
+        let host = address.as_ref().map(|a| a.host.trim_end_matches('.'));
+        for (severe, problem) in examine(bundle, host, now) {
             let diagnostic = problem.at(&place);
             if severe { reader.error(diagnostic) } else { reader.warning(diagnostic) }
         }

@@ -1,7 +1,7 @@
 use super::finding::Severity;
 use super::mend::Mend;
 use super::model::DatabaseKind;
-use super::reader::Reader;
+use super::reader::{Reader, meant_bool};
 use crate::diag::{Diagnostic, Origin, closest};
 use crate::yaml::{Kind, Mapping, Node};
 
@@ -56,23 +56,25 @@ pub(super) fn read(reader: &mut Reader<'_>, kind: Option<DatabaseKind>) {
 }
 
 fn switch(reader: &mut Reader<'_>, arguments: &Mapping, key: &str) {
-    match arguments.get(key).map(|n| (&n.kind, n)) {
-        Some((Kind::Bool(true), _)) => {}
-        Some((Kind::Bool(false), node)) => reader.warning(
+    let Some(node) = arguments.get(key) else {
+        let said = reader.about(KEY, format!("{KEY} has no {key}, which Quay's schema requires of it"));
+        reader.warning(said.hint(format!("add {key}: true, or leave {KEY} out")));
+        return;
+    };
+    match reader.plain_bool(node) {
+        Some(true) => {}
+        Some(false) => reader.warning(
             Diagnostic::new(format!("{KEY}: {key} is always to be true"))
                 .at(&node.origin)
                 .hint(format!("write {key}: true")),
         ),
-        Some((_, node)) => {
-            let mend = (node.as_str() == Some("true"))
-                .then(|| Mend::scalar(reader, node, "true", format!("{KEY}: {key} loses its quotes")))
-                .flatten();
-            let said = Diagnostic::new(format!("{KEY}: {key} is true, not {}", node.type_name()));
-            reader.say(Severity::Error, said.at(&node.origin).hint(format!("write {key}: true")), mend);
-        }
         None => {
-            let said = reader.about(KEY, format!("{KEY} has no {key}, which Quay's schema requires of it"));
-            reader.warning(said.hint(format!("add {key}: true, or leave {KEY} out")));
+            let says = format!("{KEY}: {key} is written as true");
+            let mend =
+                (meant_bool(node) == Some(true)).then(|| Mend::scalar(reader, node, "true", says)).flatten();
+            let found = if matches!(node.kind, Kind::Bool(_)) { "a word for it" } else { node.type_name() };
+            let said = Diagnostic::new(format!("{KEY}: {key} is true, not {found}"));
+            reader.say(Severity::Error, said.at(&node.origin).hint(format!("write {key}: true")), mend);
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::finding::Severity;
 use super::mend::Mend;
 use super::model::Service;
-use super::reader::Reader;
+use super::reader::{Reader, meant_bool};
 use super::uri;
 use crate::diag::{Diagnostic, Origin};
 use crate::yaml::{Kind, Mapping, Node};
@@ -229,13 +229,25 @@ fn provider(reader: &mut Reader<'_>, key: &str, at: &Origin, settings: &Mapping)
 
 /// A setting that is there, and a string.
 fn required(reader: &mut Reader<'_>, key: &str, name: &str, at: &Origin, settings: &Mapping) {
-    match settings.get(name) {
-        Some(node) if node.as_str() != Some("") => text(reader, key, name, node),
-        _ => {
-            let said = Diagnostic::new(format!("{key} needs {name}"));
-            reader.error(said.at(at).hint(format!("add {name} to it")));
-        }
+    if let Some(node) = there(reader, key, name, at, settings) {
+        text(reader, key, name, node);
     }
+}
+
+/// A setting that is there; that it is not is told.
+fn there<'a>(
+    reader: &mut Reader<'_>,
+    key: &str,
+    name: &str,
+    at: &Origin,
+    settings: &'a Mapping,
+) -> Option<&'a Node> {
+    let found = settings.get(name).filter(|node| node.as_str() != Some(""));
+    if found.is_none() {
+        let said = Diagnostic::new(format!("{key} needs {name}"));
+        reader.error(said.at(at).hint(format!("add {name} to it")));
+    }
+    found
 }
 
 fn text(reader: &mut Reader<'_>, key: &str, name: &str, node: &Node) {
@@ -251,6 +263,36 @@ fn text(reader: &mut Reader<'_>, key: &str, name: &str, node: &Node) {
     let said =
         Diagnostic::new(format!("{key}: {name} is a string, not {}", node.type_name())).at(&node.origin);
     reader.say(Severity::Error, said.hint("put it in quotes"), mend);
+}
+
+/// What the start reads of GitHub and its like, switched on or not.
+fn kinds(reader: &mut Reader<'_>, key: &str) {
+    const TEXTS: [&str; 7] = [
+        "API_ENDPOINT",
+        "GITHUB_ENDPOINT",
+        "GITLAB_ENDPOINT",
+        "CLIENT_ID",
+        "CLIENT_SECRET",
+        "CONSUMER_KEY",
+        "CONSUMER_SECRET",
+    ];
+    let Some((settings, _)) = reader.map(key) else { return };
+    for name in TEXTS {
+        if let Some(node) = settings.get(name) {
+            text(reader, key, name, node);
+        }
+    }
+    if let Some(node) = settings.get("ORG_RESTRICT").filter(|n| reader.plain_bool(n).is_none()) {
+        let says = |on: bool| format!("{key}: ORG_RESTRICT is written as {on}");
+        let mend = meant_bool(node).and_then(|on| Mend::scalar(reader, node, on.to_string(), says(on)));
+        let said = Diagnostic::new(format!("{key}: ORG_RESTRICT is true or false")).at(&node.origin);
+        reader.say(Severity::Error, said.hint("write true or false, without quotes"), mend);
+    }
+    if let Some(node) = settings.get("ALLOWED_ORGANIZATIONS").filter(|n| n.as_seq().is_none()) {
+        let said =
+            Diagnostic::new(format!("{key}: ALLOWED_ORGANIZATIONS is a list, not {}", node.type_name()));
+        reader.error(said.at(&node.origin).hint("write [first, second]"));
+    }
 }
 
 /// GitHub and Google, for logins and for builds, and what GitLab and Bitbucket need for builds.
@@ -287,6 +329,7 @@ fn github_and_google(reader: &mut Reader<'_>) {
             builds,
         ),
     ] {
+        kinds(reader, key);
         if !(on && reader.flag(switch, false)) {
             continue;
         }
@@ -294,7 +337,7 @@ fn github_and_google(reader: &mut Reader<'_>) {
         let Some((settings, _)) = reader.map(key) else { continue };
         let at = reader.at(key);
         for name in needs {
-            required(reader, key, name, &at, settings);
+            there(reader, key, name, &at, settings);
         }
         endpoint(reader, key, settings);
         let restricts = matches!(settings.get("ORG_RESTRICT").map(|n| &n.kind), Some(Kind::Bool(true)));

@@ -1,7 +1,8 @@
+use super::keys::{Shape, is_duration};
 use super::model::Service;
 use super::reader::{Reader, port};
 use crate::diag::{Diagnostic, Origin, closest};
-use crate::yaml::{Kind, Mapping, Node};
+use crate::yaml::{Mapping, Node};
 
 const CONFIG: &str = "LOGS_MODEL_CONFIG";
 const CACHE: &str = "DATA_MODEL_CACHE_CONFIG";
@@ -12,8 +13,42 @@ const ENGINES: [&str; 4] = ["inmemory", "memcached", "redis", "rediscluster"];
 /// Where Quay's own memcached listens, in its container.
 const OWN_MEMCACHED: u16 = 18080;
 
+/// What the start reads of the log's configuration, whichever of it is used.
+const PARTS: [(&str, &[(&str, Shape)]); 3] = [
+    (
+        "elasticsearch_config",
+        &[
+            ("host", Shape::Text),
+            ("port", Shape::Int),
+            ("access_key", Shape::Text),
+            ("secret_key", Shape::Text),
+            ("aws_region", Shape::Text),
+            ("index_prefix", Shape::Text),
+            ("use_ssl", Shape::Bool),
+        ],
+    ),
+    (
+        "kafka_config",
+        &[("topic", Shape::Text), ("bootstrap_servers", Shape::List), ("max_block_seconds", Shape::Int)],
+    ),
+    (
+        "kinesis_stream_config",
+        &[
+            ("stream_name", Shape::Text),
+            ("aws_region", Shape::Text),
+            ("aws_access_key", Shape::Text),
+            ("aws_secret_key", Shape::Text),
+            ("retries", Shape::Int),
+            ("read_timeout", Shape::Int),
+            ("connect_timeout", Shape::Int),
+            ("max_pool_connections", Shape::Int),
+        ],
+    ),
+];
+
 /// Checks where the audit log goes, and the cache.
 pub(super) fn read(reader: &mut Reader<'_>) {
+    kinds(reader);
     match reader.text("LOGS_MODEL").map(|(model, _)| model) {
         Some("elasticsearch") => elasticsearch(reader, true),
         Some("transition_reads_both_writes_es") => elasticsearch(reader, false),
@@ -21,6 +56,26 @@ pub(super) fn read(reader: &mut Reader<'_>) {
         _ => {}
     }
     cache(reader);
+}
+
+fn kinds(reader: &mut Reader<'_>) {
+    let Some((config, _)) = reader.map(CONFIG) else { return };
+    for (name, known) in PARTS {
+        let Some(node) = config.get(name) else { continue };
+        let Some(settings) = node.as_map() else {
+            let said = Diagnostic::new(format!("{CONFIG}: {name} is a mapping, not {}", node.type_name()));
+            reader.error(said.at(&node.origin).hint(format!("write {name}: {{...}}")));
+            continue;
+        };
+        for (key, shape) in known {
+            let Some(node) = settings.get(key) else { continue };
+            let word = *shape == Shape::Bool && shape.fits(node) && reader.plain_bool(node).is_none();
+            if word || !shape.fits(node) {
+                let said = Diagnostic::new(format!("{CONFIG}: {name}: {key} is {}", shape.words()));
+                reader.error(said.at(&node.origin).hint(format!("write {key} as {}", shape.words())));
+            }
+        }
+    }
 }
 
 /// A part of the log's configuration; what is missing is told.
@@ -92,10 +147,6 @@ fn certificate(reader: &mut Reader<'_>, name: &str, settings: &Mapping) {
 fn needed(reader: &mut Reader<'_>, name: &str, settings: &Mapping, keys: &[&str], at: &Origin) {
     for key in keys {
         match settings.get(key) {
-            Some(node) if *key == "port" && !matches!(node.kind, Kind::Int(_)) => {
-                let said = Diagnostic::new(format!("{CONFIG}: {name}: port is a number")).at(&node.origin);
-                reader.error(said.hint("write it without quotes"));
-            }
             Some(node) if !node.is_null() && node.as_str() != Some("") => {}
             _ => {
                 let said = Diagnostic::new(format!("{CONFIG}: {name} needs {key}")).at(at);
@@ -149,9 +200,8 @@ fn cache(reader: &mut Reader<'_>) {
 
 fn times(reader: &mut Reader<'_>, settings: &Mapping) {
     for key in ["repository_blob_cache_ttl", "active_repo_tags_cache_ttl", "catalog_page_cache_ttl"] {
-        if let Some(node) = settings
-            .get(key)
-            .filter(|n| !n.as_str().is_some_and(|t| t.is_empty() || super::keys::is_duration(t)))
+        if let Some(node) =
+            settings.get(key).filter(|n| !n.as_str().is_some_and(|t| t.is_empty() || is_duration(t)))
         {
             let said = Diagnostic::new(format!("{CACHE}: {key} is a time like 60s")).at(&node.origin);
             reader.error(said.hint("write a number and w, d, h, m or s"));

@@ -105,6 +105,15 @@ impl<'a> Reader<'a> {
         line.chars().skip(from).take(node.origin.width as usize).collect()
     }
 
+    /// A boolean that Quay's start takes for one as well: written as true or false, and not as yes or off.
+    pub(super) fn plain_bool(&self, node: &Node) -> Option<bool> {
+        let Kind::Bool(on) = node.kind else { return None };
+        let written = self.written(node);
+        // What is not written anywhere came by an alias or from JSON.
+        let other = ["yes", "no", "on", "off"].iter().any(|word| written.eq_ignore_ascii_case(word));
+        (!other).then_some(on)
+    }
+
     /// Whether a file is known to be missing beside the configuration.
     pub(super) fn lacks(&self, name: &str) -> bool {
         self.circumstances.beside.is_some_and(|read| read(name).is_none())
@@ -124,4 +133,13 @@ pub(super) fn port(node: &Node) -> Option<u16> {
         _ => None,
     }
     .filter(|port| *port > 0)
+}
+
+/// What a scalar must mean that should have been true or false.
+pub(super) fn meant_bool(node: &Node) -> Option<bool> {
+    match (&node.kind, node.as_str()) {
+        (Kind::Bool(on), _) => Some(*on),
+        (_, Some(text)) => text.to_ascii_lowercase().parse().ok(),
+        _ => None,
+    }
 }

@@ -1,7 +1,7 @@
 use super::finding::Severity;
 use super::mend::Mend;
 use super::model::{RedisServer, Service};
-use super::reader::{Reader, port};
+use super::reader::{Reader, meant_bool, port};
 use crate::diag::{Diagnostic, Origin, closest};
 use crate::host::Secret;
 use crate::value::plain;
@@ -75,6 +75,7 @@ fn read_one(reader: &mut Reader<'_>, key: &'static str) -> Option<RedisServer> {
     names(reader, key, settings);
     let before = reader.findings.len();
     let tls = tls(reader, key, settings);
+    number_of_database(reader, key, settings);
     let password = password(reader, key, settings);
     let host = host(reader, key, settings, &place);
     let port = number(reader, key, settings, &place);
@@ -101,24 +102,22 @@ fn names(reader: &mut Reader<'_>, key: &str, settings: &Mapping) {
 
 fn tls(reader: &mut Reader<'_>, key: &str, settings: &Mapping) -> bool {
     let Some(node) = settings.get("ssl") else { return false };
-    let word = reader.written(node);
-    let plain_word = word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false");
-    match node.kind {
-        Kind::Bool(on) if plain_word => on,
-        _ => {
-            let meant = match (&node.kind, node.as_str()) {
-                (Kind::Bool(on), _) => Some(*on),
-                (_, Some("true")) => Some(true),
-                (_, Some("false")) => Some(false),
-                _ => None,
-            };
-            let mend = meant.and_then(|on| {
-                Mend::scalar(reader, node, on.to_string(), format!("{key}: ssl is written as {on}"))
-            });
-            let said = Diagnostic::new(format!("{key}: ssl is true or false")).at(&node.origin);
-            reader.say(Severity::Error, said.hint("write ssl: true, without quotes"), mend);
-            meant.unwrap_or(false)
-        }
+    if let Some(on) = reader.plain_bool(node) {
+        return on;
+    }
+    let meant = meant_bool(node);
+    let says = |on: bool| format!("{key}: ssl is written as {on}");
+    let mend = meant.and_then(|on| Mend::scalar(reader, node, on.to_string(), says(on)));
+    let said = Diagnostic::new(format!("{key}: ssl is true or false")).at(&node.origin);
+    reader.say(Severity::Error, said.hint("write ssl: true, without quotes"), mend);
+    meant.unwrap_or(false)
+}
+
+/// Which of its databases; the start looks at that of the pull metrics only.
+fn number_of_database(reader: &mut Reader<'_>, key: &str, settings: &Mapping) {
+    if let Some(node) = settings.get("db").filter(|n| key == PULLS && !matches!(n.kind, Kind::Int(_))) {
+        let said = Diagnostic::new(format!("{key}: db is a whole number, not {}", node.type_name()));
+        reader.error(said.at(&node.origin).hint("write db: 0"));
     }
 }
 

@@ -148,10 +148,10 @@ fn mend(reader: &Reader<'_>, name: &str, value: &Node, shape: Shape) -> Option<M
 /// A switch that is written as yes, no, on or off: Quay reads it, but its start takes it for a string.
 fn another_word(reader: &mut Reader<'_>, name: &str, value: &Node) {
     let Kind::Bool(on) = value.kind else { return };
-    let written = reader.written(value);
-    if written.is_empty() || ["true", "false"].iter().any(|word| written.eq_ignore_ascii_case(word)) {
+    if reader.plain_bool(value).is_some() {
         return;
     }
+    let written = reader.written(value);
     let mend = Mend::scalar(reader, value, on.to_string(), format!("{name} is written as {on}"));
     let said =
         Diagnostic::new(format!("{name}: Quay's start takes {written} for a string")).at(&value.origin);

@@ -2,7 +2,7 @@ use super::drivers::{self, DRIVERS, Driver};
 use super::finding::Severity;
 use super::mend::Mend;
 use super::model::{S3Access, Service, StorageLocation};
-use super::reader::{Reader, port};
+use super::reader::{Reader, meant_bool, port};
 use super::storage_cdn;
 use crate::diag::{Diagnostic, Origin, closest};
 use crate::host::Secret;
@@ -292,17 +292,11 @@ fn typed(reader: &mut Reader<'_>, id: &str, key: &str, node: &Node) {
 }
 
 fn secure(reader: &mut Reader<'_>, id: &str, node: &Node) {
-    let written = reader.written(node);
-    let plain_word = ["true", "false"].iter().any(|word| written.eq_ignore_ascii_case(word));
-    let meant = match (&node.kind, node.as_str()) {
-        (Kind::Bool(_), _) if plain_word => return,
-        (Kind::Bool(on), _) => Some(*on),
-        (_, Some(text)) => text.parse::<bool>().ok(),
-        _ => None,
-    };
-    let mend = meant.and_then(|on| {
-        Mend::scalar(reader, node, on.to_string(), format!("{CONFIG}: is_secure is written as {on}"))
-    });
+    if reader.plain_bool(node).is_some() {
+        return;
+    }
+    let says = |on: bool| format!("{CONFIG}: is_secure is written as {on}");
+    let mend = meant_bool(node).and_then(|on| Mend::scalar(reader, node, on.to_string(), says(on)));
     let found = if matches!(node.kind, Kind::Bool(_)) { "a word for it" } else { node.type_name() };
     let said = Diagnostic::new(format!("the storage {id}: is_secure is true or false, not {found}"));
     reader.say(Severity::Error, said.at(&node.origin).hint("true speaks TLS to the gateway"), mend);
