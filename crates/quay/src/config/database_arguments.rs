@@ -72,7 +72,7 @@ fn switch(reader: &mut Reader<'_>, arguments: &Mapping, key: &str) {
             let says = format!("{KEY}: {key} is written as true");
             let mend =
                 (meant_bool(node) == Some(true)).then(|| Mend::scalar(reader, node, "true", says)).flatten();
-            let found = if matches!(node.kind, Kind::Bool(_)) { "a word for it" } else { node.type_name() };
+            let found = reader.found(node);
             let said = Diagnostic::new(format!("{KEY}: {key} is true, not {found}"));
             reader.say(Severity::Error, said.at(&node.origin).hint(format!("write {key}: true")), mend);
         }

@@ -114,6 +114,14 @@ impl<'a> Reader<'a> {
         (!other).then_some(on)
     }
 
+    /// What stands where true or false should.
+    pub(super) fn found(&self, node: &Node) -> String {
+        match node.kind {
+            Kind::Bool(_) => format!("the word {}", self.written(node)),
+            _ => node.type_name().to_owned(),
+        }
+    }
+
     /// Whether a file is known to be missing beside the configuration.
     pub(super) fn lacks(&self, name: &str) -> bool {
         self.circumstances.beside.is_some_and(|read| read(name).is_none())

@@ -297,7 +297,7 @@ fn secure(reader: &mut Reader<'_>, id: &str, node: &Node) {
     }
     let says = |on: bool| format!("{CONFIG}: is_secure is written as {on}");
     let mend = meant_bool(node).and_then(|on| Mend::scalar(reader, node, on.to_string(), says(on)));
-    let found = if matches!(node.kind, Kind::Bool(_)) { "a word for it" } else { node.type_name() };
+    let found = reader.found(node);
     let said = Diagnostic::new(format!("the storage {id}: is_secure is true or false, not {found}"));
     reader.say(Severity::Error, said.at(&node.origin).hint("true speaks TLS to the gateway"), mend);
 }
