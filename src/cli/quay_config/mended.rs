@@ -13,7 +13,7 @@ const ROUNDS: usize = 8;
 pub(super) struct Fixed {
     /// Where the mended text was written; nowhere if nothing could be mended.
     pub(super) file: Option<PathBuf>,
-    /// What was done, each with its line.
+    /// What was done, each with its line in the file.
     pub(super) changes: Vec<(u32, String)>,
     /// What is said of the mended text.
     pub(super) left: Checked,
@@ -30,13 +30,20 @@ pub(super) fn fix(
     name.push(".fixed");
     let target = PathBuf::from(name);
     let (mut text, mut left, mut changes) = (text.to_owned(), checked.clone(), Vec::new());
+    // Where the lines of the text, as it is now, stand in the file.
+    let mut lines: Vec<u32> = (1..).take(text.split('\n').count()).collect();
+    let in_file = |lines: &[u32], line: u32| {
+        let index = (line as usize).saturating_sub(1);
+        lines.get(index).copied().unwrap_or(line)
+    };
     for _ in 0..ROUNDS {
         let mended = mend(&text, &left.findings);
         if mended.changes.is_empty() {
             break;
         }
         text = mended.text;
-        changes.extend(mended.changes);
+        changes.extend(mended.changes.into_iter().map(|(line, says)| (in_file(&lines, line), says)));
+        lines = mended.from.iter().map(|line| in_file(&lines, *line)).collect();
         left = check(target.display().to_string(), &text);
     }
     if changes.is_empty() {

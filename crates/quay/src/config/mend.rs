@@ -49,8 +49,10 @@ impl Mend {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mended {
     pub text: String,
-    /// What was done, each with its line.
+    /// What was done, each with its line in the text that was mended.
     pub changes: Vec<(u32, String)>,
+    /// For each line of the mended text the line that it comes from.
+    pub from: Vec<u32>,
 }
 
 /// Makes every change that the findings offer; the text they were found in is `text`.
@@ -70,5 +72,7 @@ pub fn mend(text: &str, findings: &[Finding]) -> Mended {
             changes.push((one.line, one.says.clone()));
         }
     }
-    Mended { text: lines.join("\n"), changes }
+    // A change may add lines behind its own.
+    let from = (1..).zip(&lines).flat_map(|(number, line)| line.split('\n').map(move |_| number)).collect();
+    Mended { text: lines.join("\n"), changes, from }
 }

@@ -263,7 +263,7 @@ const MENDABLE: &str = "\
 AUTHENTICATION_TYPE: Database
 BUILDLOGS_REDIS:
   host: redis
-  password: 12345
+  password: 24680
 DATABASE_SECRET_KEY: 0123456789abcdef
 DB_URI: postgres://quay:db^secret@db:5432/quay
 DISTRIBUTED_STORAGE_CONFIG:
@@ -301,16 +301,18 @@ fn what_is_safe_is_mended_beside_the_file() {
     let fixed = std::fs::read_to_string(folder.path().join("config.yaml.fixed")).expect("done");
     let expected = MENDABLE
         .replace("  host: redis\n", "  host: redis\n  port: 6379\n")
-        .replace("12345", "'12345'")
+        .replace("24680", "'24680'")
         .replace("postgres://quay:db^secret", "postgresql://quay:db%5Esecret")
         .replace("feature_mailing: no", "FEATURE_MAILING: false")
         .replace("REPO_MIRROR: 'true'", "REPO_MIRROR: true")
         .replace("'6379'", "6379");
     assert_eq!(fixed, expected, "{out}");
-    for secret in ["12345", "db^secret", "db%5Esecret", "red-secret"] {
+    for secret in ["24680", "db^secret", "db%5Esecret", "red-secret"] {
         assert!(!out.contains(secret), "{out}");
     }
     for part in [
+        "mended: line 10: feature_mailing becomes FEATURE_MAILING",
+        "mended: line 10: FEATURE_MAILING is written as false",
         "mended: line 11: FEATURE_REPO_MIRROR is written as true",
         "config.yaml.fixed is written; config.yaml is as it was",
         "config.yaml.fixed: 1 error, 0 warnings",
