@@ -251,6 +251,26 @@ fn mending_only_ever_helps() {
     }
 }
 
+/// A file that was cut anywhere is told of, mended or taken, and ends nobody; no part of it shows a secret.
+#[test]
+fn what_is_cut_off_ends_nothing() {
+    let table = table();
+    let files = Files::make(&table);
+    for (nth, row) in table.rows.iter().enumerate() {
+        // Without its last part none is whole.
+        let end = row.text.find("USER_EVENTS_REDIS").unwrap_or(row.text.len());
+        // Another place in each, so that all kinds of places come up.
+        for at in (nth % 61..end).step_by(61).filter(|at| row.text.is_char_boundary(*at)) {
+            let text = &row.text[..at];
+            let checked = files.check(row, text);
+            assert!(checked.errors() > 0, "{} cut at {at} is no whole configuration:\n{text}", row.name);
+            let shown: String = checked.findings.iter().map(|f| f.diagnostic.to_string()).collect();
+            assert!(!shown.contains("red-secret") && !shown.contains("db-secret"), "{}: {shown}", row.name);
+            mend(text, &checked.findings);
+        }
+    }
+}
+
 /// Without a folder nothing is said of files that may be missing there.
 #[test]
 fn what_nobody_knows_is_not_told() {

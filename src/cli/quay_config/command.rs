@@ -9,7 +9,7 @@ use super::json;
 use super::mended::{Fixed, fix};
 use super::report::{changes, report, table};
 use crate::cli::app::EXIT_INPUT;
-use crate::cli::say::{show, show_json};
+use crate::cli::say::{show, show_json, tell};
 use crate::diag::{Diagnostic, SourceFile};
 use crate::http::{Direct, Trust, certificates};
 use crate::quay::config::{Bundle, Checked, Circumstances, QuayVersion, check_for};
@@ -72,6 +72,9 @@ pub(in crate::cli) fn run(args: &QuayConfigArgs) -> Result<ExitCode> {
     let text = std::fs::read_to_string(&path).map_err(|error| {
         Diagnostic::new(format!("{} cannot be read: {error}", path.display())).hint("name Quay's config.yaml")
     })?;
+    if args.quay_version.is_newer_than_the_rules() {
+        tell(&format!("note: the newest rules that are known are those of Quay {}", QuayVersion::default()));
+    }
     let folder = args.bundle.clone().unwrap_or_else(|| path.parent().unwrap_or(Path::new(".")).to_owned());
     let beside = |name: &str| file_beside(&folder, name);
     let circumstances = Circumstances { version: args.quay_version, beside: Some(&beside) };

@@ -369,6 +369,9 @@ fn programs_read_what_was_found() {
     ] {
         assert_eq!(at(path), value, "{path}");
     }
+    let ran = check(GOOD, &[], &["--quay-version", "3.40"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "config.yaml: Quay would take it"));
+    assert_eq!(ran.err, "note: the newest rules that are known are those of Quay 3.18");
     let ran = check(GOOD, &[], &["--quay-version", "2.9"]);
     assert_eq!(ran.code, Some(5));
     assert!(ran.err.contains("only the rules of Quay 3 are known: write 3.18"), "{}", ran.err);
