@@ -59,7 +59,7 @@ pub(super) fn what_is_wrong_is_told_and_mended(site: &Site) -> Vec<Run> {
         ),
         (
             "registry",
-            "{quay_clair_psk: no-base64}",
+            "{quay_clair_psk: not-base64}",
             &[
                 "Quay would refuse its configuration, 1 error",
                 "SECURITY_SCANNER_V4_PSK holds a character that base64 does not have",

@@ -1,8 +1,11 @@
+use super::database_arguments;
+use super::finding::Severity;
+use super::mend::Mend;
 use super::model::{Database, DatabaseKind};
 use super::reader::Reader;
+use super::uri::{self, NoUri, Uri};
 use crate::diag::{Diagnostic, Origin, closest};
 use crate::host::Secret;
-use crate::yaml::Kind;
 
 /// What Quay's start takes; its Python alone would take more.
 const SCHEMES: [(&str, DatabaseKind, u16); 3] = [
@@ -11,44 +14,74 @@ const SCHEMES: [(&str, DatabaseKind, u16); 3] = [
     ("sqlite", DatabaseKind::Sqlite, 0),
 ];
 
-/// What the arguments of the connection may be called.
-const ARGUMENTS: [&str; 10] = [
-    "threadlocals",
-    "autorollback",
-    "ssl",
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "timeout",
-    "connect_timeout",
-    "keepalives",
-];
+const FORM: &str = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE";
+const ENCODE: &str =
+    "percent-encode it: @ is %40, / is %2F, # is %23, ? is %3F, % is %25, ^ is %5E, a blank is %20";
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Database> {
-    connection_arguments(reader);
-    let (uri, at) = reader.text("DB_URI")?;
-    let parsed = match parse(uri, at) {
+    let read = address(reader);
+    database_arguments::read(reader, read.as_ref().map(|database| database.kind));
+    read
+}
+
+fn address(reader: &mut Reader<'_>) -> Option<Database> {
+    let node = reader.get("DB_URI")?;
+    let (text, at) = (node.as_str()?, &node.origin);
+    let parsed = match parse(text, at) {
         Ok(parsed) => parsed,
         Err(problem) => {
-            reader.error(Diagnostic::new(problem.message).at(at).hint(problem.hint));
+            let mend = mended(reader, text).and_then(|(with, says)| {
+                let whole = reader.written(node);
+                let quote =
+                    if whole.starts_with('\'') || whole.starts_with('"') { whole.get(..1) } else { Some("") };
+                quote.and_then(|q| Mend::scalar(reader, node, format!("{q}{with}{q}"), says))
+            });
+            reader.say(Severity::Error, Diagnostic::new(problem.message).at(at).hint(problem.hint), mend);
             return None;
         }
     };
-    match parsed.kind {
-        DatabaseKind::Sqlite => reader.warning(
-            Diagnostic::new("SQLite serves one process only, and Quay runs many")
-                .at(at)
-                .hint("for anything but a try use postgresql://USER:PASSWORD@HOST:5432/NAME"),
-        ),
-        DatabaseKind::Mysql => reader.warning(
+    if parsed.kind == DatabaseKind::Mysql {
+        reader.warning(
             Diagnostic::new("MySQL is deprecated as Quay's database")
                 .at(at)
                 .hint("PostgreSQL 13 or newer with pg_trgm is what Quay is tested with"),
-        ),
-        DatabaseKind::Postgresql => {}
+        );
+    }
+    if parsed.password.is_none() {
+        reader.warning(
+            Diagnostic::new("DB_URI holds no password: Quay starts only where the database asks for none")
+                .at(at)
+                .hint(FORM),
+        );
     }
     Some(parsed)
+}
+
+/// The same database's address as the start takes it, and what was done to it.
+fn mended(reader: &Reader<'_>, text: &str) -> Option<(String, String)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let mut says = Vec::new();
+    let meant = match scheme {
+        "postgres" | "postgresql+psycopg2" => "postgresql",
+        "mysql" => "mysql+pymysql",
+        same => same,
+    };
+    if meant != scheme {
+        says.push(format!("DB_URI: {scheme}:// becomes {meant}://"));
+    }
+    let mut address = rest.to_owned();
+    // Only where no character could end the login: then what Go refuses in it can be nothing but a part of it.
+    if let Some((login, server)) = rest.rsplit_once('@')
+        && !login.contains(['/', '?', '#', '@'])
+        && !login.bytes().any(|b| b < b' ')
+        && login.chars().any(|c| !uri::fits_login(c))
+        && uri::decode(login).is_ok()
+    {
+        address = format!("{}@{server}", uri::encode_login(login));
+        says.push("DB_URI: its login is percent-encoded".into());
+    }
+    let whole = format!("{meant}://{address}");
+    (!says.is_empty() && parse(&whole, &reader.at("DB_URI")).is_ok()).then(|| (whole, says.join("; ")))
 }
 
 /// Why a text is no database's address. Neither part may repeat the password.
@@ -61,10 +94,8 @@ fn problem(message: impl Into<String>, hint: impl Into<String>) -> Problem {
     Problem { message: message.into(), hint: hint.into() }
 }
 
-fn parse(uri: &str, at: &Origin) -> Result<Database, Problem> {
-    const FORM: &str = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE";
-    const ENCODE: &str = "percent-encode it: @ is %40, : is %3A, / is %2F, # is %23, ? is %3F, % is %25";
-    let Some((scheme, rest)) = uri.split_once("://") else {
+fn parse(text: &str, at: &Origin) -> Result<Database, Problem> {
+    let Some((scheme, rest)) = text.split_once("://") else {
         return Err(problem("DB_URI is no URI", FORM));
     };
     let Some((_, kind, default_port)) = SCHEMES.iter().find(|(name, ..)| *name == scheme) else {
@@ -78,124 +109,73 @@ fn parse(uri: &str, at: &Origin) -> Result<Database, Problem> {
         return Err(problem(format!("Quay's start does not know the database {scheme}"), hint));
     };
     if *kind == DatabaseKind::Sqlite {
-        let name = rest.strip_prefix('/').unwrap_or(rest).to_owned();
-        return Ok(Database {
-            kind: *kind,
-            user: String::new(),
-            password: None,
-            host: String::new(),
-            port: 0,
-            name,
-            origin: at.clone(),
-        });
+        let message = "Quay's own check at its start ends at SQLite, whose address has no user";
+        return Err(problem(message, "use PostgreSQL, or start its container with IGNORE_VALIDATION=true"));
     }
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    // What ends a password too early: then the rest of it would be taken for something else.
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let early = rest.chars().nth(authority.chars().count()).unwrap_or('/');
     if !authority.contains('@') && rest.contains('@') {
-        return Err(problem("the password in DB_URI holds a character that ends it: /", ENCODE));
+        return Err(problem(
+            format!("the password in DB_URI holds a character that ends it: {early}"),
+            ENCODE,
+        ));
     }
-    let Some((login, server)) = authority.rsplit_once('@') else {
-        return Err(problem("DB_URI names no user", FORM));
+    let uri = uri::parse(text).map_err(|why| refused(why, authority))?;
+    of(&uri, *kind, *default_port, at)
+}
+
+fn refused(why: NoUri, authority: &str) -> Problem {
+    let odd = match why {
+        NoUri::Login(odd) => Some(odd),
+        // A bracket or a blank before the @ is one of the login, too.
+        NoUri::Host(odd) if authority.split('@').next().is_some_and(|login| login.contains(odd)) => Some(odd),
+        _ => None,
     };
+    match odd {
+        Some(odd) => problem(format!("the password in DB_URI holds a bare {odd:?}"), ENCODE),
+        None if matches!(why, NoUri::Escape) => problem(format!("DB_URI {}", why.words()), ENCODE),
+        None => problem(format!("DB_URI {}", why.words()), FORM),
+    }
+}
+
+fn of(uri: &Uri<'_>, kind: DatabaseKind, default_port: u16, at: &Origin) -> Result<Database, Problem> {
+    let Some(login) = uri.login else { return Err(problem("DB_URI names no user", FORM)) };
     let (user, password) = match login.split_once(':') {
         Some((user, password)) => (user, Some(password)),
         None => (login, None),
     };
-    if let Some(odd) = password.and_then(|p| p.chars().find(|c| "@:#?[]".contains(*c) || c.is_whitespace())) {
-        return Err(problem(format!("the password in DB_URI holds a bare {odd:?}"), ENCODE));
+    if password.unwrap_or_default().contains('@') || user.contains('@') {
+        return Err(problem("the password in DB_URI holds a bare '@'", ENCODE));
     }
-    let decoded = |text: &str| {
-        decode(text)
-            .ok_or_else(|| problem("DB_URI holds a % that two hexadecimal digits do not follow", ENCODE))
-    };
-    let (host, port) = match server.rsplit_once(':') {
-        Some((host, port)) => {
+    let (host, port) = match uri.host.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
             let port = port.parse().ok().filter(|p: &u16| *p > 0);
             (host, port.ok_or_else(|| problem("DB_URI has no valid port", FORM))?)
         }
-        None => (server, *default_port),
+        _ => (uri.host, default_port),
     };
     if host.is_empty() {
         return Err(problem("DB_URI names no host", FORM));
     }
-    let name = path.split(['?', '#']).next().unwrap_or_default();
+    let name = uri.path.trim_start_matches('/');
     if name.is_empty() {
         return Err(problem("DB_URI names no database", FORM));
     }
     if user.is_empty() {
         return Err(problem("DB_URI names no user", FORM));
     }
+    let decoded =
+        |text: &str| uri::decode(text).map_err(|why| problem(format!("DB_URI {}", why.words()), ENCODE));
     Ok(Database {
-        kind: *kind,
+        kind,
         user: decoded(user)?,
-        password: password.map(decoded).transpose()?.map(Secret),
+        password: password.map(decoded).transpose()?.filter(|p| !p.is_empty()).map(Secret),
         host: host.trim_matches(['[', ']']).to_owned(),
         port,
         name: decoded(name)?,
         origin: at.clone(),
     })
-}
-
-/// Undoes percent-encoding; `None` where it is none.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn connection_arguments(reader: &mut Reader<'_>) {
-    let Some((arguments, at)) = reader.map("DB_CONNECTION_ARGS") else { return };
-    for key in ["threadlocals", "autorollback"] {
-        match arguments.get(key).map(|n| (&n.kind, &n.origin)) {
-            Some((Kind::Bool(true), _)) => {}
-            Some((_, at)) => reader.warning(
-                Diagnostic::new(format!("DB_CONNECTION_ARGS: {key} is always to be true"))
-                    .at(at)
-                    .hint(format!("write {key}: true")),
-            ),
-            None => {
-                let at = reader.at("DB_CONNECTION_ARGS");
-                reader.warning(
-                    Diagnostic::new(format!(
-                        "DB_CONNECTION_ARGS has no {key}, which Quay's schema requires of it"
-                    ))
-                    .at(&at)
-                    .hint(format!("add {key}: true, or leave DB_CONNECTION_ARGS out")),
-                );
-            }
-        }
-    }
-    if let Some(ssl) = arguments.get("ssl")
-        && ssl.as_map().is_none_or(|m| m.get("ca").and_then(|n| n.as_str()).is_none())
-    {
-        reader.error(
-            Diagnostic::new(
-                "DB_CONNECTION_ARGS: ssl needs ca, the path of a certificate in Quay's container",
-            )
-            .at(&ssl.origin)
-            .hint("write ssl: {ca: conf/stack/database.pem}; for PostgreSQL use sslmode and sslrootcert"),
-        );
-    }
-    for (key, _) in arguments.iter() {
-        let name = key.key_text();
-        if let Some(near) = closest(&name, ARGUMENTS).filter(|near| *near != name) {
-            let at = if name.is_empty() { at } else { &key.origin };
-            reader.warning(
-                Diagnostic::new(format!(
-                    "DB_CONNECTION_ARGS: {name} is handed to the database's driver as it is"
-                ))
-                .at(at)
-                .hint(format!("did you mean {near}?")),
-            );
-        }
-    }
 }
 
 #[cfg(test)]
@@ -219,12 +199,12 @@ mod tests {
         };
         for (uri, expected) in [
             ("postgresql://quay:pw@db:5433/registry", "PostgreSQL quay pw db:5433 registry"),
+            ("postgresql://quay:a:b@db/registry", "PostgreSQL quay a:b db:5432 registry"),
             (
                 "postgresql://quay:p%40s%25@db/registry?sslmode=require",
                 "PostgreSQL quay p@s% db:5432 registry",
             ),
             ("mysql+pymysql://q:p@db/quay", "MySQL q p db:3306 quay"),
-            ("sqlite:////sqlite/quay.db", "SQLite   :0 /sqlite/quay.db"),
             (
                 "postgres://q:p@db/quay",
                 "Quay's start does not know the database postgres; write postgresql://",
@@ -257,11 +237,17 @@ mod tests {
         for uri in [
             "postgresql://q:geh@eim@db/x",
             "postgresql://q:geh/eim@db/x",
+            "postgresql://q:geh?eim@db/x",
             "postgresql://q:geh%zzeim@db/x",
             "postgresql://q:geh#eim@db/x",
+            "postgresql://q:geh^eim@db/x",
+            "postgresql://q:gehäeim@db/x",
+            "postgresql://q:geh[eim@db/x",
+            "postgresql://q:geh eim@db/x",
         ] {
             let said = shown(uri);
             assert!(said.contains("percent-encode it") && !said.contains("geh"), "{said}");
         }
+        assert!(shown("sqlite:////x.db").contains("ends at SQLite"));
     }
 }

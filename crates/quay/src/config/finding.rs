@@ -1,9 +1,11 @@
 use crate::diag::Diagnostic;
 
+use super::mend::Mend;
+
 /// What a finding means for Quay's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Quay does not start, or does something else than what was meant.
+    /// Quay does not start, or nothing can be pushed to it.
     Error,
     /// Quay starts, but this is hardly meant.
     Warning,
@@ -14,4 +16,6 @@ pub enum Severity {
 pub struct Finding {
     pub severity: Severity,
     pub diagnostic: Diagnostic,
+    /// What would mend it, where that is safe and there is one way only.
+    pub mend: Option<Mend>,
 }

@@ -14,6 +14,21 @@ pub struct QuayConfig {
     pub storage: Vec<StorageLocation>,
     /// Where images are scanned.
     pub scanner: Option<Scanner>,
+    /// What else Quay's start asks, and without whose answer it ends.
+    pub services: Vec<Service>,
+}
+
+/// A server that Quay's start asks: whether it then goes on cannot be read out of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// The key that names it.
+    pub key: String,
+    /// What it is, such as `the LDAP server`.
+    pub what: &'static str,
+    /// Where it is, without any password.
+    pub place: String,
+    /// Its host and port, where the configuration says them.
+    pub address: Option<(String, u16)>,
 }
 
 /// Who speaks TLS.

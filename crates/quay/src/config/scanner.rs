@@ -1,7 +1,8 @@
 use super::model::Scanner;
 use super::reader::Reader;
+use super::uri;
 use crate::clair::SharedKey;
-use crate::diag::{Diagnostic, closest};
+use crate::diag::Diagnostic;
 use crate::host::Secret;
 use crate::http::authority;
 
@@ -9,23 +10,17 @@ const SWITCH: &str = "FEATURE_SECURITY_SCANNER";
 const ENDPOINT: &str = "SECURITY_SCANNER_V4_ENDPOINT";
 const OLD_ENDPOINT: &str = "SECURITY_SCANNER_ENDPOINT";
 const KEY: &str = "SECURITY_SCANNER_V4_PSK";
-const LARGEST: &str = "SECURITY_SCANNER_V4_INDEX_MAX_LAYER_SIZE";
-const SEVERITY: &str = "NOTIFICATION_MIN_SEVERITY_ON_NEW_INDEX";
-
-/// How bad a vulnerability can be.
-const SEVERITIES: [&str; 6] = ["Critical", "High", "Medium", "Low", "Negligible", "Unknown"];
 
 /// Reads which Clair looks at images, where one does.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Scanner> {
     if !reader.flag(SWITCH, false) {
         return None;
     }
-    largest_layer(reader);
-    least_severity(reader);
-    let Some((endpoint, at)) = reader.text(ENDPOINT) else {
-        if reader.get(OLD_ENDPOINT).is_none() {
+    checked_address(reader, OLD_ENDPOINT);
+    let Some((endpoint, at)) = reader.text(ENDPOINT).filter(|(text, _)| !text.is_empty()) else {
+        if reader.text(OLD_ENDPOINT).is_none_or(|(text, _)| text.is_empty()) {
             reader.needs(SWITCH, ENDPOINT, "write http://clair:6060");
-        } else if reader.get(ENDPOINT).is_none() {
+        } else {
             let at = reader.at(OLD_ENDPOINT);
             reader.warning(
                 Diagnostic::new(format!(
@@ -37,15 +32,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Scanner> {
         }
         return None;
     };
-    let uri = endpoint.parse::<hyper::Uri>().ok().filter(|uri| authority(uri).is_ok());
-    let Some(uri) = uri else {
-        reader.error(
-            Diagnostic::new(format!("{ENDPOINT} is no address: {endpoint}"))
-                .at(at)
-                .hint("write http://HOST:PORT or https://HOST:PORT, such as http://clair:6060"),
-        );
-        return None;
-    };
+    // Who cannot be asked by this program is none for it.
+    let taken = checked_address(reader, ENDPOINT);
+    let uri = endpoint.parse::<hyper::Uri>().ok().filter(|uri| taken && authority(uri).is_ok())?;
     if !["", "/"].contains(&uri.path()) {
         reader.warning(
             Diagnostic::new(format!("{ENDPOINT}: Quay passes over the path {}", uri.path()))
@@ -56,6 +45,34 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Scanner> {
     let origin = reader.at(ENDPOINT);
     let key = key(reader).ok()?;
     Some(Scanner { endpoint: endpoint.trim_end_matches('/').to_owned(), key, origin })
+}
+
+/// Whether Quay's start takes an address; it is told where not.
+fn checked_address(reader: &mut Reader<'_>, name: &str) -> bool {
+    let Some((text, at)) = reader.text(name).filter(|(text, _)| !text.is_empty()) else { return true };
+    let taken = uri::parse(text).is_ok_and(|uri| !uri.host.is_empty());
+    if !taken {
+        reader.error(
+            Diagnostic::new(format!("{name} is no address: {text}"))
+                .at(at)
+                .hint("write http://HOST:PORT or https://HOST:PORT, such as http://clair:6060"),
+        );
+    }
+    taken
+}
+
+/// Whether Python makes something of a text that is no base64: it passes over other characters.
+fn python_reads(text: &str) -> bool {
+    let letters = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+    let body = text.trim_end_matches(|c: char| !c.is_ascii() || !letters(c as u8));
+    let count = body.bytes().filter(|b| letters(*b)).count();
+    let padding = text.get(body.len()..).unwrap_or_default().matches('=').count();
+    match count % 4 {
+        0 => true,
+        2 => padding >= 2,
+        3 => padding >= 1,
+        _ => false,
+    }
 }
 
 /// The shared key; what is wrong with it is told.
@@ -74,35 +91,15 @@ fn key(reader: &mut Reader<'_>) -> Result<Option<SharedKey>, ()> {
     match SharedKey::read(&Secret(text.to_owned())) {
         Ok(key) => Ok(Some(key)),
         Err(why) => {
-            reader.error(Diagnostic::new(format!("{KEY} {why}")).at(at).hint(
+            let said = Diagnostic::new(format!("{KEY} {why}")).at(at).hint(
                 "it is written in base64 here as in Clair's configuration; openssl rand -base64 32 makes one",
-            ));
+            );
+            if python_reads(text) {
+                reader.warning(said);
+            } else {
+                reader.error(said);
+            }
             Err(())
         }
-    }
-}
-
-fn largest_layer(reader: &mut Reader<'_>) {
-    let Some((size, at)) = reader.text(LARGEST) else { return };
-    let digits = size.strip_suffix(|c: char| "BKMGTbkmgt".contains(c)).unwrap_or_default();
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        reader.error(
-            Diagnostic::new(format!("{LARGEST} is a number and B, K, M, G or T, not {size}"))
-                .at(at)
-                .hint("write 8G"),
-        );
-    }
-}
-
-fn least_severity(reader: &mut Reader<'_>) {
-    let Some((severity, at)) = reader.text(SEVERITY) else { return };
-    if !SEVERITIES.contains(&severity) {
-        let same = SEVERITIES.into_iter().find(|s| s.eq_ignore_ascii_case(severity));
-        let near = same.or_else(|| closest(severity, SEVERITIES)).map(|near| format!("did you mean {near}?"));
-        reader.error(
-            Diagnostic::new(format!("{SEVERITY} is not {severity}"))
-                .at(at)
-                .hint(near.unwrap_or_else(|| format!("it is one of {}", SEVERITIES.join(", ")))),
-        );
     }
 }

@@ -62,12 +62,29 @@ fn starred(line: &str, from: usize, to: usize) -> String {
         .collect()
 }
 
-/// Hides the password in `scheme://user:password@host`.
+/// Hides the password in `scheme://user:password@host`, also where the end of that is missing.
 fn without_password(line: &str) -> String {
     let Some((before, rest)) = line.split_once("://") else { return line.to_owned() };
-    let Some((login, server)) = rest.rsplit_once('@') else { return line.to_owned() };
-    let Some((user, password)) = login.split_once(':') else { return line.to_owned() };
-    format!("{before}://{user}:{}@{server}", "*".repeat(password.chars().count()))
+    let stars = |text: &str| "*".repeat(text.chars().count());
+    match rest.rsplit_once('@') {
+        Some((login, server)) => match login.split_once(':') {
+            Some((user, password)) => format!("{before}://{user}:{}@{server}", stars(password)),
+            None => line.to_owned(),
+        },
+        // What follows the colon is a port, or else a password.
+        None => match rest.split_once(':') {
+            Some((user, password)) if !begins_with_a_port(password) => {
+                format!("{before}://{user}:{}", stars(password))
+            }
+            _ => line.to_owned(),
+        },
+    }
+}
+
+/// Whether digits stand there up to what ends a port.
+fn begins_with_a_port(text: &str) -> bool {
+    let first = text.split(|c: char| "/?#,}]\"'".contains(c) || c.is_whitespace()).next().unwrap_or_default();
+    !first.is_empty() && first.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Calls for every value under a secret's name.
@@ -110,6 +127,20 @@ mod tests {
         note: *********
         FEATURE_X: true
         ");
+    }
+
+    #[test]
+    fn an_address_hides_its_password_also_where_it_breaks_off() {
+        for (line, shown) in [
+            ("DB_URI: postgresql://quay:geheim@db/quay", "DB_URI: postgresql://quay:******@db/quay"),
+            ("DB_URI: postgresql://quay:geheim", "DB_URI: postgresql://quay:******"),
+            ("DB_URI: postgresql://quay:1geheim", "DB_URI: postgresql://quay:*******"),
+            ("A: {b: \"http://clair:6060\", c: d}", "A: {b: \"http://clair:6060\", c: d}"),
+            ("DB_URI: postgresql://quay@db/quay", "DB_URI: postgresql://quay@db/quay"),
+            ("A: http://clair:6060/", "A: http://clair:6060/"),
+        ] {
+            assert_eq!(without_password(line), shown);
+        }
     }
 
     #[test]

@@ -1,89 +1,73 @@
-use super::model::{S3Access, StorageLocation};
-use super::reader::{Reader, port};
+use super::drivers::{self, DRIVERS, Driver};
+use super::finding::Severity;
+use super::mend::Mend;
+use super::model::{S3Access, Service, StorageLocation};
+use super::reader::{Reader, meant_bool, port};
+use super::storage_cdn;
 use crate::diag::{Diagnostic, Origin, closest};
 use crate::host::Secret;
 use crate::value::plain;
 use crate::yaml::{Kind, Mapping, Node};
 
-/// A storage driver of Quay's: its name, what it needs, and what else it takes where that is all.
-struct Driver {
-    name: &'static str,
-    needs: &'static [&'static str],
-    takes: Option<&'static [&'static str]>,
-}
+const CONFIG: &str = "DISTRIBUTED_STORAGE_CONFIG";
+const PREFERENCE: &str = "DISTRIBUTED_STORAGE_PREFERENCE";
 
-const GATEWAY_NEEDS: &[&str] =
-    &["hostname", "is_secure", "storage_path", "access_key", "secret_key", "bucket_name"];
-const GATEWAY_TAKES: &[&str] = &[
-    "region_name",
-    "signature_version",
-    "port",
-    "minimum_chunk_size_mb",
-    "maximum_chunk_size_mb",
-    "server_side_assembly",
-];
-
-const fn driver(name: &'static str, needs: &'static [&'static str]) -> Driver {
-    Driver { name, needs, takes: None }
-}
-
-const DRIVERS: [Driver; 13] = [
-    Driver { name: "LocalStorage", needs: &["storage_path"], takes: Some(&[]) },
-    Driver { name: "RadosGWStorage", needs: GATEWAY_NEEDS, takes: Some(GATEWAY_TAKES) },
-    Driver { name: "RHOCSStorage", needs: GATEWAY_NEEDS, takes: Some(GATEWAY_TAKES) },
-    Driver { name: "IBMCloudStorage", needs: GATEWAY_NEEDS, takes: Some(GATEWAY_TAKES) },
-    driver("S3Storage", &["s3_bucket", "storage_path"]),
-    driver("STSS3Storage", &["s3_bucket", "storage_path", "sts_role_arn"]),
-    driver("GoogleCloudStorage", &["storage_path", "access_key", "secret_key", "bucket_name"]),
-    driver("SwiftStorage", &["storage_path", "swift_container", "auth_url", "swift_user", "swift_password"]),
-    driver(
-        "CloudFrontedS3Storage",
-        &[
-            "s3_bucket",
-            "storage_path",
-            "cloudfront_distribution_domain",
-            "cloudfront_key_id",
-            "cloudfront_privatekey_filename",
-        ],
-    ),
-    driver("AzureStorage", &["azure_container", "storage_path", "azure_account_name"]),
-    driver("CloudFlareStorage", &["s3_bucket", "storage_path", "cloudflare_domain"]),
-    driver("AkamaiS3Storage", &["s3_bucket", "storage_path", "akamai_domain"]),
-    driver("MultiCDNStorage", &["providers", "default_provider", "storage_config"]),
+/// Settings that Quay's start takes as strings only.
+const TEXTS: [&str; 29] = [
+    "access_key",
+    "secret_key",
+    "bucket_name",
+    "hostname",
+    "s3_access_key",
+    "s3_secret_key",
+    "s3_bucket",
+    "host",
+    "azure_container",
+    "azure_account_name",
+    "azure_account_key",
+    "sas_token",
+    "endpoint_url",
+    "storage_path",
+    "cloudfront_distribution_domain",
+    "cloudfront_key_id",
+    "cloudflare_domain",
+    "default_provider",
+    "auth_url",
+    "swift_container",
+    "swift_user",
+    "swift_password",
+    "ca_cert_path",
+    "temp_url_key",
+    "sts_role_arn",
+    "sts_user_access_key",
+    "sts_user_secret_key",
+    "sts_web_identity_token_file",
+    "akamai_domain",
 ];
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<StorageLocation> {
-    let Some((locations, _)) = reader.map("DISTRIBUTED_STORAGE_CONFIG") else { return Vec::new() };
-    let place = reader.at("DISTRIBUTED_STORAGE_CONFIG");
+    let Some((locations, _)) = reader.map(CONFIG) else { return Vec::new() };
     if locations.is_empty() {
-        reader.error(
-            Diagnostic::new("DISTRIBUTED_STORAGE_CONFIG names no storage")
-                .at(&place)
-                .hint("add default: [LocalStorage, {storage_path: /datastorage/registry}]"),
-        );
+        let said = reader.about(CONFIG, format!("{CONFIG} names no storage"));
+        reader.error(said.hint("add default: [LocalStorage, {storage_path: /datastorage/registry}]"));
     }
     let found: Vec<StorageLocation> = locations
         .iter()
         .filter_map(|(id, entry)| location(reader, &id.key_text(), &id.origin, entry))
         .collect();
     let ids: Vec<String> = locations.iter().map(|(id, _)| id.key_text()).collect();
-    for key in ["DISTRIBUTED_STORAGE_PREFERENCE", "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS"] {
-        for node in reader.get(key).and_then(Node::as_seq).unwrap_or_default() {
-            exists(reader, key, node, &ids);
-        }
+    preference(reader, &ids);
+    for node in texts(reader, "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS") {
+        exists(reader, "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS", node, &ids, Severity::Warning);
     }
-    if let Some(node) = reader.get("DISTRIBUTED_STORAGE_PREFERENCE")
-        && node.as_seq().is_some_and(<[Node]>::is_empty)
-    {
-        reader.error(
-            Diagnostic::new("DISTRIBUTED_STORAGE_PREFERENCE names no storage: nothing could be pushed")
-                .at(&node.origin)
-                .hint(format!("write [{}]", ids.first().map_or("default", String::as_str))),
-        );
-    }
-    for key in ["USERFILES_LOCATION", "LOG_ARCHIVE_LOCATION", "ACTION_LOG_ARCHIVE_LOCATION"] {
+    let rotates = reader.flag("FEATURE_ACTION_LOG_ROTATION", false);
+    for (key, severity) in [
+        ("USERFILES_LOCATION", Severity::Warning),
+        ("LOG_ARCHIVE_LOCATION", Severity::Warning),
+        ("ACTION_LOG_ARCHIVE_LOCATION", if rotates { Severity::Error } else { Severity::Warning }),
+    ] {
         if let Some(node) = reader.get(key) {
-            exists(reader, key, node, &ids);
+            exists(reader, key, node, &ids, severity);
         }
     }
     if reader.flag("FEATURE_STORAGE_REPLICATION", false)
@@ -98,15 +82,50 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<StorageLocation> {
     found
 }
 
+/// The entries of a list; those that are no strings are told.
+fn texts<'a>(reader: &mut Reader<'a>, key: &str) -> Vec<&'a Node> {
+    let nodes = reader.get(key).and_then(Node::as_seq).unwrap_or_default();
+    for node in nodes.iter().filter(|node| node.as_str().is_none()) {
+        reader.error(
+            Diagnostic::new(format!("{key} holds {}, and a storage's name is a string", node.type_name()))
+                .at(&node.origin)
+                .hint("put it in quotes"),
+        );
+    }
+    nodes.iter().filter(|node| node.as_str().is_some()).collect()
+}
+
+/// Where images are pushed to: the first of these, or any where the list is empty.
+fn preference(reader: &mut Reader<'_>, ids: &[String]) {
+    // Left out, it is Quay's own default, and names a storage that hardly anybody has.
+    if reader.root.get(PREFERENCE).is_none() && !ids.iter().any(|id| id == "local_us") && !ids.is_empty() {
+        let said =
+            Diagnostic::new(format!("{PREFERENCE} is missing: Quay starts, and nothing can be pushed"));
+        reader.error(
+            said.hint(format!("write {PREFERENCE}: [{}]", ids.first().map_or("default", String::as_str))),
+        );
+    }
+    for (nth, node) in texts(reader, PREFERENCE).into_iter().enumerate() {
+        let severity = if nth == 0 { Severity::Error } else { Severity::Warning };
+        exists(reader, PREFERENCE, node, ids, severity);
+    }
+    if reader.flag("FEATURE_STORAGE_REPLICATION", false)
+        && reader.get(PREFERENCE).is_none_or(|node| node.as_seq().is_some_and(<[Node]>::is_empty))
+    {
+        let key = "FEATURE_STORAGE_REPLICATION";
+        let said = reader.about(key, format!("{key} needs {PREFERENCE}"));
+        reader.error(said.hint("name the storage that this node pushes to"));
+    }
+}
+
 /// Says so where a storage is named that is not there.
-fn exists(reader: &mut Reader<'_>, key: &str, node: &Node, ids: &[String]) {
+fn exists(reader: &mut Reader<'_>, key: &str, node: &Node, ids: &[String], severity: Severity) {
     let Some(name) = node.as_str().filter(|name| !ids.iter().any(|id| id == name)) else { return };
     let near = closest(name, ids.iter().map(String::as_str)).map(|near| format!("did you mean {near}?"));
-    reader.error(
-        Diagnostic::new(format!("{key}: DISTRIBUTED_STORAGE_CONFIG has no storage {name}"))
-            .at(&node.origin)
-            .hint(near.unwrap_or_else(|| format!("it has {}", ids.join(", ")))),
-    );
+    let said = Diagnostic::new(format!("{key}: {CONFIG} has no storage {name}"))
+        .at(&node.origin)
+        .hint(near.unwrap_or_else(|| format!("it has {}", ids.join(", "))));
+    reader.say(severity, said, None);
 }
 
 fn location(reader: &mut Reader<'_>, id: &str, at: &Origin, entry: &Node) -> Option<StorageLocation> {
@@ -122,7 +141,7 @@ fn location(reader: &mut Reader<'_>, id: &str, at: &Origin, entry: &Node) -> Opt
         return None;
     };
     let text = name.as_str().unwrap_or_default();
-    let Some(driver) = DRIVERS.iter().find(|d| d.name == text) else {
+    let Some(driver) = drivers::find(text) else {
         let names = DRIVERS.iter().map(|d| d.name);
         let near = closest(text, names.clone()).map(|near| format!("did you mean {near}?"));
         reader.error(
@@ -133,63 +152,154 @@ fn location(reader: &mut Reader<'_>, id: &str, at: &Origin, entry: &Node) -> Opt
         );
         return None;
     };
-    settings_fit(reader, id, driver, settings, &name.origin);
-    let s3 = access(settings, text);
-    if let Some(host) = settings.get("hostname").and_then(|n| Some((n.as_str()?, &n.origin)))
-        && (host.0.contains("://") || host.0.contains('/'))
-    {
+    if driver.name == "AkamaiS3Storage" {
         reader.error(
-            Diagnostic::new(format!("the storage {id}: hostname is a name only, not a URL"))
-                .at(host.1)
-                .hint("the scheme is is_secure: true or false, the port is port: NUMBER"),
+            Diagnostic::new(format!(
+                "the storage {id}: Quay's own check at its start does not know AkamaiS3Storage"
+            ))
+            .at(&name.origin)
+            .hint("make it a provider of a MultiCDNStorage"),
         );
     }
-    Some(StorageLocation { id: id.to_owned(), driver: text.to_owned(), s3, origin: at.clone() })
+    required(reader, id, driver, settings, driver.alone, &name.origin);
+    settings_fit(reader, id, driver, settings, &name.origin);
+    storage_cdn::read(reader, id, driver, settings);
+    asked(reader, id, driver);
+    Some(StorageLocation {
+        id: id.to_owned(),
+        driver: text.to_owned(),
+        s3: access(settings, text),
+        origin: at.clone(),
+    })
 }
 
-fn settings_fit(reader: &mut Reader<'_>, id: &str, driver: &Driver, settings: &Mapping, at: &Origin) {
+/// What the start asks that no setting names.
+fn asked(reader: &mut Reader<'_>, id: &str, driver: &Driver) {
+    let what = match driver.name {
+        "STSS3Storage" => "AWS's token service, for the storage",
+        "GoogleCloudStorage" => "Google's storage",
+        "AzureStorage" => "Azure's storage",
+        "SwiftStorage" => "the Swift storage",
+        _ => return,
+    };
+    reader.services.push(Service {
+        key: format!("{CONFIG}: {id}"),
+        what,
+        place: driver.name.into(),
+        address: None,
+    });
+}
+
+fn required(
+    reader: &mut Reader<'_>,
+    id: &str,
+    driver: &Driver,
+    settings: &Mapping,
+    keys: &[&'static str],
+    at: &Origin,
+) {
     let name = driver.name;
-    for key in driver.needs {
-        if settings.get(key).is_none_or(Node::is_null) {
+    for key in keys {
+        if settings.get(key).is_none_or(|n| n.is_null() || n.as_str() == Some("")) {
+            let all: Vec<&str> = driver.needs.iter().chain(driver.alone).copied().collect();
             reader.error(
                 Diagnostic::new(format!("the storage {id}: {name} needs {key}"))
                     .at(at)
-                    .hint(format!("{name} needs {}", driver.needs.join(", "))),
+                    .hint(format!("{name} needs {}", all.join(", "))),
             );
         }
     }
-    if let Some(more) = driver.takes {
-        let known = || driver.needs.iter().chain(more).copied();
-        for (key, _) in settings.iter() {
-            let text = key.key_text();
-            if !known().any(|k| k == text) {
-                let near = closest(&text, known()).map(|near| format!("did you mean {near}?"));
-                let all = || format!("it takes {}", known().collect::<Vec<_>>().join(", "));
-                reader.error(
-                    Diagnostic::new(format!(
-                        "the storage {id}: {name} does not know {text}, and Quay would not start"
-                    ))
-                    .at(&key.origin)
-                    .hint(near.unwrap_or_else(all)),
-                );
-            }
+}
+
+/// Whether a storage's settings are what its driver takes.
+pub(super) fn settings_fit(
+    reader: &mut Reader<'_>,
+    id: &str,
+    driver: &Driver,
+    settings: &Mapping,
+    at: &Origin,
+) {
+    required(reader, id, driver, settings, driver.needs, at);
+    let name = driver.name;
+    for (key, _) in settings.iter() {
+        let text = key.key_text();
+        if driver.known().any(|k| k == text) {
+            continue;
         }
-    }
-    if let Some(node) = settings.get("is_secure").filter(|n| !matches!(n.kind, Kind::Bool(_))) {
+        let near = closest(&text, driver.known()).map(|near| format!("did you mean {near}?"));
+        let all = || format!("it takes {}", driver.known().collect::<Vec<_>>().join(", "));
+        if driver.perhaps.contains(&text.as_str()) {
+            let said = Diagnostic::new(format!("the storage {id}: not every {name} takes {text}"));
+            reader.warning(said.at(&key.origin).note("Quay does not start where it does not").hint(all()));
+            continue;
+        }
         reader.error(
             Diagnostic::new(format!(
-                "the storage {id}: is_secure is true or false, not {}",
-                node.type_name()
+                "the storage {id}: {name} does not know {text}, and Quay would not start"
             ))
-            .at(&node.origin)
-            .hint("true speaks TLS to the gateway"),
+            .at(&key.origin)
+            .hint(near.unwrap_or_else(all)),
         );
     }
-    if let Some(node) = settings.get("port").filter(|n| port(n).is_none()) {
-        reader.error(
-            Diagnostic::new(format!("the storage {id}: port is a number from 1 to 65535")).at(&node.origin),
-        );
+    for (key, node) in settings.iter() {
+        typed(reader, id, &key.key_text(), node);
     }
+}
+
+/// What Quay's start takes, each as one kind of value only.
+fn typed(reader: &mut Reader<'_>, id: &str, key: &str, node: &Node) {
+    if TEXTS.contains(&key) && node.as_str().is_none() {
+        let written = reader.written(node);
+        let mend = matches!(node.kind, Kind::Int(_) | Kind::Float(_))
+            .then(|| {
+                Mend::scalar(
+                    reader,
+                    node,
+                    format!("'{written}'"),
+                    format!("{CONFIG}: {key} is put in quotes"),
+                )
+            })
+            .flatten();
+        let said = Diagnostic::new(format!("the storage {id}: {key} is a string, not {}", node.type_name()));
+        reader.say(Severity::Error, said.at(&node.origin).hint("put it in quotes"), mend);
+    }
+    match key {
+        "is_secure" => secure(reader, id, node),
+        // An empty string is none.
+        "port" if port(node).is_none() && node.as_str() != Some("") => {
+            let said = Diagnostic::new(format!("the storage {id}: port is a number from 1 to 65535"));
+            reader.error(said.at(&node.origin).hint("write port: 443"));
+        }
+        "hostname" | "host" if node.as_str().is_some_and(|host| host.contains('/')) => {
+            reader.error(
+                Diagnostic::new(format!("the storage {id}: {key} is a name only, not a URL"))
+                    .at(&node.origin)
+                    .hint("the scheme is is_secure: true or false, the port is port: NUMBER"),
+            );
+        }
+        "auth_version" => {
+            let version = match &node.kind {
+                Kind::Int(number) => Some(*number),
+                _ => node.as_str().and_then(|text| text.parse().ok()),
+            };
+            if !version.is_some_and(|number| (1..=3).contains(&number)) {
+                let said = Diagnostic::new(format!("the storage {id}: auth_version is 1, 2 or 3"));
+                reader.error(said.at(&node.origin).hint("write auth_version: 3"));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn secure(reader: &mut Reader<'_>, id: &str, node: &Node) {
+    if reader.plain_bool(node).is_some() {
+        return;
+    }
+    let says = |on: bool| format!("{CONFIG}: is_secure is written as {on}");
+    let mend = meant_bool(node).and_then(|on| Mend::scalar(reader, node, on.to_string(), says(on)));
+    let found = reader.found(node);
+    let said = Diagnostic::new(format!("the storage {id}: is_secure is true or false, not {found}"));
+    reader.say(Severity::Error, said.at(&node.origin).hint("true speaks TLS to the gateway"), mend);
 }
 
 /// How the bucket is reached, for drivers with an address of their own.

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{database, dialled, scanner, storage};
-use crate::config::{Leaf, QuayConfig, RedisServer, ServerAddress, Termination};
+use crate::config::{Leaf, QuayConfig, RedisServer, ServerAddress, Service, Termination};
 use crate::http::{Dial, Trust, present, wrap};
 
 /// What came of a question.
@@ -71,6 +71,9 @@ pub async fn probe(config: &QuayConfig, dial: &dyn Dial, trust: &Trust, wait: Du
         let asked = scanner::ask(scanner, dial, trust, wait);
         all.push(timed("SECURITY_SCANNER_V4_ENDPOINT", scanner.endpoint.clone(), wait, asked).await);
     }
+    for service in &config.services {
+        all.push(timed(&service.key, service.place.clone(), wait, reach(service, dial)).await);
+    }
     if let Some(address) = &config.address {
         let place = format!("{}:{}", address.host, address.port());
         all.push(timed("SERVER_HOSTNAME", place, wait, certificate(address, dial)).await);
@@ -106,6 +109,20 @@ async fn redis(server: &RedisServer, dial: &dyn Dial, trust: &Trust) -> Answer {
         Err(error) => {
             Answer::fails(format!("TLS with Redis failed: {error}"), "does it speak TLS there (ssl: true)?")
         }
+    }
+}
+
+/// Whether anything listens where a service shall be. What it is and whom it lets in is not asked.
+async fn reach(service: &Service, dial: &dyn Dial) -> Answer {
+    let Some((host, port)) = &service.address else {
+        return Answer::NotAsked(format!("{} has no address of its own", service.what));
+    };
+    match dial.dial(host, *port).await {
+        Ok(_) => Answer::Serves(format!("{}: something listens there", service.what)),
+        Err(error) => Answer::fails(
+            format!("{} does not answer: {error}", service.what),
+            "Quay's start asks it, too, and ends there",
+        ),
     }
 }
 

@@ -87,24 +87,29 @@ TAG_EXPIRATION_OPTIONS: [0s, 2 weeks]
     error: USER_EVENTS_REDIS is required
       hint: USER_EVENTS_REDIS: {host: redis, port: 6379, password: ...}
 
-    error: FEATURE_MAILING needs MAIL_SERVER
-      hint: FEATURE_MAILING is true unless it is set to false; a lab does without
-
     warning: TESTING is on, which is also Quay's default
       hint: set TESTING: false
 
-    error: Quay has no AUTHENTICATION_TYPE Datbase
+    error: AUTHENTICATION_TYPE has no value Datbase
      --> config.yaml:1:22
       |
     1 | AUTHENTICATION_TYPE: Datbase
       |                      ^^^^^^^
       hint: did you mean Database?
 
-    error: BUILDLOGS_REDIS: Quay's Redis client does not know hots
+    error: BUILDLOGS_REDIS has no host
+     --> config.yaml:2:1
+      |
+    2 | BUILDLOGS_REDIS: {hots: redis, port: 99999, password: **********}
+      | ^^^^^^^^^^^^^^^
+      hint: add host: NAME, and port and password
+
+    warning: BUILDLOGS_REDIS: Quay's Redis client does not know hots
      --> config.yaml:2:19
       |
     2 | BUILDLOGS_REDIS: {hots: redis, port: 99999, password: **********}
       |                   ^^^^
+      = Quay starts, and fails where it first needs that Redis
       hint: did you mean host?
 
     error: BUILDLOGS_REDIS: port is a number from 1 to 65535
@@ -141,6 +146,13 @@ TAG_EXPIRATION_OPTIONS: [0s, 2 weeks]
     7 |   default: [RadosGWStorage, {hostname: 'http://rgw', is_secure: no, storage_path: /x, access_key: a, secret_key: *********, bucket: b}]
       |                                        ^^^^^^^^^^^^
       hint: the scheme is is_secure: true or false, the port is port: NUMBER
+
+    error: the storage default: is_secure is true or false, not the word no
+     --> config.yaml:7:65
+      |
+    7 |   default: [RadosGWStorage, {hostname: 'http://rgw', is_secure: no, storage_path: /x, access_key: a, secret_key: *********, bucket: b}]
+      |                                                                 ^^
+      hint: true speaks TLS to the gateway
 
     error: the storage default: RadosGWStorage does not know bucket, and Quay would not start
      --> config.yaml:7:125
@@ -186,21 +198,22 @@ TAG_EXPIRATION_OPTIONS: [0s, 2 weeks]
        |                  ^^^^
       hint: give it a domain, such as quay.quaylab.lan
 
-    error: SETUP_COMPLETE is true or false, not a string
+    warning: SETUP_COMPLETE is true or false, not a string
       --> config.yaml:14:17
        |
     14 | SETUP_COMPLETE: 'true'
        |                 ^^^^^^
       hint: write it without quotes
 
-    error: TAG_EXPIRATION_OPTIONS: each is a number and w, m, d, h or s, such as 2w
+    warning: TAG_EXPIRATION_OPTIONS: each is a number and w, m, d, h or s, such as 2w
       --> config.yaml:15:30
        |
     15 | TAG_EXPIRATION_OPTIONS: [0s, 2 weeks]
        |                              ^^^^^^^
+      = Quay starts, and fails where it makes users
       hint: 0s stands for at once
 
-    config.yaml: 16 errors, 2 warnings
+    config.yaml: 14 errors, 5 warnings
     ");
 }
 
@@ -234,15 +247,134 @@ fn a_scanner_is_looked_at() {
         ),
         (
             both.clone() + "SECURITY_SCANNER_V4_INDEX_MAX_LAYER_SIZE: 8GB\n",
-            5,
-            "is a number and B, K, M, G or T, not 8GB",
+            0,
+            "is a number and B, K, M, G or T, such as 8G, not something else",
         ),
-        (both.clone() + "NOTIFICATION_MIN_SEVERITY_ON_NEW_INDEX: high\n", 5, "did you mean High?"),
+        (both.clone() + "NOTIFICATION_MIN_SEVERITY_ON_NEW_INDEX: high\n", 0, "did you mean High?"),
     ] {
         let ran = check(&format!("{GOOD}FEATURE_SECURITY_SCANNER: true\n{lines}"), &[], &[]);
         assert_eq!(ran.code, Some(code), "{said}: {}{}", ran.out, ran.err);
         assert!(ran.out.contains(said) && !ran.out.contains("ecret "), "{said}: {}", ran.out);
     }
+}
+
+/// What `--fix` mends, of each kind one.
+const MENDABLE: &str = "\
+AUTHENTICATION_TYPE: Database
+BUILDLOGS_REDIS:
+  host: redis
+  password: 24680
+DATABASE_SECRET_KEY: 0123456789abcdef
+DB_URI: postgres://quay:db^secret@db:5432/quay
+DISTRIBUTED_STORAGE_CONFIG:
+  default: [LocalStorage, {storage_path: /datastorage/registry}]
+DISTRIBUTED_STORAGE_PREFERENCE: [default]
+feature_mailing: no
+FEATURE_REPO_MIRROR: 'true'
+PREFERRED_URL_SCHEME: http
+SECRET_KEY: fedcba9876543210
+SERVER_HOSTNAME: quay
+SETUP_COMPLETE: true
+TESTING: false
+USER_EVENTS_REDIS: {host: redis, port: '6379', password: red-secret}
+";
+
+#[test]
+fn what_is_safe_is_mended_beside_the_file() {
+    let folder = tempfile::tempdir().expect("done");
+    let file = folder.path().join("config.yaml");
+    let ran = |options: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_quaylab"))
+            .args(["quay-config", "check", "config.yaml"])
+            .args(options)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("done");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    std::fs::write(&file, MENDABLE).expect("done");
+    // The name of one word is left: nobody knows its domain.
+    let (code, out) = ran(&["--fix"]);
+    assert_eq!(code, Some(5), "{out}");
+    assert_eq!(std::fs::read_to_string(&file).expect("done"), MENDABLE);
+    let fixed = std::fs::read_to_string(folder.path().join("config.yaml.fixed")).expect("done");
+    let expected = MENDABLE
+        .replace("  host: redis\n", "  host: redis\n  port: 6379\n")
+        .replace("24680", "'24680'")
+        .replace("postgres://quay:db^secret", "postgresql://quay:db%5Esecret")
+        .replace("feature_mailing: no", "FEATURE_MAILING: false")
+        .replace("REPO_MIRROR: 'true'", "REPO_MIRROR: true")
+        .replace("'6379'", "6379");
+    assert_eq!(fixed, expected, "{out}");
+    for secret in ["24680", "db^secret", "db%5Esecret", "red-secret"] {
+        assert!(!out.contains(secret), "{out}");
+    }
+    for part in [
+        "mended: line 10: feature_mailing becomes FEATURE_MAILING",
+        "mended: line 10: FEATURE_MAILING is written as false",
+        "mended: line 11: FEATURE_REPO_MIRROR is written as true",
+        "config.yaml.fixed is written; config.yaml is as it was",
+        "config.yaml.fixed: 1 error, 0 warnings",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    // An older Quay takes that name: then nothing is left.
+    let (code, out) = ran(&["--fix", "--quay-version", "3.17"]);
+    assert_eq!(code, Some(0), "{out}");
+    // A link could lead to the file itself.
+    std::fs::remove_file(folder.path().join("config.yaml.fixed")).expect("done");
+    std::os::unix::fs::symlink(&file, folder.path().join("config.yaml.fixed")).expect("done");
+    assert_eq!(ran(&["--fix"]).0, Some(5));
+    assert_eq!(std::fs::read_to_string(&file).expect("done"), MENDABLE);
+    // Where nothing is to be mended nothing is written.
+    std::fs::remove_file(folder.path().join("config.yaml.fixed")).expect("done");
+    std::fs::write(&file, GOOD).expect("done");
+    let (code, out) = ran(&["--fix"]);
+    assert_eq!((code, out.as_str()), (Some(0), "config.yaml: Quay would take it; nothing is to be mended"));
+    assert!(!folder.path().join("config.yaml.fixed").exists());
+}
+
+#[test]
+fn programs_read_what_was_found() {
+    let ldap =
+        "LDAP_URI: ldap://ldap.lan\nLDAP_BASE_DN: [dc=lan]\nLDAP_ADMIN_DN: cn=a\nLDAP_ADMIN_PASSWD: s\n";
+    let config = GOOD.replace("TYPE: Database", "TYPE: LDAP") + ldap + "FEATURE_REPO_MIRROR: 'true'\n";
+    let ran = check(&config, &[], &["--json", "--fix", "--quay-version", "3.15"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    let found: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    let at = |path: &str| found.pointer(path).unwrap_or_else(|| panic!("{path}: {found}"));
+    for (path, value) in [
+        ("/file", "config.yaml"),
+        ("/quay_version", "3.15"),
+        ("/verdict", "refused"),
+        ("/findings/0/severity", "error"),
+        ("/findings/0/message", "FEATURE_REPO_MIRROR is true or false, not a string"),
+        ("/findings/0/hint", "write it without quotes; the default is false"),
+        ("/findings/0/mends", "FEATURE_REPO_MIRROR is written as true"),
+        ("/asks/0/key", "LDAP_URI"),
+        ("/asks/0/place", "ldap://ldap.lan"),
+        ("/fixed/file", "config.yaml.fixed"),
+        ("/fixed/changes/0/says", "FEATURE_REPO_MIRROR is written as true"),
+        ("/fixed/left/verdict", "asks"),
+    ] {
+        assert_eq!(at(path), value, "{path}");
+    }
+    for (path, value) in [
+        ("/errors", 1),
+        ("/warnings", 0),
+        ("/findings/0/line", 23),
+        ("/findings/0/column", 22),
+        ("/fixed/left/errors", 0),
+    ] {
+        assert_eq!(at(path), value, "{path}");
+    }
+    let ran = check(GOOD, &[], &["--quay-version", "3.40"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "config.yaml: Quay would take it"));
+    assert_eq!(ran.err, "note: the newest rules that are known are those of Quay 3.18");
+    let ran = check(GOOD, &[], &["--quay-version", "2.9"]);
+    assert_eq!(ran.code, Some(5));
+    assert!(ran.err.contains("only the rules of Quay 3 are known: write 3.18"), "{}", ran.err);
 }
 
 #[test]
