@@ -222,10 +222,10 @@ mod tests {
             [(&named, "other.lab", "name"), (&own("quay.lab", 2100), "quay.lab", "invalid peer certificate")]
         {
             let told = judge(&named, shown, name).expect_err(why);
-            assert!(told.contains(why), "{told}");
+            assert!(told.to_lowercase().contains(why), "{told}");
         }
         let old = own("quay.lab", 2021);
         let told = judge(&old, &old, "quay.lab").expect_err("it is old");
-        assert!(told.contains("expired"), "{told}");
+        assert!(told.to_lowercase().contains("expired"), "{told}");
     }
 }

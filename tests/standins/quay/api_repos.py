@@ -251,6 +251,28 @@ def mirror_sync(call, name, _):
     return 204, b""
 
 
+def star(call):
+    """By Quay's sources; it was not recorded."""
+    if call.method != "POST":
+        raise no_method()
+    call.rights.must(call.rights.name is not None)
+    asked = call.checked(mapping(("namespace", "repository"), namespace=TEXT, repository=TEXT))
+    name = f"{asked['namespace']}/{asked['repository']}"
+    exists(call, name)
+    stars = call.store.repository(name).get("stars", [])
+    change(call, name, stars=sorted({*stars, call.rights.name}))
+    return 201, {"namespace": asked["namespace"], "repository": asked["repository"]}
+
+
+def unstar(call, name):
+    if call.method != "DELETE":
+        raise no_method()
+    call.rights.must(call.rights.name is not None)
+    exists(call, name)
+    change(call, name, stars=[who for who in call.store.repository(name).get("stars", []) if who != call.rights.name])
+    return 204, b""
+
+
 def security(call, name, digest):
     if call.method != "GET":
         raise no_method()
@@ -262,6 +284,8 @@ def security(call, name, digest):
 NAME = "([^/]+/.+?)"
 ROUTES = [
     ("repository", repositories, None),
+    ("user/starred", star, None),
+    ("user/starred/([^/]+/.+)", unstar, None),
     (f"repository/{NAME}/changevisibility", visibility, None),
     (f"repository/{NAME}/changestate", state, "FEATURE_REPO_MIRROR"),
     (f"repository/{NAME}/permissions/(user|team)/", permissions, None),

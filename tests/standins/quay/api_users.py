@@ -35,6 +35,15 @@ def own_robot(call, short, regenerate):
     return one_robot(call, f"user/{name}", call.store.account(name), name, short, regenerate)
 
 
+def seen_by_all(call, name):
+    """By Quay's sources; it was not recorded."""
+    if call.method != "GET":
+        raise no_method()
+    if call.store.email(name) is None:
+        raise not_found()
+    return 200, {"anonymous": False, "username": name, "avatar": views.user_avatar(call.store, name)}
+
+
 def users(call):
     if call.method not in ("GET", "POST"):
         raise no_method()
@@ -105,6 +114,7 @@ ROUTES = [
     ("user/", oneself, None),
     ("user/robots", own_robots, None),
     ("user/robots/([^/]+)(/regenerate)?", own_robot, None),
+    ("users/([^/]+)", seen_by_all, None),
     ("superuser/users/", users, None),
     ("superuser/users/([^/]+)", user, None),
 ]

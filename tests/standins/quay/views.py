@@ -95,7 +95,7 @@ def repository(store, rights, name, tags):
     held, public, space = store.repository(name), store.is_public(name), name.split("/")[0]
     org = store.load(f"org/{space}")
     view = {"namespace": space, "name": name.split("/", 1)[1], "kind": "image", "description": held["description"],
-            "is_public": public, "is_organization": org is not None, "is_starred": False,
+            "is_public": public, "is_organization": org is not None, "is_starred": rights.name in held.get("stars", []),
             "status_token": "" if public else hashlib.sha256(name.encode()).hexdigest()[:32], "trust_enabled": False,
             "tag_expiration_s": (org or {}).get("tag_expiration_s", 1209600), "is_free_account": True, "state": held["state"]}
     if tags is not None:

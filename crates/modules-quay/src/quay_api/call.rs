@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::args::Presence;
@@ -133,13 +134,28 @@ struct Session {
 }
 
 /// A request that changes something.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Call {
     pub(super) verb: Verb,
     pub(super) path: String,
     pub(super) body: Option<Value>,
     /// What it does, for messages.
     pub(super) what: String,
+}
+
+/// As fixtures write it: the request, without passwords.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.verb, self.path)?;
+        let Some(body) = &self.body else { return Ok(()) };
+        let mut shown = body.clone();
+        for (name, value) in shown.as_object_mut().into_iter().flatten() {
+            if name.contains("password") {
+                *value = "********".into();
+            }
+        }
+        write!(f, " {shown}")
+    }
 }
 
 impl Call {

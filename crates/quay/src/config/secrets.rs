@@ -73,6 +73,10 @@ fn without_password(line: &str) -> String {
         },
         // What follows the colon is a port, or else a password.
         None => match rest.split_once(':') {
+            // A host without a port is at its end where the address is.
+            Some((user, _)) if user.contains(|c: char| "/?#,}]\"'".contains(c) || c.is_whitespace()) => {
+                line.to_owned()
+            }
             Some((user, password)) if !begins_with_a_port(password) => {
                 format!("{before}://{user}:{}", stars(password))
             }

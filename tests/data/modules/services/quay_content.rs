@@ -117,7 +117,26 @@ async fn changes(site: &Site, admin: &impl Fn(Value) -> Value) {
         ),
         ("quay_organization", json!({"name": "lab", "time_machine_expiration": "2w"})),
         ("quay_user", json!({"username": "ann", "password": "new-password"})),
+        // Where a synchronization is wanted, it is asked for each time.
+        (
+            "quay_mirror",
+            json!({"name": "lab/copy", "sync_interval": 7200, "http_proxy": "http://proxy.lan:3128"}),
+        ),
+        ("quay_mirror", json!({"name": "lab/copy", "http_proxy": "", "skopeo_timeout_interval": 600})),
+        // The mirror's robot keeps what Quay has given it.
+        (
+            "quay_repository",
+            json!({"name": "lab/copy", "perms": [{"name": "ann", "role": "read"}], "append": false}),
+        ),
         ("quay_mirror", json!({"name": "lab/copy", "state": "absent"})),
+        // Quay lets in who makes a repository; the exact permissions are there after one run all the same.
+        (
+            "quay_repository",
+            json!({"name": "lab/exact", "perms": [{"name": "ann", "role": "read"}], "append": false, "star": true}),
+        ),
+        ("quay_repository", json!({"name": "lab/exact", "repo_state": "READ_ONLY", "star": false})),
+        ("quay_user", json!({"username": "eve", "password": "eve-password"})),
+        ("quay_user", json!({"username": "eve", "password": "eve-password", "enabled": false})),
         (
             "quay_default_permission",
             json!({"organization": "lab", "name": "readers", "type": "team", "state": "absent"}),
@@ -130,6 +149,21 @@ async fn changes(site: &Site, admin: &impl Fn(Value) -> Value) {
         for expected in [true, false] {
             assert_eq!(run(site, module, admin(args.clone())).await.changed, expected, "{module} {args}");
         }
+    }
+    // Below what is gone there is nothing.
+    for (module, args) in [
+        ("quay_robot", json!({"name": "gone+robot"})),
+        ("quay_repository", json!({"name": "gone/app"})),
+        ("quay_mirror", json!({"name": "gone/app"})),
+        ("quay_proxy_cache", json!({"organization": "gone"})),
+        (
+            "quay_default_permission",
+            json!({"organization": "gone", "name": "ann", "type": "user", "role": "read"}),
+        ),
+    ] {
+        let mut args = admin(args);
+        args["state"] = json!("absent");
+        assert!(!run(site, module, args.clone()).await.changed, "{module} {args}");
     }
     let public = run(site, "quay_repository", admin(json!({"name": "lab/app"}))).await;
     assert_eq!(public.result["is_public"], json!(false));
@@ -144,12 +178,21 @@ async fn refusals(site: &Site, url: &str, admin: &impl Fn(Value) -> Value) {
     let mut by_ann = with("ann", "new-password");
     by_ann["email"] = json!("other@b.c");
     let said = fail(site, "quay_organization", by_ann).await;
-    assert!(said.contains("Quay answered 403: Unauthorized"), "{said}");
+    assert!(said.contains("no administrator of the organization lab"), "{said}");
     let nowhere = json!({"organization": "nowhere", "name": "t"});
     assert_eq!(fail(site, "quay_team", admin(nowhere)).await, "there is no organization nowhere");
     let unknown = json!({"organization": "lab", "name": "readers", "members": ["nobody"]});
     let said = fail(site, "quay_team", admin(unknown)).await;
     assert_eq!(said, "adding nobody to the team readers: Quay answered 400: Unknown user");
+    let said = fail(site, "quay_repository", admin(json!({"name": "gone/app"}))).await;
+    assert_eq!(said, "there is no organization or user gone");
+    // Anybody may see the organization; a token that is none is told all the same.
+    let expired = json!({"quay_host": url, "quay_token": "no-token", "name": "lab"});
+    let said = fail(site, "quay_organization", expired).await;
+    assert!(said.contains("Quay does not know the token"), "{said}");
+    let inside = json!({"organization": "lab", "registry": "10.1.2.3/library"});
+    let said = fail(site, "quay_proxy_cache", admin(inside)).await;
+    assert!(said.contains("The provided registry URL is not allowed"), "{said}");
     let closed = json!({"quay_host": "http://127.0.0.1:1", "quay_token": "t", "name": "lab"});
     assert!(
         fail(site, "quay_organization", closed).await.contains("Quay does not answer at http://127.0.0.1:1")
