@@ -26,7 +26,6 @@ fn four() -> String {
 /// An LVM volume group.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the arguments are Ansible's own flags")]
 pub(super) struct Lvg {
     vg: String,
     /// Devices that make it up. One that holds anything else is refused.

@@ -106,7 +106,7 @@ pub(super) struct Volumes {
     lacks_lvm: bool,
     vg: Option<Vg>,
     /// Name, size, active.
-    volumes: Vec<(String, u64, bool)>,
+    all: Vec<(String, u64, bool)>,
 }
 
 impl Amount {
@@ -285,7 +285,7 @@ mark lvs; lvs -a $o -o lv_name,lv_size,lv_active {vg} 2>/dev/null"
             [size, free, extent] => Some(Vg { size: *size, free: *free, extent: *extent }),
             _ => None,
         };
-        let volumes = sections
+        let all = sections
             .lines("lvs")
             .filter_map(|line| {
                 let mut fields = line.trim().split(';');
@@ -294,7 +294,7 @@ mark lvs; lvs -a $o -o lv_name,lv_size,lv_active {vg} 2>/dev/null"
                 Some((name, size, fields.next() == Some("active")))
             })
             .collect();
-        Ok(Volumes { vg, volumes, lacks_lvm: lacks_lvm(&sections) })
+        Ok(Volumes { vg, all, lacks_lvm: lacks_lvm(&sections) })
     }
 
     fn plan(&self, now: &Volumes, mode: RunMode) -> Result<Plan, ModuleError> {
@@ -310,7 +310,7 @@ mark lvs; lvs -a $o -o lv_name,lv_size,lv_active {vg} 2>/dev/null"
                 Err(ModuleError::failed(format!("there is no volume group {}", self.vg)))
             };
         };
-        let found = now.volumes.iter().find(|(n, _, _)| n == name);
+        let found = now.all.iter().find(|(n, _, _)| n == name);
         let size = self.parsed_size()?;
         let title = format!("logical volume {path}");
         match (self.state, found) {

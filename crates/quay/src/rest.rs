@@ -144,14 +144,12 @@ impl<H: Http> Rest<H> {
     /// Where a token is none Quay answers as to anybody: with what is public. So it is asked whose the token is.
     async fn know(&self, session: &mut Session) -> Result<(), QuayError> {
         let answer = self.send(session, Method::GET, "/api/v1/user/", None).await?;
-        match answer.status().as_u16() {
-            401 => Err(QuayError::Token(message(answer.body()))),
-            // A token that may not tell whose it is, is one all the same.
-            _ => {
-                session.signed_in = true;
-                Ok(())
-            }
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            return Err(QuayError::Token(message(answer.body())));
         }
+        // A token that may not tell whose it is, is one all the same.
+        session.signed_in = true;
+        Ok(())
     }
 
     async fn sign_in(&self, session: &mut Session) -> Result<(), QuayError> {
