@@ -64,6 +64,8 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     /// Check Quay's configuration before Quay is started.
     QuayConfig(quay_config::QuayConfigArgs),
+    /// Write what a running registry holds as inventory data.
+    Registry(super::registry::RegistryArgs),
     /// Print a completion script for a shell.
     Completion { shell: clap_complete::Shell },
 }
@@ -130,6 +132,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Vault { command } => vault::run(&command),
         Command::Secrets(args) => secrets::run(&args),
         Command::QuayConfig(args) => quay_config::run(&args),
+        Command::Registry(args) => super::registry::run(&args),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "quaylab", &mut script);

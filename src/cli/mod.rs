@@ -16,6 +16,7 @@ mod open_files;
 mod plan;
 mod program;
 mod quay_config;
+mod registry;
 mod reporter;
 mod run;
 mod say;

@@ -38,7 +38,7 @@ impl Told {
         if let Some(bundle) = error.downcast_ref::<BundleError>() {
             let fault = if bundle.is_input() { Fault::Input } else { Fault::Other };
             // Its text names its cause already.
-            return Self { text: bundle.to_string(), hint: bundle.hint().map(Into::into), fault };
+            return Self { text: bundle.to_string(), hint: bundle.hint(), fault };
         }
         let vault = error.downcast_ref::<VaultError>();
         let hint = vault
@@ -61,9 +61,8 @@ pub(super) fn report(error: &anyhow::Error, program: Program) -> ExitCode {
     }
     ExitCode::from(match (program, told.fault) {
         (Program::Quaylab, Fault::Written | Fault::Input) => EXIT_INPUT,
-        (Program::Quaylab, Fault::Other) => 1,
-        // ansible-playbook gives 4 for what it cannot read, and 1 for the rest.
+        (_, Fault::Other | Fault::Input) => 1,
+        // ansible-playbook gives 4 for what it cannot read.
         (_, Fault::Written) => 4,
-        (_, Fault::Input | Fault::Other) => 1,
     })
 }

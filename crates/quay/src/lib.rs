@@ -8,6 +8,7 @@ mod api;
 pub mod authority;
 pub mod clair;
 pub mod config;
+mod export;
 mod image;
 mod login;
 mod names;
@@ -19,6 +20,7 @@ pub mod s3;
 pub use quaylab_http as http;
 
 pub use api::{Initialized, NewUser, Quay, QuayError};
+pub use export::{Holdings, export};
 pub use rest::{Login, Rest, Verb};
 pub use round_trip::{
     Part, RegistryAddress, RoundTrip, RoundTripError, RoundTripReport, Timed, configuration_digest,

@@ -44,6 +44,15 @@ def seen_by_all(call, name):
     return 200, {"anonymous": False, "username": name, "avatar": views.user_avatar(call.store, name)}
 
 
+def organizations(call):
+    """By Quay's sources; it was not recorded."""
+    if call.method != "GET":
+        raise no_method()
+    call.rights.must(call.rights.is_super)
+    return 200, {"organizations": [{"name": name, "email": call.store.load(f"org/{name}")["email"],
+                                    "avatar": views.avatar(name, name, "org")} for name in call.store.organizations()]}
+
+
 def users(call):
     if call.method not in ("GET", "POST"):
         raise no_method()
@@ -116,5 +125,6 @@ ROUTES = [
     ("user/robots/([^/]+)(/regenerate)?", own_robot, None),
     ("users/([^/]+)", seen_by_all, None),
     ("superuser/users/", users, None),
+    ("superuser/organizations/", organizations, None),
     ("superuser/users/([^/]+)", user, None),
 ]

@@ -84,11 +84,79 @@ async fn what_quay_holds_is_declared() {
         0o600
     );
 
+    exported(&site, &url, folder.path(), &admin).await;
     changes(&site, &admin).await;
     refusals(&site, &url, &admin).await;
     // A token does as well as a password.
     let by_token = json!({"quay_host": url, "quay_token": token, "name": "lab/app", "visibility": "private"});
     assert!(!run(&site, "quay_repository", by_token).await.changed);
+}
+
+/// What is written from the running Quay changes nothing where it is declared.
+async fn exported(site: &Site, url: &str, folder: &std::path::Path, admin: &impl Fn(Value) -> Value) {
+    let password = folder.join("password");
+    std::fs::write(&password, "admin-password\n").expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quaylab"));
+    command.args(["registry", "export", url, "--username", "admin", "--password-file"]).arg(&password);
+    let written = command.output().expect("it runs");
+    let told = String::from_utf8_lossy(&written.stderr).into_owned();
+    assert!(written.status.success(), "{told}");
+    assert_eq!(told, "read 2 organizations and 1 users\n");
+    let held: Value = serde_yaml::from_slice(&written.stdout).expect("YAML");
+    let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+    let with = |mut entry: Value, more: Value| {
+        entry.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+        entry
+    };
+    let mut tasks: Vec<(&str, Value)> = Vec::new();
+    for user in list(&held, "quay_users") {
+        tasks.push(("quay_user", user));
+    }
+    for organization in list(&held, "quay_organizations") {
+        let name = organization["name"].as_str().expect("a name");
+        let expiration = &organization["time_machine_expiration"];
+        tasks.push((
+            "quay_organization",
+            json!({"name": name, "email": organization["email"], "time_machine_expiration": expiration}),
+        ));
+        let inside = json!({"organization": name});
+        for robot in list(&organization, "robots") {
+            let full = format!("{name}+{}", robot["name"].as_str().expect("a name"));
+            tasks.push(("quay_robot", with(robot, json!({"name": full}))));
+        }
+        for team in list(&organization, "teams") {
+            tasks.push(("quay_team", with(team, inside.clone())));
+        }
+        for permission in list(&organization, "default_permissions") {
+            tasks.push(("quay_default_permission", with(permission, inside.clone())));
+        }
+        if organization["proxy_cache"].is_object() {
+            tasks.push(("quay_proxy_cache", with(organization["proxy_cache"].clone(), inside.clone())));
+        }
+        for mut repository in list(&organization, "repositories") {
+            let full = format!("{name}/{}", repository["name"].as_str().expect("a name"));
+            let mirror = repository.as_object_mut().expect("a mapping").remove("mirror");
+            tasks.push(("quay_repository", with(repository, json!({"name": full}))));
+            if let Some(mut mirror) = mirror {
+                let fields = mirror.as_object_mut().expect("a mapping");
+                let robot = fields.remove("robot").expect("a robot");
+                let user = fields.remove("username").unwrap_or_default();
+                let robot = format!("{name}+{}", robot.as_str().expect("a name"));
+                let more = json!({"name": full, "robot_username": robot, "external_registry_username": user});
+                tasks.push(("quay_mirror", with(mirror, more)));
+            }
+        }
+    }
+    let modules: Vec<&str> = tasks.iter().map(|(module, _)| *module).collect();
+    for module in
+        ["quay_user", "quay_robot", "quay_team", "quay_proxy_cache", "quay_repository", "quay_mirror"]
+    {
+        assert!(modules.contains(&module), "{module} is not in {held}");
+    }
+    for (module, args) in tasks {
+        let outcome = run(site, module, admin(args.clone())).await;
+        assert!(!outcome.changed, "{module} {args}: {:?}", outcome.diff);
+    }
 }
 
 /// What differs is changed, and only that; what is no more wanted goes.
