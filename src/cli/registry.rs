@@ -32,7 +32,7 @@ enum RegistryCommand {
 
 #[derive(Debug, Clone, Args)]
 struct ExportArgs {
-    /// Quay's address, as https://quay.example.com.
+    /// Quay's address (`https://HOST[:PORT]`).
     url: String,
     /// Write to this file instead of standard output.
     #[arg(short, long, value_name = "FILE")]

@@ -73,7 +73,7 @@ impl Controller for Files {
         &self.1
     }
 
-    fn lab(&self) -> &str {
+    fn lab(&self) -> &'static str {
         "lab-1"
     }
 }
