@@ -584,6 +584,30 @@ echo met",
 
 /// As ansible-core 2.19 answers: parts of containers that are `omit` are left out, an inner one leaves the outer environment, and no loop is `omit`.
 #[tokio::test]
+async fn defaults_of_modules_give_what_they_need() {
+    let ran = Case::new(
+        r#"
+- hosts: a
+  gather_facts: false
+  tasks:
+    - stat:
+      register: told
+    - debug: {msg: "{{ told.stat.exists }}"}
+    - quay_organization: {name: lab}
+      register: refused
+      ignore_errors: true
+    - debug: {msg: "{{ refused.msg | regex_search('at http://127.0.0.1:1') }}"}
+  module_defaults:
+    stat: {path: /}
+    group/infra.quay_configuration.quay: {quay_host: "http://127.0.0.1:1", quay_token: t}
+"#,
+    )
+    .run()
+    .await;
+    assert_eq!(ran.said(), ["a: True", "a: at http://127.0.0.1:1"]);
+}
+
+#[tokio::test]
 async fn omit_is_left_out_and_never_a_loop() {
     let ran = Case::new(
         r#"

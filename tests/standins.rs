@@ -1,7 +1,6 @@
 //! The stand-in for Quay, held against what was recorded of the real one: each request must give the recorded status and
 //! shape, and each configuration be taken or refused as there. The tables are in `tests/data/standins`.
 
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 

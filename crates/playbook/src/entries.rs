@@ -27,6 +27,7 @@ impl Loader {
         if node.is_null() {
             return Ok(Vec::new());
         }
+        self.note(node);
         let items = node.as_seq().ok_or_else(|| {
             Diagnostic::new(format!("tasks must be a list, not {}", node.type_name()))
                 .at(&node.origin)
@@ -47,7 +48,7 @@ impl Loader {
         if let Some((_, value)) = has("import_role") {
             return self.import_role(item, map, value, reading);
         }
-        Task::parse(item, map, &reading.folder).map(|task| Entry::Task(Arc::new(task)))
+        Task::parse(item, map, &reading.folder, self.tells_all()).map(|task| Entry::Task(Arc::new(task)))
     }
 
     fn block(&self, item: &Node, map: &Mapping, reading: &mut Reading<'_>) -> Result<Entry, Diagnostic> {

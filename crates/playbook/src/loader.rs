@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use indexmap::IndexMap;
@@ -19,6 +20,16 @@ use crate::yaml::{self, Mapping, Node};
 /// Imports nested deeper than this are taken for a cycle.
 pub(super) const MAX_DEPTH: usize = 60;
 
+fn gives_defaults(node: &Node) -> bool {
+    match (node.as_map(), node.as_seq()) {
+        (Some(map), _) => {
+            map.iter().any(|(key, value)| key.key_text() == "module_defaults" || gives_defaults(value))
+        }
+        (_, Some(items)) => items.iter().any(gives_defaults),
+        _ => false,
+    }
+}
+
 /// Reads playbooks, roles and task files, and says what is wrong with them before anything runs.
 #[derive(Debug, Clone)]
 pub struct Loader {
@@ -29,11 +40,19 @@ pub struct Loader {
     /// Variables that do not depend on a host, which names of imports may hold.
     pub(super) known: Layers,
     warnings: Arc<Mutex<Vec<Diagnostic>>>,
+    /// Something that was read gives modules defaults, so that a task alone does not say all of its arguments.
+    defaults: Arc<AtomicBool>,
 }
 
 impl Loader {
     pub fn new(roles_path: Vec<PathBuf>) -> Self {
-        Self { roles_path, vault: Arc::default(), known: Layers::new(), warnings: Arc::default() }
+        Self {
+            roles_path,
+            vault: Arc::default(),
+            known: Layers::new(),
+            warnings: Arc::default(),
+            defaults: Arc::default(),
+        }
     }
 
     /// The same loader, which can open what is encrypted with these secrets.
@@ -50,6 +69,18 @@ impl Loader {
         }
         let vars = vars.iter().map(|(name, node)| (name.clone(), Var::Raw(node.clone()))).collect();
         Self { known: self.known.with(level, Arc::new(vars)), ..self.clone() }
+    }
+
+    /// Notes whether what was read gives modules defaults.
+    pub(super) fn note(&self, node: &Node) {
+        if gives_defaults(node) {
+            self.defaults.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a task's own arguments are all that its module gets.
+    pub(super) fn tells_all(&self) -> bool {
+        !self.defaults.load(Ordering::Relaxed)
     }
 
     pub(super) fn source(&self, folder: &Folder, file: &str) -> Result<Arc<SourceFile>, Diagnostic> {
@@ -140,6 +171,7 @@ impl Loader {
                 .at(&node.origin)
                 .hint("start each play with `- hosts: ...`")
         })?;
+        self.note(node);
         for item in items {
             let map = mapping(item, "a play")?;
             let import =

@@ -230,7 +230,14 @@ impl Task {
     }
 
     /// Reads one task. `map` is known not to be a block or a static import.
-    pub(super) fn parse(node: &Node, map: &Mapping, folder: &Folder) -> Result<Self, Diagnostic> {
+    ///
+    /// Where its arguments are all that its module gets (`tells_all`), they are checked as a whole.
+    pub(super) fn parse(
+        node: &Node,
+        map: &Mapping,
+        folder: &Folder,
+        tells_all: bool,
+    ) -> Result<Self, Diagnostic> {
         let mut keywords = Keywords::default();
         let mut action: Option<(Action, Node, &Node)> = None;
         let mut extra: Option<&Node> = None;
@@ -306,7 +313,9 @@ impl Task {
         };
         task.args = normalise(&found, &args, extra)?;
         check_names(&found, &task.args)?;
-        check_values(&found, &task.args, key)?;
+        if tells_all {
+            check_values(&found, &task.args, key)?;
+        }
         task.written = match key.key_text().as_str() {
             "action" | "local_action" => found.name().to_owned(),
             written => written.to_owned(),
