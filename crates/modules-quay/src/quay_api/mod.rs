@@ -5,6 +5,8 @@ mod default_permission;
 mod mirror;
 mod organization;
 mod permission;
+mod place;
+mod policy;
 mod proxy_cache;
 mod repository;
 mod robot;
@@ -15,7 +17,7 @@ use crate::{Module, resource};
 
 /// The modules of this room.
 pub(super) fn all() -> Vec<Box<dyn Module>> {
-    vec![
+    let mut all: Vec<Box<dyn Module>> = vec![
         resource::<default_permission::QuayDefaultPermission>(),
         resource::<mirror::QuayMirror>(),
         resource::<organization::QuayOrganization>(),
@@ -24,5 +26,7 @@ pub(super) fn all() -> Vec<Box<dyn Module>> {
         resource::<robot::QuayRobot>(),
         resource::<team::QuayTeam>(),
         resource::<user::QuayUser>(),
-    ]
+    ];
+    all.extend(policy::all());
+    all
 }
