@@ -139,7 +139,11 @@ impl<'a> Place<'a> {
             None if !self.is_list => Ok(None),
             // Where a feature is off, Quay knows no such path: it sends on, or says that nothing is there.
             None | Some(QuayError::Refused { status: 300..=399 | 404 | 405, .. }) => {
-                if is_lenient { Ok(None) } else { Err(self.off(path)) }
+                if is_lenient {
+                    Ok(None)
+                } else {
+                    Err(self.off(path))
+                }
             }
             Some(_) if cx.mode.check => Ok(None),
             Some(refused) => Err(refused.into()),
@@ -161,8 +165,7 @@ impl<'a> Place<'a> {
             Holder::Quay => Ok(true),
             Holder::Namespace(name) => has_namespace(quay, name).await,
             Holder::Repository(name) => {
-                let path =
-                    format!("repository/{}?includeTags=false&includeStats=false", percent(name, true));
+                let path = format!("repository/{}?includeTags=false&includeStats=false", percent(name, true));
                 match quay.get(&path).await {
                     Ok(found) => Ok(found.is_some()),
                     // It is not said of a repository whether it is there to those who may not know.
@@ -190,9 +193,8 @@ impl<'a> Place<'a> {
     fn off(&self, path: &str) -> ModuleError {
         let error = ModuleError::failed(format!("Quay knows nothing at {path}"));
         match self.feature {
-            Some(feature) => {
-                error.hint(format!("set {feature}: true in config.yaml and restart Quay, if it is not too old"))
-            }
+            Some(feature) => error
+                .hint(format!("set {feature}: true in config.yaml and restart Quay, if it is not too old")),
             None => error.hint("is this Quay too old for that?"),
         }
     }

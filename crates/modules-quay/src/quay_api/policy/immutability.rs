@@ -76,8 +76,11 @@ impl Wanted<'_> {
     ) -> Result<Plan<Call>, ModuleError> {
         let (old, new) = self.find(now);
         if let (Some(_), Some(new)) = (old, new) {
-            return Err(ModuleError::failed(format!("new_tag_pattern: another policy has {}", new.tag_pattern))
-                .hint("remove one of the two first"));
+            return Err(ModuleError::failed(format!(
+                "new_tag_pattern: another policy has {}",
+                new.tag_pattern
+            ))
+            .hint("remove one of the two first"));
         }
         let found = new.or(old);
         let one = |policy: &Policy| format!("{path}{}", percent(&policy.uuid, false));

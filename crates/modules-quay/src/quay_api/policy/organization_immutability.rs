@@ -38,8 +38,10 @@ impl QuayOrganizationImmutability {
 #[async_trait]
 impl Resource for QuayOrganizationImmutability {
     const NAME: &'static str = "quay_organization_immutability";
-    const FQCN: &'static [&'static str] =
-        &["quaylab.lab.quay_organization_immutability", "infra.quay_configuration.quay_organization_immutability"];
+    const FQCN: &'static [&'static str] = &[
+        "quaylab.lab.quay_organization_immutability",
+        "infra.quay_configuration.quay_organization_immutability",
+    ];
     type Observed = Vec<Policy>;
     type Step = Call;
 

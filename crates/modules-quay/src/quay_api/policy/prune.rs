@@ -170,7 +170,9 @@ mod tests {
         let read = |method, value| Wanted::new(method, value, None, false).map(|wanted| wanted.value).ok();
         assert_eq!(read(Method::Tags, "5"), Some(json!(5)));
         assert_eq!(read(Method::Date, " 7 w"), Some(json!("7w")));
-        for (method, value) in [(Method::Tags, "0"), (Method::Tags, "5d"), (Method::Date, "7"), (Method::Date, "0d")] {
+        for (method, value) in
+            [(Method::Tags, "0"), (Method::Tags, "5d"), (Method::Date, "7"), (Method::Date, "0d")]
+        {
             assert_eq!(read(method, value), None, "{value}");
         }
         for value in ["", "w", "7dw", "+7d", "7 years"] {

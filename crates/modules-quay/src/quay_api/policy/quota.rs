@@ -100,7 +100,8 @@ impl QuayQuota {
 
 /// Bytes of an amount: `KiB` counts in 1024s, `KB` in thousands.
 fn bytes(text: &str) -> Result<u64, ModuleError> {
-    let wrong = || ModuleError::Arguments(format!("quota: {text:?} is no amount; write it like 500 MB or 1.5 TiB"));
+    let wrong =
+        || ModuleError::Arguments(format!("quota: {text:?} is no amount; write it like 500 MB or 1.5 TiB"));
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = &lower[digits.len()..];
@@ -177,7 +178,8 @@ impl Resource for QuayQuota {
             }));
         }
         tasks.extend(limits.filter_map(|(kind, asked)| self.limit(now.as_ref(), kind, asked)));
-        let held = |kind| now.iter().flat_map(|q| &q.limits).find(|l| l.kind == kind).map(|l| l.limit_percent);
+        let held =
+            |kind| now.iter().flat_map(|q| &q.limits).find(|l| l.kind == kind).map(|l| l.limit_percent);
         let percents = self.asked().map(|(kind, asked)| (kind, asked.or_else(|| held(kind))));
         let size = asked.or(now.as_ref().map(|q| q.limit_bytes)).unwrap_or_default();
         Ok(plan(&title, tasks, &before, &lines(size, &percents)))

@@ -38,8 +38,10 @@ impl QuayRepositoryImmutability {
 #[async_trait]
 impl Resource for QuayRepositoryImmutability {
     const NAME: &'static str = "quay_repository_immutability";
-    const FQCN: &'static [&'static str] =
-        &["quaylab.lab.quay_repository_immutability", "infra.quay_configuration.quay_repository_immutability"];
+    const FQCN: &'static [&'static str] = &[
+        "quaylab.lab.quay_repository_immutability",
+        "infra.quay_configuration.quay_repository_immutability",
+    ];
     type Observed = Vec<Policy>;
     type Step = Call;
 
