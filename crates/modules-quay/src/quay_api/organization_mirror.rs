@@ -76,6 +76,16 @@ fn duration(text: &str) -> Result<u64, ModuleError> {
     seconds(&compact.to_ascii_lowercase())
 }
 
+/// Whether a beginning is the one that is asked for, some rounds later: Quay moves it on with each copy.
+fn is_later_round(mirror: &Value, held: &Value, asked: &Value) -> bool {
+    let moment = |value: &Value| value.as_str()?.parse::<Timestamp>().ok().map(Timestamp::as_second);
+    let interval = mirror.get("sync_interval").and_then(Value::as_i64).filter(|interval| *interval > 0);
+    match (moment(held), moment(asked), interval) {
+        (Some(held), Some(asked), Some(interval)) => held >= asked && (held - asked) % interval == 0,
+        _ => false,
+    }
+}
+
 impl QuayOrganizationMirror {
     fn path(&self) -> String {
         format!("organization/{}/mirror", percent(&self.organization, false))
@@ -195,7 +205,10 @@ impl QuayOrganizationMirror {
             .hint("Quay cannot change that: remove the mirror first (state: absent)"));
         }
         let mut body = self.asked(Some(mirror))?;
-        body.retain(|key, asked| mirror.get(key.as_str()).unwrap_or(&Value::Null) != asked);
+        body.retain(|key, asked| {
+            let held = mirror.get(key.as_str()).unwrap_or(&Value::Null);
+            held != asked && !(key == "sync_start_date" && is_later_round(mirror, held, asked))
+        });
         let holds_password = mirror.get("has_external_registry_password").and_then(Value::as_bool);
         let (mut was, mut shall) = (Vec::new(), Vec::new());
         for (key, asked) in &body {
