@@ -100,8 +100,8 @@ pub(super) enum Task {
     TestNew,
 }
 
-fn word(value: impl Serialize) -> String {
-    json!(value).as_str().unwrap_or_default().to_owned()
+fn word(event: Event) -> String {
+    json!(event).as_str().unwrap_or_default().to_owned()
 }
 
 impl QuayNotification {
