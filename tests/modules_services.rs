@@ -11,6 +11,8 @@ mod mysql;
 mod quay_config;
 #[path = "data/modules/services/quay_content.rs"]
 mod quay_content;
+#[path = "data/modules/services/quay_daily.rs"]
+mod quay_daily;
 #[path = "data/modules/services/storage.rs"]
 mod storage;
 #[path = "data/modules/services/support.rs"]

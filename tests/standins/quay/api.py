@@ -2,7 +2,7 @@
 
 import re, secrets, time
 
-import api_orgs, api_repos, api_users, names
+import api_access, api_images, api_orgs, api_policies, api_repos, api_users, names
 from answers import Answer, csrf_failure, message, page
 from rights import Rights
 from schema import FLAG, TEXT, checked, mapping
@@ -28,7 +28,8 @@ class Call:
 class Api:
     def __init__(self, store, registry):
         self.store, self.config, self.registry = store, store.config, registry
-        self.routes = [(re.compile(pattern), respond, feature) for part in (api_users, api_orgs, api_repos)
+        # Repositories come last: whatever else is below their names would be part of one.
+        self.routes = [(re.compile(pattern), respond, feature) for part in (api_users, api_access, api_policies, api_images, api_orgs, api_repos)
                        for pattern, respond, feature in part.ROUTES]
 
     def answer(self, request, method, path, query, body):

@@ -138,7 +138,8 @@ def members(call, name, short):
     call.rights.must(governs or call.rights.has_full_access or (held and call.rights.name in held["members"]))
     if held is None:
         raise not_found()
-    return 200, {"name": short, "members": [views.member(call.store, m) for m in held["members"]], "can_edit": governs}
+    view = {"name": short, "members": [views.member(call.store, m) for m in held["members"]], "can_edit": governs}
+    return 200, views.synced(call, name, held, view)
 
 
 def member(call, name, short, who):
@@ -236,15 +237,6 @@ def proxy_cache(call, name):
     return 201, "Created"
 
 
-def quota(call, name):
-    if call.method != "GET":
-        raise no_method()
-    call.rights.must(call.rights.belongs_to(name) or call.rights.is_super)
-    if call.store.load(f"org/{name}") is None:
-        raise not_found()
-    return 200, []
-
-
 # Robots: of organizations here, of users in `api_users`.
 
 
@@ -312,5 +304,4 @@ ROUTES = [
     (f"organization/{NAME}/prototypes", prototypes, None),
     (f"organization/{NAME}/prototypes/{NAME}", prototype, None),
     (f"organization/{NAME}/proxycache", proxy_cache, "FEATURE_PROXY_CACHE"),
-    (f"organization/{NAME}/quota", quota, "FEATURE_QUOTA_MANAGEMENT"),
 ]

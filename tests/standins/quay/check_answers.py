@@ -62,7 +62,7 @@ class StandIn:
         open(f"{root}/mounts", "w").close()
         environment = {**os.environ, "QUAY_STANDIN_ALONE": root, "QUAY_STANDIN_VERSION": header.get("version", "3.18"),
                        "QUAY_STANDIN_START_SECONDS": "20" if header.get("starting") else "0", "QUAY_STANDIN_MOUNTS": f"{root}/mounts",
-                       "QUAY_STANDIN_SECURE_PORT": str(secure)}
+                       "QUAY_STANDIN_SECURE_PORT": str(secure), "QUAY_STANDIN_FEDERATED": header.get("federated", "")}
         self.log = open(f"{root}/log", "w+")
         words = [sys.executable, "-BIu", os.path.join(HERE, "standin.py"), f"{root}/config.yaml", str(self.port)]
         self.process = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)

@@ -2,7 +2,7 @@
 
 import base64, hashlib, json, re, time, uuid
 
-import names, scanner
+import names, scanner, tags
 from answers import Answer, broken, not_found, registry as error
 from api_orgs import make
 from rights import Rights
@@ -214,8 +214,7 @@ class Registry:
             if not going and not by_digest:
                 raise unknown
             for tag in going:
-                del held["tags"][tag]
-            held["gone"] = sorted({*held["gone"], *going})
+                tags.end(held, tag)
             held["loose"] = [d for d in held["loose"] if d != digest] if by_digest else held["loose"]
             self.store.save(f"tags/{repository}", held)
             return 202, b"", {}
@@ -253,8 +252,7 @@ class Registry:
         if by_digest:
             held["loose"] = sorted({*held["loose"], digest})
         else:
-            held["tags"][reference] = digest
-            held["gone"] = [tag for tag in held["gone"] if tag != reference]
+            tags.lead(held, reference, digest)
         self.store.save(f"tags/{repository}", held)
         where = f"{request.own_url()}/v2/{repository}/manifests/{digest}"
         return 201, b"OK", {"Location": where, "Docker_Content_Digest": digest, "kind": "text/html; charset=utf-8"}

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from answers import Answer, front, page
 from api import BASE, Api
+from api_access import authorize
 from storage import StorageError, is_mounted
 
 
@@ -115,6 +116,9 @@ class Handler(BaseHTTPRequestHandler):
             return site.health(path in ("/health/endtoend", "/status"))
         if path == "/csrf_token" and method == "GET":
             return site.api.csrf_token()
+        if path == "/oauth/authorizeapp" and method == "POST":
+            with site.api.store.lock:
+                return authorize(site.api, self, body)
         if path.startswith(BASE):
             return site.api.answer(self, method, path.removeprefix(BASE), query, body)
         if path == "/v2" or path.startswith("/v2/"):

@@ -1,6 +1,6 @@
 """Things as Quay's API shows them."""
 
-import email.utils, hashlib, time
+import email.utils, hashlib, os, time
 
 COLOURS = ["#969696", "#aec7e8", "#ff7f0e", "#ffbb78", "#2ca02c", "#98df8a", "#d62728", "#ff9896", "#9467bd"]
 
@@ -41,13 +41,14 @@ def organization(store, rights, name, org, with_teams):
         view["teams"] = {team: {"name": team, "description": held["description"], "role": held["role"],
                                 "avatar": team_avatar(team), "can_view": sees_all or rights.name in held["members"],
                                 "repo_count": sum(f"team/{team}" in r for r in repositories),
-                                "member_count": len(held["members"]), "is_synced": False}
+                                "member_count": len(held["members"]), "is_synced": bool(held.get("synced"))}
                          for team, held in org["teams"].items()}
         view["ordered_teams"] = list(org["teams"])
     if admin:
         view |= {"invoice_email": False, "invoice_email_address": None, "tag_expiration_s": org["tag_expiration_s"],
                  "is_free_account": True}
-    return view | (quotas(store.config) if admin or member else {})
+    shown = quotas(store.config) if admin or member else {}
+    return view | shown | ({"quotas": org.get("quotas", [])} if shown else {})
 
 
 def team(rights, space, name, held, is_new):
@@ -57,6 +58,22 @@ def team(rights, space, name, held, is_new):
 
 def member(store, name):
     return {"name": name, "kind": "user", "is_robot": "+" in name, "avatar": user_avatar(store, name), "invited": False}
+
+
+def directory():
+    """What logs people in besides the own users, so that teams can be filled from it."""
+    return os.environ.get("QUAY_STANDIN_FEDERATED")
+
+
+def synced(call, name, held, view):
+    """What the members of a team show besides, where teams may be filled."""
+    if not (call.config.get("FEATURE_TEAM_SYNCING") and directory()):
+        return view
+    if call.rights.administers(name) and call.rights.is_super:
+        view["can_sync"] = {"service": directory()}
+    if held.get("synced"):
+        view["synced"] = held["synced"] if call.rights.is_super else {"service": held["synced"]["service"]}
+    return view
 
 
 def robot(space, short, held, with_metadata):

@@ -349,6 +349,40 @@ impl StandIn {
         Self { port, _server: server, _folder: folder }
     }
 
+    /// One that needs nothing but Python, with all that people use day by day.
+    pub(super) fn alone() -> Self {
+        let folder = open_folder();
+        let port = free_port();
+        let redis = "{host: 127.0.0.1, port: 6379, password: red}";
+        let config = format!(
+            "AUTHENTICATION_TYPE: Database\nBUILDLOGS_REDIS: {redis}\nUSER_EVENTS_REDIS: {redis}\n\
+             DATABASE_SECRET_KEY: a\nSECRET_KEY: b\nSETUP_COMPLETE: true\nTESTING: false\nFEATURE_MAILING: false\n\
+             DB_URI: postgresql://quay:db@127.0.0.1/quay\nDEFAULT_TAG_EXPIRATION: 2w\nTAG_EXPIRATION_OPTIONS: [1d, 2w]\n\
+             DISTRIBUTED_STORAGE_CONFIG: {{default: [LocalStorage, {{storage_path: {}}}]}}\n\
+             DISTRIBUTED_STORAGE_PREFERENCE: [default]\nPREFERRED_URL_SCHEME: http\nSERVER_HOSTNAME: localhost:{port}\n\
+             SUPER_USERS: [admin]\nFEATURE_USER_INITIALIZE: true\nFEATURE_AUTO_PRUNE: true\nFEATURE_IMMUTABLE_TAGS: true\n\
+             FEATURE_ORG_MIRROR: true\nFEATURE_TEAM_SYNCING: true\nFEATURE_IMAGE_PULL_STATS: true\n\
+             FEATURE_QUOTA_MANAGEMENT: true\nSSRF_ALLOWED_HOSTS: [127.0.0.0/8]\n",
+            folder.path().join("images").display()
+        );
+        let path = folder.path().join("config.yaml");
+        fs::write(&path, config).expect("a configuration");
+        let mounts = folder.path().join("mounts");
+        fs::write(&mounts, "").expect("a table of mounts");
+        let mut command = Command::new("/usr/bin/python3");
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/standins/quay/standin.py");
+        command.args(["-BIu", program]).arg(&path).arg(port.to_string());
+        command.env("QUAY_STANDIN_ALONE", folder.path()).env("QUAY_STANDIN_MOUNTS", &mounts);
+        command.env("QUAY_STANDIN_START_SECONDS", "0").env("QUAY_STANDIN_FEDERATED", "ldap");
+        let log = folder.path().join("log");
+        log_to(&mut command, &log);
+        let server = Server::start(&mut command, "-TERM");
+        wait_until("the stand-in for Quay", &log, || {
+            fs::read_to_string(&log).is_ok_and(|said| said.contains("ready on"))
+        });
+        Self { port, _server: server, _folder: folder }
+    }
+
     pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
