@@ -15,6 +15,8 @@ use crate::value::Value;
 /// How somebody shows Quay's API who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
+    /// Nobody: what is public is seen.
+    Nobody,
     /// An OAuth token.
     Token(Secret),
     /// As in the browser: a session of a user.
@@ -156,7 +158,11 @@ impl<H: Http> Rest<H> {
         if session.signed_in {
             return Ok(());
         }
-        let Login::Password { user, password } = &self.login else { return self.know(session).await };
+        let (user, password) = match &self.login {
+            Login::Nobody => return Ok(()),
+            Login::Token(_) => return self.know(session).await,
+            Login::Password { user, password } => (user, password),
+        };
         let refused = |reason: String| QuayError::Login { user: user.clone(), reason };
         let token = self.send(session, Method::GET, "/csrf_token", None).await?;
         session.csrf = value(&token).get("csrf_token").and_then(Value::as_str).map(str::to_owned);

@@ -104,6 +104,7 @@ impl Access<'_> {
 
     fn login(&self) -> Result<Login, ModuleError> {
         Ok(match (self.token, self.username, self.password) {
+            (Some(none), None, None) if none.0.is_empty() => Login::Nobody,
             (Some(token), None, None) => Login::Token(token.clone()),
             (None, Some(user), Some(password)) => {
                 Login::Password { user: user.to_owned(), password: password.clone() }

@@ -19,7 +19,7 @@ impl Action for QuayCapabilitiesInfo {
     const CHECK: CheckMode = CheckMode::Runs;
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let told = Place::quay().list().look(cx, &quay, "registry/capabilities", Presence::Present).await?;
         Ok(Outcome::ok(Map::from_iter([("capabilities".to_owned(), json!(told))])))
     }

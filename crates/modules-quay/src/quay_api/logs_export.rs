@@ -89,7 +89,7 @@ impl Action for QuayLogsExport {
         if cx.mode.check {
             return Ok(Outcome::changed(Map::new()));
         }
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let name = match (&self.organization, &self.repository) {
             (Some(organization), _) => organization.clone(),
             (None, Some(repository)) => whole_name(cx, &quay, repository).await?,

@@ -111,7 +111,7 @@ impl Resource for QuayMessage {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Vec<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let all = list(place().look(cx, &quay, "messages", self.state).await?, "messages");
         Ok(all.into_iter().filter_map(|found| serde_json::from_value(found).ok()).collect())
     }
@@ -143,7 +143,7 @@ impl Resource for QuayMessage {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        place().send(&*self.quay(cx).await?, step).await.map(drop)
+        place().send(&*self.quay(cx)?, step).await.map(drop)
     }
 
     fn shown(step: &Call) -> String {

@@ -219,12 +219,12 @@ impl Resource for QuayNotification {
     }
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.repository = whole_name(cx, &*self.quay(cx).await?, &self.repository).await?;
+        self.repository = whole_name(cx, &*self.quay(cx)?, &self.repository).await?;
         Ok(())
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Vec<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let all = list(self.place().look(cx, &quay, &self.path(), self.state).await?, "notifications");
         Ok(all.into_iter().filter_map(|found| serde_json::from_value(found).ok()).collect())
     }
@@ -277,7 +277,7 @@ impl Resource for QuayNotification {
     }
 
     async fn apply(&self, step: &Task, cx: &TaskContext) -> Result<(), ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let call = match step {
             Task::Call(call) => call,
             Task::TestNew => {

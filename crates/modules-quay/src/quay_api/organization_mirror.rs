@@ -264,7 +264,7 @@ impl Resource for QuayOrganizationMirror {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Value>, ModuleError> {
-        self.place().look(cx, &*self.quay(cx).await?, &self.path(), self.state).await
+        self.place().look(cx, &*self.quay(cx)?, &self.path(), self.state).await
     }
 
     fn plan(&self, now: &Option<Value>, _: RunMode) -> Result<Plan<Call>, ModuleError> {
@@ -290,7 +290,7 @@ impl Resource for QuayOrganizationMirror {
             let now = || json!(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
             body.entry("sync_start_date").or_insert_with(now);
         }
-        self.place().send(&*self.quay(cx).await?, &call).await.map(drop)
+        self.place().send(&*self.quay(cx)?, &call).await.map(drop)
     }
 
     fn shown(step: &Call) -> String {

@@ -32,13 +32,11 @@ macro_rules! asks_quay {
             validate_certs: bool,
             /// The certificates (PEM) that are believed; by default the system's.
             ca_cert: Option<String>,
-            #[serde(skip)]
-            connection: super::call::Connection,
             $($fields)*
         }
 
         impl $name {
-            async fn quay(&self, cx: &crate::TaskContext) -> Result<super::place::Client, crate::ModuleError> {
+            fn quay(&self, cx: &crate::TaskContext) -> Result<super::place::Client, crate::ModuleError> {
                 let host = super::place::address(&self.quay_host);
                 let nobody = super::place::nobody();
                 let is_nobody = self.quay_token.is_none() && self.quay_username.is_none() && self.quay_password.is_none();
@@ -50,7 +48,7 @@ macro_rules! asks_quay {
                     verify: self.validate_certs,
                     authorities: self.ca_cert.as_deref(),
                 };
-                self.connection.get(cx, &access).await
+                access.session(cx)
             }
         }
     };
@@ -127,8 +125,15 @@ impl<'a> Place<'a> {
         let refusal = match quay.get(path).await {
             Ok(Some(value)) => return Ok(Some(value)),
             Ok(None) => None,
-            Err(refused @ QuayError::Refused { status: 300..=405, .. }) => Some(refused),
-            Err(QuayError::Unreachable { .. } | QuayError::Login { .. }) if cx.mode.check => return Ok(None),
+            Err(refused @ (QuayError::Off { .. } | QuayError::Refused { status: 400..=405, .. })) => {
+                Some(refused)
+            }
+            Err(
+                QuayError::Unreachable { .. }
+                | QuayError::Starting
+                | QuayError::Https { .. }
+                | QuayError::Login { .. },
+            ) if cx.mode.check => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let is_lenient = cx.mode.check || state == Presence::Absent;
@@ -138,12 +143,8 @@ impl<'a> Place<'a> {
         match refusal {
             None if !self.is_list => Ok(None),
             // Where a feature is off, Quay knows no such path: it sends on, or says that nothing is there.
-            None | Some(QuayError::Refused { status: 300..=399 | 404 | 405, .. }) => {
-                if is_lenient {
-                    Ok(None)
-                } else {
-                    Err(self.off(path))
-                }
+            None | Some(QuayError::Off { .. } | QuayError::Refused { status: 404 | 405, .. }) => {
+                if is_lenient { Ok(None) } else { Err(self.off(path)) }
             }
             Some(_) if cx.mode.check => Ok(None),
             Some(refused) => Err(refused.into()),
@@ -153,7 +154,9 @@ impl<'a> Place<'a> {
     /// Does what a call says.
     pub(super) async fn send(&self, quay: &Rest<Web>, call: &Call) -> Result<Value, ModuleError> {
         match quay.call(call.verb, &call.path, call.body.as_ref(), &call.what).await {
-            Err(QuayError::Refused { status: 404 | 405, .. }) if self.feature.is_some() => {
+            Err(QuayError::Off { .. } | QuayError::Refused { status: 404 | 405, .. })
+                if self.feature.is_some() =>
+            {
                 Err(self.off(&call.path))
             }
             other => other.map_err(ModuleError::from),
@@ -208,7 +211,7 @@ async fn has_namespace(quay: &Rest<Web>, name: &str) -> Result<bool, ModuleError
     match quay.get(&format!("users/{name}")).await {
         Ok(user) => Ok(user.is_some()),
         // Some versions tell it to nobody.
-        Err(QuayError::Refused { .. }) => Ok(false),
+        Err(QuayError::Off { .. } | QuayError::Refused { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -111,7 +111,7 @@ impl Resource for QuayApplication {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Vec<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let answer = self.place().look(cx, &quay, &self.path(), self.state).await?;
         let all = list(answer, "applications");
         Ok(all.into_iter().filter_map(|found| serde_json::from_value(found).ok()).collect())
@@ -153,7 +153,7 @@ impl Resource for QuayApplication {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.place().send(&*self.quay(cx).await?, step).await.map(drop)
+        self.place().send(&*self.quay(cx)?, step).await.map(drop)
     }
 
     fn shown(step: &Call) -> String {

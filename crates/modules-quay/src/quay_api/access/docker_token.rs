@@ -47,7 +47,7 @@ impl Resource for QuayDockerToken {
     type Step = Call;
 
     async fn observe(&self, cx: &TaskContext) -> Result<Found, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let all = list(place().look(cx, &quay, TOKENS, self.state).await?, "tokens");
         let named = all.iter().filter(|token| text(token, "title").as_ref() == Some(&self.name));
         let uuids: Vec<String> = named.filter_map(|token| text(token, "uuid")).collect();
@@ -77,7 +77,7 @@ impl Resource for QuayDockerToken {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        place().send(&*self.quay(cx).await?, step).await.map(drop)
+        place().send(&*self.quay(cx)?, step).await.map(drop)
     }
 
     fn shown(step: &Call) -> String {

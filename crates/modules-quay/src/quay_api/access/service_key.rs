@@ -118,7 +118,7 @@ impl Resource for QuayServiceKey {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Vec<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let all = list(place().look(cx, &quay, KEYS, self.state).await?, "keys");
         let is_this = |found: &Found| {
             found.name.as_ref() == Some(&self.name)
@@ -162,7 +162,7 @@ impl Resource for QuayServiceKey {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        let answer = place().send(&*self.quay(cx).await?, step).await?;
+        let answer = place().send(&*self.quay(cx)?, step).await?;
         if let Some(key) = text(&answer, "private_key") {
             // A second one in the same task is not made.
             self.made.get_or_init(|| Secret(key));

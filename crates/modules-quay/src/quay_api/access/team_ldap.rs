@@ -49,7 +49,7 @@ impl Resource for QuayTeamLdap {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
-        self.sync().observe(cx, &self.quay(cx).await?).await
+        self.sync().observe(cx, &self.quay(cx)?).await
     }
 
     fn plan(&self, now: &Option<Found>, _: RunMode) -> Result<Plan<Call>, ModuleError> {
@@ -57,7 +57,7 @@ impl Resource for QuayTeamLdap {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.sync().place().send(&*self.quay(cx).await?, step).await.map(drop)
+        self.sync().place().send(&*self.quay(cx)?, step).await.map(drop)
     }
 
     fn shown(step: &Call) -> String {

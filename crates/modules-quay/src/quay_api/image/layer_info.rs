@@ -27,7 +27,7 @@ impl Action for QuayLayerInfo {
     }
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let image = Reference::read(&self.image)?.whole(cx, &quay).await?;
         let mut layers = match image.digest(cx, &quay, Presence::Absent).await? {
             None => Vec::new(),

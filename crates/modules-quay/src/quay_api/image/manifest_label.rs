@@ -72,13 +72,13 @@ impl Resource for QuayManifestLabel {
     }
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         self.image = self.reference()?.whole(cx, &quay).await?.to_string();
         Ok(())
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Found, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let image = self.reference()?;
         let Some(digest) = image.digest(cx, &quay, self.state).await? else { return Ok(Found::default()) };
         let path = format!("{}/labels", image.manifest_path(&digest));
@@ -137,7 +137,7 @@ impl Resource for QuayManifestLabel {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.reference()?.place().send(&*self.quay(cx).await?, step).await.map(drop)
+        self.reference()?.place().send(&*self.quay(cx)?, step).await.map(drop)
     }
 
     fn shown(step: &Call) -> String {

@@ -31,7 +31,7 @@ impl Action for QuayManifestLabelInfo {
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
         let told = |labels: Vec<Value>| Outcome::ok(Map::from_iter([("labels".to_owned(), json!(labels))]));
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let image = Reference::read(&self.image)?.whole(cx, &quay).await?;
         let Some(digest) = image.digest(cx, &quay, Presence::Absent).await? else {
             return Ok(told(Vec::new()));

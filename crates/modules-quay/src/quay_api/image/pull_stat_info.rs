@@ -34,7 +34,7 @@ impl Action for QuayPullStatInfo {
     }
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let name = whole_name(cx, &quay, &self.repository).await?;
         let part = match &self.digest {
             Some(digest) => format!("manifest/{}", percent(digest, false)),

@@ -150,13 +150,13 @@ impl Resource for QuayTag {
     }
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         self.image = self.reference()?.whole(cx, &quay).await?.to_string();
         Ok(())
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Vec<Seen>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let reference = self.reference()?;
         let name = self.name()?;
         let repository = reference.repository.as_str();
@@ -227,7 +227,7 @@ impl Resource for QuayTag {
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
         let reference = self.reference()?;
-        Place::repository(&reference.repository).send(&*self.quay(cx).await?, step).await.map(drop)
+        Place::repository(&reference.repository).send(&*self.quay(cx)?, step).await.map(drop)
     }
 
     fn shown(step: &Call) -> String {

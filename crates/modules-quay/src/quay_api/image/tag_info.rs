@@ -37,7 +37,7 @@ impl Action for QuayTagInfo {
     }
 
     async fn run(self, cx: &TaskContext) -> Result<Outcome, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let name = whole_name(cx, &quay, &self.repository).await?;
         // Where nothing is, there are no tags.
         let mut all =

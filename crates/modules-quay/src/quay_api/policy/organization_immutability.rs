@@ -50,7 +50,7 @@ impl Resource for QuayOrganizationImmutability {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Vec<Policy>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let answer = self.place().look(cx, &quay, &self.path(), self.state).await?;
         Ok(Policy::all(list(answer, "policies")))
     }
@@ -61,7 +61,7 @@ impl Resource for QuayOrganizationImmutability {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.place().send(&*self.quay(cx).await?, step).await.map(drop)
+        self.place().send(&*self.quay(cx)?, step).await.map(drop)
     }
 
     fn shown(step: &Call) -> String {

@@ -54,7 +54,7 @@ impl Resource for QuayOrganizationPrune {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Vec<Policy>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let answer = self.place().look(cx, &quay, &self.path(), self.state).await?;
         Ok(Policy::all(list(answer, "policies")))
     }
@@ -65,7 +65,7 @@ impl Resource for QuayOrganizationPrune {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.place().send(&*self.quay(cx).await?, step).await.map(drop)
+        self.place().send(&*self.quay(cx)?, step).await.map(drop)
     }
 
     fn shown(step: &Call) -> String {

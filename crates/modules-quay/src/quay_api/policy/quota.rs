@@ -142,7 +142,7 @@ impl Resource for QuayQuota {
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let answer = self.place().look(cx, &quay, &self.path(), self.state).await?;
         let first = answer.and_then(|quotas| match quotas {
             Value::Array(quotas) => quotas.into_iter().next(),
@@ -186,7 +186,7 @@ impl Resource for QuayQuota {
     }
 
     async fn apply(&self, step: &Task, cx: &TaskContext) -> Result<(), ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let call = match step {
             Task::Call(call) => call,
             Task::Limit(kind, percent) => {

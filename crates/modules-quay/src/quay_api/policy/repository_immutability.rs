@@ -50,12 +50,12 @@ impl Resource for QuayRepositoryImmutability {
     }
 
     async fn prepare(&mut self, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.repository = whole_name(cx, &*self.quay(cx).await?, &self.repository).await?;
+        self.repository = whole_name(cx, &*self.quay(cx)?, &self.repository).await?;
         Ok(())
     }
 
     async fn observe(&self, cx: &TaskContext) -> Result<Vec<Policy>, ModuleError> {
-        let quay = self.quay(cx).await?;
+        let quay = self.quay(cx)?;
         let answer = self.place().look(cx, &quay, &self.path(), self.state).await?;
         Ok(Policy::all(list(answer, "policies")))
     }
@@ -66,7 +66,7 @@ impl Resource for QuayRepositoryImmutability {
     }
 
     async fn apply(&self, step: &Call, cx: &TaskContext) -> Result<(), ModuleError> {
-        self.place().send(&*self.quay(cx).await?, step).await.map(drop)
+        self.place().send(&*self.quay(cx)?, step).await.map(drop)
     }
 
     fn shown(step: &Call) -> String {
