@@ -76,6 +76,7 @@ impl Found {
 
 impl QuayServiceKey {
     /// The moment that is asked for: none where nothing is said of it.
+    #[expect(clippy::option_option, reason = "nothing is said, no end is said, or a moment")]
     fn asked(&self) -> Result<Option<Option<i64>>, ModuleError> {
         let Some(text) = self.expiration.as_deref() else { return Ok(None) };
         if text.is_empty() {

@@ -102,6 +102,7 @@ impl QuayTag {
     }
 
     /// When the tag is to end; `None` where nothing is said of it.
+    #[expect(clippy::option_option, reason = "nothing is said, no end is said, or a moment")]
     fn end(&self) -> Result<Option<Option<i64>>, ModuleError> {
         match self.expiration.as_deref() {
             None => Ok(None),
@@ -213,7 +214,7 @@ impl Resource for QuayTag {
             calls.push(self.change(repository, json!({"immutable": false}), "changing")?);
         }
         let end = self.end()?;
-        let is_right = |end| held.map_or(end == Option::<i64>::None, |held| held.ends(end));
+        let is_right = |end: Option<i64>| held.map_or(end.is_none(), |held| held.ends(end));
         if let Some(end) = end.filter(|end| !is_right(*end)) {
             calls.push(self.change(repository, json!({"expiration": end}), "setting the end of")?);
         }

@@ -39,7 +39,8 @@ pub(super) struct Limit {
     id: u64,
     #[serde(rename = "type")]
     kind: Kind,
-    limit_percent: u32,
+    #[serde(rename = "limit_percent")]
+    percent: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -81,7 +82,7 @@ impl QuayQuota {
         let held = now.and_then(|quota| quota.limits.iter().find(|limit| limit.kind == kind));
         let one = |quota: u64, limit: &Limit| format!("{}/{quota}/limit/{}", self.path(), limit.id);
         match (now, held) {
-            (_, Some(limit)) if limit.limit_percent == asked => None,
+            (_, Some(limit)) if limit.percent == asked => None,
             (Some(quota), Some(limit)) if asked == 0 => {
                 let what = format!("taking a limit from {}", self.organization);
                 Some(Task::Call(Call::new(Verb::Delete, one(quota.id, limit), None, what)))
@@ -178,8 +179,7 @@ impl Resource for QuayQuota {
             }));
         }
         tasks.extend(limits.filter_map(|(kind, asked)| self.limit(now.as_ref(), kind, asked)));
-        let held =
-            |kind| now.iter().flat_map(|q| &q.limits).find(|l| l.kind == kind).map(|l| l.limit_percent);
+        let held = |kind| now.iter().flat_map(|q| &q.limits).find(|l| l.kind == kind).map(|l| l.percent);
         let percents = self.asked().map(|(kind, asked)| (kind, asked.or_else(|| held(kind))));
         let size = asked.or(now.as_ref().map(|q| q.limit_bytes)).unwrap_or_default();
         Ok(plan(&title, tasks, &before, &lines(size, &percents)))
@@ -220,7 +220,7 @@ impl Resource for QuayQuota {
 
 impl Found {
     fn lines(&self) -> String {
-        let held = |kind| self.limits.iter().find(|l| l.kind == kind).map(|l| l.limit_percent);
+        let held = |kind| self.limits.iter().find(|l| l.kind == kind).map(|l| l.percent);
         lines(self.limit_bytes, &[Kind::Warning, Kind::Reject].map(|kind| (kind, held(kind))))
     }
 }
