@@ -604,7 +604,7 @@ async fn defaults_of_modules_give_what_they_need() {
     )
     .run()
     .await;
-    assert_eq!(ran.said(), ["a: True", "a: at http://127.0.0.1:1"]);
+    assert_eq!(ran.said(), ["a: true", "a: at http://127.0.0.1:1"]);
 }
 
 #[tokio::test]
