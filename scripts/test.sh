@@ -89,7 +89,10 @@ case $asked in ' lint ' | ' unit ' | ' doc ') ;; *) images_are_there ;; esac
 case $asked in ' lint ') ;; *) need 'the tests are built' scripts/cargo.sh test --workspace --locked --no-run ;; esac
 # Each test program is a stage: the unit tests, the documentation's, and all of tests/*.rs and tests/*/main.rs.
 cargo_test() { timeout -k 30 "$test_seconds" scripts/cargo.sh test --locked "$@"; }
-! wants unit || run 'unit tests' cargo_test --workspace --no-fail-fast --lib --bins -- --nocapture
+# The crates' own test programs are few and quick; they run with the unit tests.
+of_crates=$(for program in crates/*/tests/*.rs; do echo "--test $(basename -- "$program" .rs)"; done)
+# shellcheck disable=SC2086 # each is two words
+! wants unit || run 'unit tests' cargo_test --workspace --no-fail-fast --lib --bins $of_crates -- --nocapture
 ! wants doc || run 'examples of the documentation' cargo_test --workspace --doc
 for name in $programs; do
     ! wants "$name" || run "tests: $name" cargo_test --test "$name" -- --nocapture
