@@ -13,6 +13,7 @@ use super::say::{show, tell};
 use crate::diag::Diagnostic;
 use crate::engine::{Course, Gathering, Options};
 use crate::host::{BecomeMethod, Secret};
+use crate::http::{Trust, certificates};
 use crate::inventory::{Inventory, VarMap, parse_extra_vars};
 use crate::settings::Settings;
 use crate::vault::{Key, Source, Vault};
@@ -304,8 +305,20 @@ fn become_method(name: Option<&str>) -> Result<BecomeMethod> {
     }
 }
 
+/// Believes only what an authority signed, or the certificate itself, out of a file in PEM.
+pub(super) fn authorities(path: &Path) -> Result<Trust> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Diagnostic::new(format!("{} cannot be read: {error}", path.display()))
+            .hint("name a file with a certificate in PEM")
+    })?;
+    let list = certificates(&text).map_err(|why| {
+        Diagnostic::new(format!("{}: {why}", path.display())).hint("name a file with a certificate in PEM")
+    })?;
+    Ok(Trust::Authorities(list))
+}
+
 /// A password that is asked for or stands in a file.
-fn password(asked: bool, file: Option<&Path>, prompt: &str) -> Result<Option<Secret>> {
+pub(super) fn password(asked: bool, file: Option<&Path>, prompt: &str) -> Result<Option<Secret>> {
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the password file {}", path.display()))?;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
+use super::common::{authorities, password};
 use super::say::show_exactly;
 use super::tell;
 use crate::diag::Diagnostic;
 use crate::host::Secret;
-use crate::http::{Client, Direct, Trust, certificates};
+use crate::http::{Client, Direct, Trust};
 use crate::limits::Limits;
-use crate::quay::{Login, QuayError, Rest, export};
+use crate::quay::{Login, Rest, export};
 
 /// Looks at a registry that runs.
 #[derive(Debug, Clone, Args)]
@@ -40,8 +41,8 @@ struct ExportArgs {
     /// A file with an OAuth token of Quay's API.
     #[arg(long, value_name = "FILE", conflicts_with = "username")]
     token_file: Option<PathBuf>,
-    /// A user, instead of a token.
-    #[arg(long, value_name = "USER", requires = "password_file")]
+    /// A user, instead of a token; without --password-file the password is asked for.
+    #[arg(long, value_name = "USER")]
     username: Option<String>,
     /// A file with that user's password.
     #[arg(long, value_name = "FILE", requires = "username")]
@@ -59,14 +60,17 @@ struct ExportArgs {
 
 pub(super) fn run(args: &RegistryArgs) -> Result<ExitCode> {
     let RegistryCommand::Export(args) = &args.command;
+    if !["http://", "https://"].iter().any(|scheme| args.url.starts_with(scheme)) {
+        return Err(Diagnostic::new(format!("{:?} is no address of a registry", args.url))
+            .hint("write it like https://quay.example.com")
+            .into());
+    }
     let quay = Rest::new(&args.url, client(args)?, login(args)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let holdings = runtime
-        .block_on(export(&quay))
-        .map_err(|error: QuayError| Diagnostic::new(error.to_string()).hint(error.hint()))?;
+    let holdings = runtime.block_on(export(&quay))?;
     let body = serde_yaml::to_string(&holdings).context("cannot write it as YAML")?;
     let text =
         format!("# What {} holds. Passwords and tokens cannot be read, and are not in it.\n{body}", args.url);
@@ -95,13 +99,7 @@ fn client(args: &ExportArgs) -> Result<Client<Direct>> {
     let trust = match &args.ca {
         None if args.insecure => Trust::Anything,
         None => Trust::System,
-        Some(file) => {
-            let pem = read(file)?;
-            let list = certificates(&pem).map_err(|why| {
-                Diagnostic::new(format!("{}: {why}", file.display())).hint("name a certificate in PEM")
-            })?;
-            Trust::Authorities(list)
-        }
+        Some(file) => authorities(file)?,
     };
     Ok(Client {
         dial: Direct,
@@ -113,11 +111,13 @@ fn client(args: &ExportArgs) -> Result<Client<Direct>> {
 
 fn login(args: &ExportArgs) -> Result<Login> {
     let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if let Some(file) = &args.token_file {
-        return Ok(Login::Token(secret(file)?));
+    if let Some(token) = password(false, args.token_file.as_deref(), "")? {
+        return Ok(Login::Token(token));
     }
-    if let (Some(user), Some(file)) = (&args.username, &args.password_file) {
-        return Ok(Login::Password { user: user.clone(), password: secret(file)? });
+    if let Some(user) = &args.username {
+        let given = password(true, args.password_file.as_deref(), "Quay password: ")?;
+        let password = given.context("nobody gave a password")?;
+        return Ok(Login::Password { user: user.clone(), password });
     }
     match (given("QUAY_TOKEN"), given("QUAY_USERNAME"), given("QUAY_PASSWORD")) {
         (Some(token), _, _) => Ok(Login::Token(Secret(token))),
@@ -126,16 +126,4 @@ fn login(args: &ExportArgs) -> Result<Login> {
             .hint("give --token-file, or --username and --password-file, or set QUAY_TOKEN")
             .into()),
     }
-}
-
-fn secret(file: &Path) -> Result<Secret> {
-    Ok(Secret(read(file)?.trim_end_matches(['\r', '\n']).to_owned()))
-}
-
-fn read(file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|error| {
-        Diagnostic::new(format!("{} cannot be read: {error}", file.display()))
-            .hint("name a file of text that this user may read")
-            .into()
-    })
 }

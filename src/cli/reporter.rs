@@ -9,6 +9,7 @@ use crate::bundle::BundleError;
 use crate::diag::Diagnostic;
 use crate::lab::LabError;
 use crate::lab::private::PrivateError;
+use crate::quay::QuayError;
 use crate::vault::VaultError;
 
 /// An error as a person reads it.
@@ -26,6 +27,10 @@ enum Fault {
     Written,
     /// Something that was given is wrong.
     Input,
+    /// Somebody who was asked did not do it.
+    Refused,
+    /// Somebody who was asked did not answer.
+    Silent,
     Other,
 }
 
@@ -39,6 +44,11 @@ impl Told {
             let fault = if bundle.is_input() { Fault::Input } else { Fault::Other };
             // Its text names its cause already.
             return Self { text: bundle.to_string(), hint: bundle.hint(), fault };
+        }
+        if let Some(quay) = error.downcast_ref::<QuayError>() {
+            let silent = matches!(quay, QuayError::Unreachable { .. } | QuayError::Starting);
+            let fault = if silent { Fault::Silent } else { Fault::Refused };
+            return Self { text: quay.to_string(), hint: Some(quay.hint().into()), fault };
         }
         let vault = error.downcast_ref::<VaultError>();
         let hint = vault
@@ -62,7 +72,8 @@ pub(super) fn report(error: &anyhow::Error, program: Program) -> ExitCode {
     ExitCode::from(match (program, told.fault) {
         (Program::Quaylab, Fault::Written | Fault::Input) => EXIT_INPUT,
         (_, Fault::Other | Fault::Input) => 1,
-        // ansible-playbook gives 4 for what it cannot read.
-        (_, Fault::Written) => 4,
+        (_, Fault::Refused) => 2,
+        // Who does not answer; and what cannot be read, for which ansible-playbook gives 4 too.
+        (_, Fault::Silent | Fault::Written) => 4,
     })
 }

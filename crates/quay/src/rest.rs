@@ -133,8 +133,9 @@ impl<H: Http> Rest<H> {
             self.sign_in(&mut session).await?;
             answer = self.send(&mut session, method.clone(), &path, body).await?;
         }
+        // A change may have been made although its answer got lost, so that only a look is asked again.
         for _ in 0..STARTING.0 {
-            if answer.status() != StatusCode::BAD_GATEWAY {
+            if answer.status() != StatusCode::BAD_GATEWAY || method != Method::GET {
                 break;
             }
             tokio::time::sleep(STARTING.1).await;

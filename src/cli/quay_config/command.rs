@@ -9,9 +9,10 @@ use super::json;
 use super::mended::{Fixed, fix};
 use super::report::{changes, report, table};
 use crate::cli::app::EXIT_INPUT;
+use crate::cli::common::authorities;
 use crate::cli::say::{show, show_json, tell};
 use crate::diag::{Diagnostic, SourceFile};
-use crate::http::{Direct, Trust, certificates};
+use crate::http::{Direct, Trust};
 use crate::quay::config::{Bundle, Checked, Circumstances, QuayVersion, check_for};
 use crate::quay::probe::{Probed, probe};
 
@@ -118,7 +119,7 @@ fn told(
 
 fn ask(args: &CheckArgs, checked: &Checked) -> Result<Vec<Probed>> {
     let trust = match &args.ca {
-        Some(path) => trust(path)?,
+        Some(path) => authorities(path)?,
         None => Trust::System,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -143,10 +144,4 @@ fn file_beside(folder: &Path, name: &str) -> Option<Vec<u8>> {
     let path = folder.join(name);
     let there = std::fs::metadata(&path).ok().filter(|there| plain && there.is_file())?;
     if there.len() > LARGEST { Some(Vec::new()) } else { std::fs::read(path).ok() }
-}
-
-fn trust(path: &Path) -> Result<Trust> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let list = certificates(&text).map_err(|why| Diagnostic::new(format!("{}: {why}", path.display())))?;
-    Ok(Trust::Authorities(list))
 }

@@ -1,9 +1,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::args::Presence;
 use crate::host::{Secret, Shell};
-use crate::http::percent;
 use crate::quay::{Login, QuayError, Rest, Verb};
 use crate::value::Value;
 use crate::web::{Web, trust, web};
@@ -201,41 +199,6 @@ fn foreseen(cx: &TaskContext, error: &QuayError) -> bool {
                 | QuayError::Login { .. }
                 | QuayError::Refused { status: 400 | 403, .. }
         )
-}
-
-/// What is at a path below a namespace. Where that is not there Quay answers 403, as to somebody who may not look: then nothing is there
-/// either, and what is wanted below it cannot be made.
-pub(super) async fn look_in(
-    cx: &TaskContext,
-    quay: &Rest<Web>,
-    namespace: &str,
-    path: &str,
-    state: Presence,
-) -> Result<Option<Value>, ModuleError> {
-    match quay.get(path).await {
-        Err(QuayError::Refused { status: 403, .. }) if !cx.mode.check && !is_there(quay, namespace).await => {
-            match state {
-                Presence::Absent => Ok(None),
-                Presence::Present => {
-                    Err(ModuleError::failed(format!("there is no organization or user {namespace}"))
-                        .hint("make it first (quay_organization)"))
-                }
-            }
-        }
-        Err(error) if foreseen(cx, &error) => Ok(None),
-        other => other.map_err(ModuleError::from),
-    }
-}
-
-/// Whether a namespace is there, as far as this login may see.
-async fn is_there(quay: &Rest<Web>, namespace: &str) -> bool {
-    for kind in ["organization", "users"] {
-        let path = format!("{kind}/{}", percent(namespace, false));
-        if !matches!(quay.get(&path).await, Ok(None)) {
-            return true;
-        }
-    }
-    false
 }
 
 /// A plan with one difference to show; none where there are no calls.

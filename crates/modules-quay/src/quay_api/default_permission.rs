@@ -2,8 +2,9 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::call::{Call, look_in, plan, text, with_quay};
+use super::call::{Call, plan, text, with_quay};
 use super::permission::{Kind, Role};
+use super::place::Place;
 use crate::args::Presence;
 use crate::http::percent;
 use crate::quay::Verb;
@@ -63,7 +64,7 @@ impl Resource for QuayDefaultPermission {
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
         let quay = self.quay(cx)?;
-        let looked = look_in(cx, &quay, &self.organization, &self.path(), self.state).await?;
+        let looked = Place::namespace(&self.organization).look(cx, &quay, &self.path(), self.state).await?;
         let answer = looked.unwrap_or_default();
         let all = answer.get("prototypes").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut these = all.iter().filter(|p| self.is_this(p));

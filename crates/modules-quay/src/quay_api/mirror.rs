@@ -3,7 +3,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::call::{Call, look, look_in, plan, seconds, text, with_quay};
+use super::call::{Call, look, plan, seconds, text, with_quay};
+use super::place::Place;
 use crate::args::Presence;
 use crate::host::Secret;
 use crate::http::percent;
@@ -171,7 +172,7 @@ impl Resource for QuayMirror {
     async fn observe(&self, cx: &TaskContext) -> Result<Found, ModuleError> {
         let quay = self.quay(cx)?;
         let namespace = self.name.split('/').next().unwrap_or_default();
-        let looked = look_in(cx, &quay, namespace, &self.path(""), self.state).await?;
+        let looked = Place::namespace(namespace).look(cx, &quay, &self.path(""), self.state).await?;
         let Some(repository) = looked else {
             if cx.mode.check || self.state == Presence::Absent {
                 return Ok(Found::default());

@@ -2,7 +2,8 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::call::{Call, look_in, plan, seconds, text, with_quay};
+use super::call::{Call, plan, seconds, text, with_quay};
+use super::place::Place;
 use crate::args::Presence;
 use crate::host::Secret;
 use crate::http::percent;
@@ -63,7 +64,7 @@ impl Resource for QuayProxyCache {
 
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
         let quay = self.quay(cx)?;
-        let looked = look_in(cx, &quay, &self.organization, &self.path(), self.state).await?;
+        let looked = Place::namespace(&self.organization).look(cx, &quay, &self.path(), self.state).await?;
         let Some(answer) = looked else { return Ok(None) };
         // An organization that is no cache answers with empty fields.
         let Some(registry) = text(&answer, "upstream_registry") else { return Ok(None) };

@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::call::{Call, look, look_in, plan, text, with_quay};
+use super::call::{Call, look, plan, text, with_quay};
 use super::permission::{Kind, Role};
+use super::place::Place;
 use crate::args::Presence;
 use crate::http::percent;
 use crate::quay::Verb;
@@ -210,7 +211,7 @@ impl Resource for QuayRepository {
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
         let quay = self.quay(cx)?;
         let namespace = self.name.split('/').next().unwrap_or_default();
-        let looked = look_in(cx, &quay, namespace, &self.path(), self.state).await?;
+        let looked = Place::namespace(namespace).look(cx, &quay, &self.path(), self.state).await?;
         let Some(repository) = looked else { return Ok(None) };
         let state = text(&repository, "state");
         let wanted = self.perms.is_some() && self.state == Presence::Present;

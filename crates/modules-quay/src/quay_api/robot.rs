@@ -1,7 +1,8 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::call::{Call, look, look_in, plan, text, with_quay};
+use super::call::{Call, look, plan, text, with_quay};
+use super::place::Place;
 use crate::args::Presence;
 use crate::docker_config::DockerConfig;
 use crate::host::{Script, Secret, contents, quote};
@@ -88,7 +89,9 @@ impl Resource for QuayRobot {
     async fn observe(&self, cx: &TaskContext) -> Result<Option<Found>, ModuleError> {
         let quay = self.quay(cx)?;
         let looked = match self.name.split_once('+') {
-            Some((organization, _)) => look_in(cx, &quay, organization, &self.path(), self.state).await,
+            Some((organization, _)) => {
+                Place::namespace(organization).look(cx, &quay, &self.path(), self.state).await
+            }
             None => look(cx, &quay, &self.path()).await,
         };
         let answer = match looked {
